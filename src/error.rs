@@ -1,0 +1,128 @@
+//! What can go wrong, and how it is said: field, expectation, value.
+
+use std::path::PathBuf;
+
+/// Shorthand used throughout the crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong outside the metrics (which have [`MetricError`]).
+///
+/// What the caller can get wrong is an `Err` that names the field, the expectation and the value
+/// found; what only this crate can get wrong is a panic that says so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A hyper-parameter is out of range. Raised by `validate` and `init`, never mid-training.
+    #[error("invalid `{field}`: expected {expected}, got {got}")]
+    Config {
+        /// The field as it is written in the configuration.
+        field: &'static str,
+        /// What is accepted.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// A tensor has the wrong rank, extent, kind or device, or holds a value that it must not.
+    #[error("{what}: expected {expected}, got {got}")]
+    Tensor {
+        /// The argument's name.
+        what: &'static str,
+        /// What is accepted.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// A label is not a class of this loss.
+    #[error("label {label} at position {position} is outside 0..{num_classes}")]
+    Label {
+        /// Index in the batch.
+        position: usize,
+        /// The label found there.
+        label: i64,
+        /// How many classes the loss was made for.
+        num_classes: i64,
+    },
+    /// A variable of that name already lives at this path (`tch` would silently rename the new one).
+    #[error("variable `{0}` already exists in this VarStore")]
+    NameTaken(String),
+    /// A checkpoint does not fit what it is loaded into, or is not a checkpoint.
+    #[error("checkpoint {}: {problem}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Every difference found.
+        problem: String,
+    },
+    /// A split into known and unknown classes cannot be made.
+    #[error("class split: {0}")]
+    Split(String),
+    /// A file was read but its content is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// The verb: "read", "write", "create".
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A metric is undefined.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// A picture could not be drawn.
+    #[cfg(feature = "report")]
+    #[error("cannot draw {}: {problem}", path.display())]
+    Draw {
+        /// The picture's file.
+        path: PathBuf,
+        /// What the drawing library said.
+        problem: String,
+    },
+    /// Anything that libtorch reports; the whole text is the source.
+    #[cfg(feature = "torch")]
+    #[error("libtorch: {}", first_line(.0))]
+    Torch(#[from] tch::TchError),
+}
+
+/// Why a metric is undefined. Never a NaN, never a made-up 0.5.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricError {
+    /// Parallel slices of different lengths.
+    #[error("{scores} scores but {labels} labels")]
+    Length {
+        /// Scores or embeddings given.
+        scores: usize,
+        /// Labels given.
+        labels: usize,
+    },
+    /// A NaN or infinite score.
+    #[error("score {index} is {value}, not a finite number")]
+    NotFinite {
+        /// Position of the score.
+        index: usize,
+        /// The value found.
+        value: f64,
+    },
+    /// ROC-type metrics need both kinds of pair.
+    #[error("need matching and non-matching pairs, got {matching} and {non_matching}")]
+    OneClass {
+        /// Pairs of one class.
+        matching: u64,
+        /// Pairs of two classes.
+        non_matching: u64,
+    },
+}
+
+#[cfg(feature = "torch")]
+fn first_line(error: &tch::TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}

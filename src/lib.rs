@@ -1,0 +1,20 @@
+//! Soft large-margin centralized cosine loss, center loss and exact open-set verification.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+
+pub mod metrics;
+
+#[cfg(feature = "cect")]
+pub mod cect;
+
+#[cfg(feature = "torch")]
+pub mod loss;
+#[cfg(feature = "torch")]
+pub mod model;
+#[cfg(feature = "torch")]
+pub mod train;
+
+pub use error::{Error, MetricError, Result};
+#[cfg(feature = "torch")]
+pub use tch;

@@ -1,0 +1,4 @@
+//! Every integration test of the crate, in one binary.
+//!
+//! Modules follow the crate's features, so that each leaf is tested on its own as well;
+//! `cargo xtask test` names every feature.
