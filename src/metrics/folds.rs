@@ -208,7 +208,7 @@ mod tests {
 
         #[test]
         fn folds_are_judged_as_the_protocol_says(pairs in pairs(), seed in any::<u64>(), target in 0.0..=1.0f64) {
-            // A shuffle may leave a fold of twenty pairs or more with one kind, once in half a million.
+            // A shuffle leaves a fold of twenty pairs or more with one kind once in ten million.
             let accurate = pairs.judge_folds(3, seed, |best, next| next.correct() > best.correct()).unwrap();
             prop_assert_eq!(accurate, judged_naively(&pairs, 3, seed, |train| train.roc().best_accuracy().threshold));
             let within = pairs.judge_folds(3, seed, |_, next| next.far() <= target).unwrap();
