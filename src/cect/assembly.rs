@@ -295,6 +295,8 @@ pub(super) fn from_remark_350(text: &str) -> Result<Option<Assembly>, String> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::{Operator, expand};
 
     #[test]
@@ -331,13 +333,9 @@ mod tests {
             shift: [10.0, 0.0, 0.0],
             ..Operator::IDENTITY
         };
-        assert_eq!(
-            quarter_turn.after(&step).apply([1.0, 0.0, 0.0]),
-            [0.0, 11.0, 0.0]
-        );
-        assert_eq!(
-            step.after(&quarter_turn).apply([1.0, 0.0, 0.0]),
-            [10.0, 1.0, 0.0]
-        );
+        let moved = quarter_turn.after(&step).apply([1.0, 0.0, 0.0]);
+        assert_abs_diff_eq!(moved[..], [0.0, 11.0, 0.0][..]);
+        let moved = step.after(&quarter_turn).apply([1.0, 0.0, 0.0]);
+        assert_abs_diff_eq!(moved[..], [10.0, 1.0, 0.0][..]);
     }
 }

@@ -73,7 +73,7 @@ impl Fourier {
     pub(super) fn apply(
         &self,
         filter: &Filter,
-        voxels: &mut Vec<Complex32>,
+        voxels: &mut [Complex32],
         scratch: &mut Scratch,
     ) {
         let side = self.side;
