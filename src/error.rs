@@ -53,6 +53,9 @@ pub enum Error {
         /// Every difference found.
         problem: String,
     },
+    /// A density map is not what an operation needs.
+    #[error("volume: {0}")]
+    Volume(String),
     /// A split into known and unknown classes cannot be made.
     #[error("class split: {0}")]
     Split(String),
@@ -207,5 +210,10 @@ pub enum MetricError {
 
 #[cfg(feature = "torch")]
 fn first_line(error: &tch::TchError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
