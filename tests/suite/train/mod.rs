@@ -1,0 +1,4 @@
+//! Steps, runs, checkpoints, embedding.
+
+mod checkpoint;
+mod learning;
