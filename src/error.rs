@@ -178,6 +178,30 @@ pub enum MetricError {
         /// The value found.
         value: f64,
     },
+    /// An argument is out of range.
+    #[error("invalid `{field}`: expected {expected}, got {got}")]
+    Argument {
+        /// The argument's name.
+        field: &'static str,
+        /// What is accepted.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// A threshold fitted here would accept nothing, on these pairs or on any others.
+    #[error("no threshold fits: {reason}")]
+    NoThreshold {
+        /// Why accepting nothing is the best there is.
+        reason: &'static str,
+    },
+    /// Two embeddings, or an embedding and a gallery, of different dimensions.
+    #[error("embeddings of {left} and of {right} dimensions have no cosine")]
+    Dimension {
+        /// Dimensions of the first.
+        left: usize,
+        /// Dimensions of the second.
+        right: usize,
+    },
     /// So many folds cannot be made.
     #[error("`folds` must be from 2 to the number of pairs ({pairs}), got {folds}")]
     Folds {

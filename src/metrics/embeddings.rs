@@ -1,6 +1,6 @@
 //! Unit-length embeddings and the cosines between them.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
 use super::pairs::{PairCounts, PairIndex, PairProtocol, PairScores};
@@ -54,14 +54,7 @@ impl EmbeddingSet {
         let mut values = Vec::with_capacity(rows * dim);
         let mut classes = Vec::with_capacity(rows);
         for (row, (embedding, &label)) in embeddings.outer_iter().zip(labels).enumerate() {
-            if let Some((column, &value)) = embedding.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-                return Err(MetricError::EmbeddingNotFinite { row, column, value });
-            }
-            // In f64 no square of a nonzero f32 underflows and no sum of squares overflows.
-            let norm = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-            if norm <= 0.0 {
-                return Err(MetricError::ZeroEmbedding { row });
-            }
+            let norm = norm(row, embedding)?;
             let class = u32::try_from(label).map_err(|_| MetricError::EmbeddingLabel { row, label })?;
             values.extend(embedding.iter().map(|&x| (f64::from(x) / norm) as f32));
             classes.push(class);
@@ -198,9 +191,19 @@ impl EmbeddingSet {
     }
 }
 
+/// Length of a row that has one. In `f64` no square of a nonzero `f32` underflows and no sum of them
+/// overflows.
+pub(super) fn norm(row: usize, embedding: ArrayView1<'_, f32>) -> Result<f64, MetricError> {
+    if let Some((column, &value)) = embedding.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+        return Err(MetricError::EmbeddingNotFinite { row, column, value });
+    }
+    let norm = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    if norm > 0.0 { Ok(norm) } else { Err(MetricError::ZeroEmbedding { row }) }
+}
+
 /// Sixteen running sums, added from first to last at the end: wide enough for the compiler to use
 /// vector registers, and in an order that is written here, not chosen by a library or a machine.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let (a_blocks, a_tail) = a.as_chunks::<LANES>();
     let (b_blocks, b_tail) = b.as_chunks::<LANES>();

@@ -126,9 +126,9 @@ impl PairScores {
                 let mut is_threshold = false;
                 for &(score, (same, member)) in tied {
                     if member == fold {
-                        on_test.accept(score, same);
+                        on_test.accept(score, same, 1);
                     } else {
-                        on_train.accept(score, same);
+                        on_train.accept(score, same, 1);
                         is_threshold = true;
                     }
                 }
@@ -187,7 +187,7 @@ mod tests {
                 let test = members(&|own| own == fold);
                 let mut point = OperatingPoint::nothing_accepted(test.counts());
                 for (score, same) in test.iter().filter(|(score, _)| *score >= threshold) {
-                    point.accept(score, same);
+                    point.accept(score, same, 1);
                 }
                 OperatingPoint { threshold, ..point }
             })

@@ -37,17 +37,21 @@
 //! # Ok::<(), soft_lmccl::MetricError>(())
 //! ```
 
+mod confidence;
 mod embeddings;
 mod folds;
 mod pairs;
 mod report;
 mod roc;
+mod threshold;
 
+pub use confidence::{Bootstrap, BootstrapOptions, Estimate, Interval, wilson};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
 pub use roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
+pub use threshold::{ThresholdRule, Verdict, VerificationThreshold};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -58,11 +62,16 @@ use rand_chacha::ChaCha8Rng;
 enum Stream {
     Pairs,
     Folds,
+    Bootstrap { draw: u32 },
 }
 
 /// The one generator of this module: ChaCha8, the same numbers on every platform.
 fn seeded(seed: u64, stream: Stream) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(stream as u64);
+    rng.set_stream(match stream {
+        Stream::Pairs => 0,
+        Stream::Folds => 1,
+        Stream::Bootstrap { draw } => (1 << 32) + u64::from(draw),
+    });
     rng
 }

@@ -1,11 +1,13 @@
 //! Verification metrics, from pair scores to the report.
 
+mod confidence;
 mod embeddings;
 mod errors;
 mod folds;
 mod parity;
 mod properties;
 mod report;
+mod threshold;
 
 use proptest::prelude::*;
 use soft_lmccl::metrics::PairScores;
