@@ -202,6 +202,30 @@ pub enum MetricError {
         /// Dimensions of the second.
         right: usize,
     },
+    /// Open-set figures need probes of enrolled classes and of others.
+    #[error("need probes of enrolled classes and of others, got {known} and {unknown}")]
+    OpenSet {
+        /// Probes of enrolled classes.
+        known: u64,
+        /// Probes of other classes.
+        unknown: u64,
+    },
+    /// A class is too small to enroll so many of its examples.
+    #[error("cannot enroll {asked} of the {available} examples of class {label} and keep one to probe with")]
+    TooFewExamples {
+        /// The class.
+        label: u32,
+        /// Examples to be enrolled.
+        asked: usize,
+        /// Examples that exist.
+        available: usize,
+    },
+    /// Examples that cancel out have no mean direction.
+    #[error("the mean of class {label} is zero, so it has no direction")]
+    ZeroPrototype {
+        /// The class.
+        label: u32,
+    },
     /// So many folds cannot be made.
     #[error("`folds` must be from 2 to the number of pairs ({pairs}), got {folds}")]
     Folds {

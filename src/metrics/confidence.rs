@@ -101,7 +101,7 @@ impl OperatingPoint {
 #[serde(default, deny_unknown_fields)]
 pub struct BootstrapOptions {
     /// Number of draws. Default 1,000, the usual least for percentile intervals (Efron and Tibshirani,
-    /// *An Introduction to the Bootstrap*, 1993, section 13.3).
+    /// *An Introduction to the Bootstrap*, 1993).
     pub draws: u32,
     /// Default 0.95.
     pub level: f64,

@@ -1,6 +1,6 @@
 //! Unit-length embeddings and the cosines between them.
 
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{ArrayView1, ArrayView2, aview1};
 use rayon::prelude::*;
 
 use super::pairs::{PairCounts, PairIndex, PairProtocol, PairScores};
@@ -163,6 +163,13 @@ impl EmbeddingSet {
         }
     }
 
+    /// Some of the rows, in the order given.
+    pub(super) fn subset(&self, rows: &[usize]) -> Self {
+        let values = rows.iter().flat_map(|&row| self.row(row)).copied().collect();
+        let labels = rows.iter().map(|&row| self.labels[row]).collect();
+        Self { dim: self.dim, values, labels }
+    }
+
     /// Cosines of all pairs, row by row; each row of the triangle has one writer.
     fn upper_triangle(&self) -> Vec<f64> {
         let n = self.len();
@@ -191,9 +198,23 @@ impl EmbeddingSet {
     }
 }
 
+/// The cosine of two rows of any length, each scaled to length 1 first.
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> Result<f64, MetricError> {
+    if a.len() != b.len() {
+        return Err(MetricError::Dimension { left: a.len(), right: b.len() });
+    }
+    Ok(f64::from(dot(&unit(0, a)?, &unit(1, b)?)))
+}
+
+/// A row scaled to length 1, as every row of a set is.
+pub(super) fn unit(row: usize, values: &[f32]) -> Result<Vec<f32>, MetricError> {
+    let norm = norm(row, aview1(values))?;
+    Ok(values.iter().map(|&x| (f64::from(x) / norm) as f32).collect())
+}
+
 /// Length of a row that has one. In `f64` no square of a nonzero `f32` underflows and no sum of them
 /// overflows.
-pub(super) fn norm(row: usize, embedding: ArrayView1<'_, f32>) -> Result<f64, MetricError> {
+fn norm(row: usize, embedding: ArrayView1<'_, f32>) -> Result<f64, MetricError> {
     if let Some((column, &value)) = embedding.iter().enumerate().find(|(_, value)| !value.is_finite()) {
         return Err(MetricError::EmbeddingNotFinite { row, column, value });
     }

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! EmbeddingSet ── pair_scores(PairProtocol) ─> PairScores ── roc() ─> RocCurve ─> auc, eer, at_far, best_accuracy
-//!                                                  └── cross_validated_accuracy, cross_validated_tar
+//!        │                                         └── cross_validated_accuracy, cross_validated_tar
+//!        ├── bootstrap ─> Bootstrap                └── VerificationThreshold::fit ─> verify, rates_on
+//!        └── Gallery::enroll ─> search ─> Identification ─> closed_set_accuracy, auroc, oscr, dir_at_fpir, cmc
 //! ```
 //!
 //! # Conventions
@@ -40,6 +42,7 @@
 mod confidence;
 mod embeddings;
 mod folds;
+mod open_set;
 mod pairs;
 mod report;
 mod roc;
@@ -48,6 +51,7 @@ mod threshold;
 pub use confidence::{Bootstrap, BootstrapOptions, Estimate, Interval, wilson};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
+pub use open_set::{DirPoint, Gallery, Identification, Identity, Positive, Probe, Prototype};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
 pub use roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
@@ -62,6 +66,7 @@ use rand_chacha::ChaCha8Rng;
 enum Stream {
     Pairs,
     Folds,
+    Enrollment,
     Bootstrap { draw: u32 },
 }
 
@@ -71,6 +76,7 @@ fn seeded(seed: u64, stream: Stream) -> ChaCha8Rng {
     rng.set_stream(match stream {
         Stream::Pairs => 0,
         Stream::Folds => 1,
+        Stream::Enrollment => 2,
         Stream::Bootstrap { draw } => (1 << 32) + u64::from(draw),
     });
     rng

@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ndarray::aview1;
 use serde::{Deserialize, Serialize};
 
-use super::embeddings::{dot, norm};
+use super::embeddings::cosine;
 use super::pairs::PairScores;
 use super::roc::OperatingPoint;
 use crate::{Error, MetricError};
@@ -128,14 +127,7 @@ impl VerificationThreshold {
     /// [`MetricError::ZeroEmbedding`] for an embedding without a direction, 0 naming the first and 1 the
     /// second.
     pub fn verify(&self, a: &[f32], b: &[f32]) -> Result<Verdict, MetricError> {
-        if a.len() != b.len() {
-            return Err(MetricError::Dimension { left: a.len(), right: b.len() });
-        }
-        let unit = |row, values: &[f32]| -> Result<Vec<f32>, MetricError> {
-            let norm = norm(row, aview1(values))?;
-            Ok(values.iter().map(|&x| (f64::from(x) / norm) as f32).collect())
-        };
-        let score = f64::from(dot(&unit(0, a)?, &unit(1, b)?));
+        let score = cosine(a, b)?;
         Ok(Verdict { score, accepted: self.accepts(score) })
     }
 

@@ -4,6 +4,7 @@ mod confidence;
 mod embeddings;
 mod errors;
 mod folds;
+mod open_set;
 mod parity;
 mod properties;
 mod report;
