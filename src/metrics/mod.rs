@@ -39,20 +39,26 @@
 //! # Ok::<(), soft_lmccl::MetricError>(())
 //! ```
 
+mod collapse;
 mod confidence;
+mod confusion;
 mod embeddings;
 mod folds;
 mod open_set;
 mod pairs;
+mod paper_grid;
 mod report;
 mod roc;
 mod threshold;
 
+pub use collapse::CollapseReport;
 pub use confidence::{Bootstrap, BootstrapOptions, Estimate, Interval, wilson};
+pub use confusion::{ClassPair, Confusion};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
 pub use open_set::{DirPoint, Gallery, Identification, Identity, Positive, Probe, Prototype};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
+pub use paper_grid::{PaperGridReport, PaperGridTar};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
 pub use roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
 pub use threshold::{ThresholdRule, Verdict, VerificationThreshold};

@@ -1,10 +1,13 @@
 //! Verification metrics, from pair scores to the report.
 
+mod collapse;
 mod confidence;
+mod confusion;
 mod embeddings;
 mod errors;
 mod folds;
 mod open_set;
+mod paper_grid;
 mod parity;
 mod properties;
 mod report;
