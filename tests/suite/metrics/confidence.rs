@@ -4,7 +4,7 @@ use approx::{assert_abs_diff_eq, assert_relative_eq};
 use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl::MetricError;
-use soft_lmccl::metrics::{BootstrapOptions, EerMethod, EmbeddingSet, PairProtocol, RocCurve, wilson};
+use soft_lmccl::metrics::{BootstrapOptions, EerMethod, EmbeddingSet, Estimate, PairProtocol, RocCurve, wilson};
 
 use super::{F64_REL, noise};
 
@@ -189,6 +189,27 @@ fn draws_are_copies_of_classes() {
     }
     // One class three times is one draw of nine, with only matching pairs: one redraw in eight draws.
     assert!(found.redrawn > 25 && found.redrawn < 85, "{}", found.redrawn);
+}
+
+/// Of the drawn figures the interval holds its level, with as many beyond one bound as beyond the other.
+#[test]
+fn interval_holds_its_level_of_the_draws() {
+    let set = population(9, 5, 6);
+    for level in [0.5, 0.9] {
+        let seen = std::sync::Mutex::new(Vec::new());
+        let options = BootstrapOptions { draws: 501, level, seed: 1 };
+        let found = set.bootstrap(&options, |roc| {
+            seen.lock().unwrap().push(roc.auc());
+            Ok([roc.auc()])
+        });
+        let Estimate { value, interval } = found.unwrap().estimates[0];
+        let mut drawn = seen.into_inner().unwrap();
+        assert_eq!(drawn.remove(0).to_bits(), value.to_bits()); // the data as they are come first
+        assert_relative_eq!(interval.level, level);
+        let share = |beyond: &dyn Fn(f64) -> bool| drawn.iter().filter(|auc| beyond(**auc)).count() as f64 / 501.0;
+        assert_abs_diff_eq!(share(&|auc| auc < interval.low), (1.0 - level) / 2.0, epsilon = 0.003);
+        assert_abs_diff_eq!(share(&|auc| auc > interval.high), (1.0 - level) / 2.0, epsilon = 0.003);
+    }
 }
 
 #[test]

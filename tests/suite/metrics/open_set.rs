@@ -173,10 +173,13 @@ proptest! {
                 let kind = found.probes().iter().filter(of_kind);
                 kind.clone().filter(|probe| sign * probe.score >= t).count() as f64 / kind.count() as f64
             };
-            let thresholds = found.probes().iter().map(|probe| sign * probe.score).chain([f64::INFINITY]);
-            let enough = thresholds.filter(|&t| rate(true, t) >= tpr);
-            let least = enough.map(|t| rate(false, t)).fold(f64::INFINITY, f64::min);
-            assert_abs_diff_eq!(found.fpr_at_tpr(tpr, positive).unwrap(), least);
+            // Rates that some threshold attains exactly among those asked for.
+            for tpr in [tpr, 0.0, rate(true, sign * found.probes()[0].score), 1.0] {
+                let thresholds = found.probes().iter().map(|probe| sign * probe.score).chain([f64::INFINITY]);
+                let enough = thresholds.filter(|&t| rate(true, t) >= tpr);
+                let least = enough.map(|t| rate(false, t)).fold(f64::INFINITY, f64::min);
+                assert_abs_diff_eq!(found.fpr_at_tpr(tpr, positive).unwrap(), least);
+            }
         }
     }
 
