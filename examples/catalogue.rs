@@ -100,18 +100,9 @@ fn find(directory: &Path, id: &str) -> Option<PathBuf> {
 }
 
 fn line(table: &mut String, id: &str, measured: &catalogue::Measured) {
-    let catalogue::Measured {
-        atoms,
-        assembly,
-        kilodaltons,
-        electrons,
-        radius,
-    } = measured;
-    writeln!(
-        table,
-        "{id}\t{atoms}\t{assembly}\t{kilodaltons:.1}\t{electrons:.1}\t{radius:.2}"
-    )
-    .expect("a string takes any text");
+    let catalogue::Measured { atoms, assembly, kilodaltons, electrons, radius } = measured;
+    writeln!(table, "{id}\t{atoms}\t{assembly}\t{kilodaltons:.1}\t{electrons:.1}\t{radius:.2}")
+        .expect("a string takes any text");
 }
 
 /// Largest difference between two densities, relative to the maximum of the second.

@@ -10,10 +10,7 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    const IDENTITY: Self = Self {
-        matrix: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
-        shift: [0.0; 3],
-    };
+    const IDENTITY: Self = Self { matrix: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], shift: [0.0; 3] };
 
     pub(super) fn apply(&self, position: [f64; 3]) -> [f64; 3] {
         std::array::from_fn(|row| {
@@ -26,11 +23,7 @@ impl Operator {
     fn after(&self, other: &Self) -> Self {
         Self {
             matrix: std::array::from_fn(|row| {
-                std::array::from_fn(|column| {
-                    (0..3)
-                        .map(|k| self.matrix[row][k] * other.matrix[k][column])
-                        .sum()
-                })
+                std::array::from_fn(|column| (0..3).map(|k| self.matrix[row][k] * other.matrix[k][column]).sum())
             }),
             shift: self.apply(other.shift),
         }
@@ -55,8 +48,7 @@ pub(super) struct Group {
 const MAX_OPERATORS: usize = 20_000;
 
 /// The categories that [`from_mmcif`] reads.
-pub(super) const MMCIF_CATEGORIES: [&str; 2] =
-    ["_pdbx_struct_assembly_gen", "_pdbx_struct_oper_list"];
+pub(super) const MMCIF_CATEGORIES: [&str; 2] = ["_pdbx_struct_assembly_gen", "_pdbx_struct_oper_list"];
 
 /// Assembly 1 of an mmCIF file, else the first that it lists; `None` if it lists none.
 pub(super) fn from_mmcif(block: &Block<'_>) -> Result<Option<Assembly>, String> {
@@ -99,23 +91,12 @@ pub(super) fn from_mmcif(block: &Block<'_>) -> Result<Option<Assembly>, String> 
         let products = expand(expression)?;
         total += products.len();
         if total > MAX_OPERATORS {
-            return Err(format!(
-                "assembly {id} has more than {MAX_OPERATORS} operators"
-            ));
+            return Err(format!("assembly {id} has more than {MAX_OPERATORS} operators"));
         }
-        let operators = products
-            .iter()
-            .map(|names| product(names, &operators))
-            .collect::<Result<_, _>>()?;
-        groups.push(Group {
-            chains: names(chains),
-            operators,
-        });
+        let operators = products.iter().map(|names| product(names, &operators)).collect::<Result<_, _>>()?;
+        groups.push(Group { chains: names(chains), operators });
     }
-    Ok(Some(Assembly {
-        id: id.to_owned(),
-        groups,
-    }))
+    Ok(Some(Assembly { id: id.to_owned(), groups }))
 }
 
 fn first_assembly<'a>(mut ids: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
@@ -124,11 +105,7 @@ fn first_assembly<'a>(mut ids: impl Iterator<Item = &'a str> + Clone) -> Option<
 }
 
 fn names(list: &str) -> Vec<String> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Multiplies the operators of one product; the rightmost acts first.
@@ -140,9 +117,8 @@ fn product(names: &[String], rows: &[[&str; 13]]) -> Result<Operator, String> {
             .ok_or_else(|| format!("the assembly asks for operator {name}, which is not listed"))?;
         let mut numbers = [0.0; 12];
         for (number, text) in numbers.iter_mut().zip(&row[1..]) {
-            *number = finite(text).ok_or_else(|| {
-                format!("operator {name} holds `{text}` where a number is expected")
-            })?;
+            *number =
+                finite(text).ok_or_else(|| format!("operator {name} holds `{text}` where a number is expected"))?;
         }
         Ok(done.after(&from_rows(numbers)))
     })
@@ -180,9 +156,7 @@ pub(super) fn expand(expression: &str) -> Result<Vec<Vec<String>>, String> {
         rest = after.trim_start();
         let factors = expand_list(list).ok_or_else(bad)?;
         if products.len().saturating_mul(factors.len()) > MAX_OPERATORS {
-            return Err(format!(
-                "operator expression `{expression}` makes more than {MAX_OPERATORS} operators"
-            ));
+            return Err(format!("operator expression `{expression}` makes more than {MAX_OPERATORS} operators"));
         }
         products = products
             .iter()
@@ -235,19 +209,11 @@ pub(super) fn from_remark_350(text: &str) -> Result<Option<Assembly>, String> {
         if let Some(id) = remark.strip_prefix("BIOMOLECULE:") {
             // One heading may number several: "BIOMOLECULE: 1, 2".
             let id = id.split(',').next().unwrap_or_default().trim();
-            assemblies.push(Assembly {
-                id: id.to_owned(),
-                groups: Vec::new(),
-            });
+            assemblies.push(Assembly { id: id.to_owned(), groups: Vec::new() });
         } else if let Some((heading, chains)) = remark.split_once("CHAINS:") {
-            let assembly = assemblies
-                .last_mut()
-                .ok_or_else(|| bad("names chains before any BIOMOLECULE"))?;
+            let assembly = assemblies.last_mut().ok_or_else(|| bad("names chains before any BIOMOLECULE"))?;
             if heading.trim_start().starts_with("APPLY") {
-                assembly.groups.push(Group {
-                    chains: Vec::new(),
-                    operators: Vec::new(),
-                });
+                assembly.groups.push(Group { chains: Vec::new(), operators: Vec::new() });
             }
             assembly
                 .groups
@@ -257,9 +223,7 @@ pub(super) fn from_remark_350(text: &str) -> Result<Option<Assembly>, String> {
                 .extend(names(chains));
         } else if remark.starts_with("BIOMT") {
             let mut words = remark.split_whitespace();
-            let row = words
-                .next()
-                .and_then(|word| word[5..].parse::<usize>().ok());
+            let row = words.next().and_then(|word| word[5..].parse::<usize>().ok());
             let numbers: Vec<f64> = words.skip(1).map_while(finite).collect();
             let (Some(row @ 1..=3), &[a, b, c, shift]) = (row, numbers.as_slice()) else {
                 return Err(bad("holds a BIOMT row without its number and four values"));
@@ -286,10 +250,7 @@ pub(super) fn from_remark_350(text: &str) -> Result<Option<Assembly>, String> {
         }
     }
     assemblies.retain(|assembly| !assembly.groups.is_empty());
-    let position = assemblies
-        .iter()
-        .position(|assembly| assembly.id == "1")
-        .unwrap_or(0);
+    let position = assemblies.iter().position(|assembly| assembly.id == "1").unwrap_or(0);
     Ok((!assemblies.is_empty()).then(|| assemblies.swap_remove(position)))
 }
 
@@ -302,11 +263,7 @@ mod tests {
     #[test]
     fn operator_expressions_expand() {
         let names = |expression: &str| -> Vec<String> {
-            expand(expression)
-                .expect("a valid expression")
-                .iter()
-                .map(|product| product.join("*"))
-                .collect()
+            expand(expression).expect("a valid expression").iter().map(|product| product.join("*")).collect()
         };
         assert_eq!(names("1"), ["1"]);
         assert_eq!(names("P"), ["P"]);
@@ -325,14 +282,8 @@ mod tests {
 
     #[test]
     fn rightmost_operator_acts_first() {
-        let quarter_turn = Operator {
-            matrix: [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]],
-            shift: [0.0; 3],
-        };
-        let step = Operator {
-            shift: [10.0, 0.0, 0.0],
-            ..Operator::IDENTITY
-        };
+        let quarter_turn = Operator { matrix: [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], shift: [0.0; 3] };
+        let step = Operator { shift: [10.0, 0.0, 0.0], ..Operator::IDENTITY };
         let moved = quarter_turn.after(&step).apply([1.0, 0.0, 0.0]);
         assert_abs_diff_eq!(moved[..], [0.0, 11.0, 0.0][..]);
         let moved = step.after(&quarter_turn).apply([1.0, 0.0, 0.0]);

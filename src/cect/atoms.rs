@@ -33,9 +33,8 @@ pub(super) fn residues<'s, 'a>(atoms: &'s [Atom<'a>]) -> impl Iterator<Item = &'
     let mut rest = atoms;
     std::iter::from_fn(move || {
         let first = rest.first()?;
-        let other = |atom: &Atom<'a>| {
-            atom.chain != first.chain || atom.site != first.site || atom.residue != first.residue
-        };
+        let other =
+            |atom: &Atom<'a>| atom.chain != first.chain || atom.site != first.site || atom.residue != first.residue;
         let length = (1..rest.len())
             .find(|&end| {
                 let atom = &rest[end];
@@ -81,34 +80,18 @@ impl<'a> Alternatives<'a> {
 
 /// The atoms of an `_atom_site` category.
 pub(super) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Atom<'a>>, String> {
-    let table = block
-        .get(MMCIF_CATEGORY)
-        .ok_or("no _atom_site category, so no atoms")?;
+    let table = block.get(MMCIF_CATEGORY).ok_or("no _atom_site category, so no atoms")?;
     let chain = first_of(table, ["label_asym_id", "auth_asym_id"])?;
     let residue = first_of(table, ["label_comp_id", "auth_comp_id"])?;
     let rows = table
-        .rows([
-            "type_symbol",
-            chain,
-            residue,
-            "Cartn_x",
-            "Cartn_y",
-            "Cartn_z",
-        ])
+        .rows(["type_symbol", chain, residue, "Cartn_x", "Cartn_y", "Cartn_z"])
         .ok_or("_atom_site lacks type_symbol, Cartn_x, Cartn_y or Cartn_z")?;
-    let sites = table
-        .column("label_seq_id")
-        .zip(table.column("auth_seq_id"))
-        .zip(table.column("pdbx_PDB_ins_code"));
-    let others = table
-        .column("label_alt_id")
-        .zip(table.column("pdbx_PDB_model_num"))
-        .zip(table.column("label_atom_id"));
+    let sites = table.column("label_seq_id").zip(table.column("auth_seq_id")).zip(table.column("pdbx_PDB_ins_code"));
+    let others =
+        table.column("label_alt_id").zip(table.column("pdbx_PDB_model_num")).zip(table.column("label_atom_id"));
     let mut atoms = Alternatives::default();
     let mut first_model = None;
-    for (number, ((row, site), ((alternative, model), name))) in
-        rows.zip(sites).zip(others).enumerate()
-    {
+    for (number, ((row, site), ((alternative, model), name))) in rows.zip(sites).zip(others).enumerate() {
         if *first_model.get_or_insert(model) != model {
             continue;
         }
@@ -119,29 +102,15 @@ pub(super) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Atom<'a>>, String>
             continue;
         };
         let ((label, author), insertion) = site;
-        let atom = Atom {
-            chain,
-            site: [label, author, insertion],
-            residue,
-            name,
-            electrons,
-            mass,
-            position,
-        };
-        atoms.push(
-            atom,
-            (!matches!(alternative, "." | "?")).then_some(alternative),
-        );
+        let atom = Atom { chain, site: [label, author, insertion], residue, name, electrons, mass, position };
+        atoms.push(atom, (!matches!(alternative, "." | "?")).then_some(alternative));
     }
     Ok(atoms.kept)
 }
 
 fn first_of(table: &Table<'_>, names: [&'static str; 2]) -> Result<&'static str, String> {
     let [preferred, other] = names;
-    names
-        .into_iter()
-        .find(|name| table.has(name))
-        .ok_or_else(|| format!("_atom_site lacks {preferred} and {other}"))
+    names.into_iter().find(|name| table.has(name)).ok_or_else(|| format!("_atom_site lacks {preferred} and {other}"))
 }
 
 /// The atoms of a PDB file's first model.
@@ -176,10 +145,7 @@ pub(super) fn from_pdb(text: &str) -> Result<Vec<Atom<'_>>, String> {
             mass,
             position,
         };
-        atoms.push(
-            atom,
-            Some(field(16..17)).filter(|alternative| !alternative.is_empty()),
-        );
+        atoms.push(atom, Some(field(16..17)).filter(|alternative| !alternative.is_empty()));
     }
     if records == 0 {
         return Err("neither mmCIF nor PDB: no data_ block and no ATOM record".to_owned());
@@ -192,9 +158,7 @@ pub(super) fn from_pdb(text: &str) -> Result<Vec<Atom<'_>>, String> {
 /// ATOM record, because programs that leave the element out shift names as well.
 fn element_of_name(line: &str) -> &str {
     let name = line.get(12..16).unwrap_or("");
-    let first = name
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(name.len());
+    let first = name.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(name.len());
     let two = name.get(..2).unwrap_or("");
     if line.starts_with("HETATM") && first == 0 && residues::element(two).is_some() {
         two
@@ -208,8 +172,8 @@ fn counts(symbol: &str, residue: &str) -> Result<Option<(f64, f64)>, String> {
     if residues::is_water(residue) {
         return Ok(None);
     }
-    let (number, mass) = residues::element(symbol)
-        .ok_or_else(|| format!("`{symbol}` is no element (residue {residue})"))?;
+    let (number, mass) =
+        residues::element(symbol).ok_or_else(|| format!("`{symbol}` is no element (residue {residue})"))?;
     Ok((number > 1).then_some((f64::from(number), mass)))
 }
 

@@ -62,56 +62,26 @@ static ENTRIES: [Entry; 23] = [
     entry!("1aon", "GroEL-GroES-ADP7 chaperonin complex", First, true),
     entry!("1oel", "GroEL chaperonin 14-mer", First, true),
     entry!("1bxn", "RuBisCO L8S8", First, true),
-    entry!(
-        "1ffk",
-        "50S ribosomal subunit (H. marismortui)",
-        AsymmetricUnit,
-        true
-    ),
+    entry!("1ffk", "50S ribosomal subunit (H. marismortui)", AsymmetricUnit, true),
     entry!("1hbn", "methyl-coenzyme M reductase", AsymmetricUnit, true),
-    entry!(
-        "1htq",
-        "glutamine synthetase dodecamer (M. tuberculosis)",
-        First,
-        true
-    ),
+    entry!("1htq", "glutamine synthetase dodecamer (M. tuberculosis)", First, true),
     entry!("1igt", "IgG2a intact antibody", First, true),
-    entry!(
-        "1n62",
-        "CO dehydrogenase (O. carboxidovorans)",
-        AsymmetricUnit,
-        true
-    ),
+    entry!("1n62", "CO dehydrogenase (O. carboxidovorans)", AsymmetricUnit, true),
     entry!("1u6g", "CAND1-CUL1-ROC1", First, true),
     entry!("1yyf", "HslU-HslV protease", First, true),
     entry!("3cf3", "p97/VCP hexamer", First, true),
     entry!("3d2f", "Sse1p-Hsp70, two dimers", AsymmetricUnit, true),
     entry!("3jb9", "spliceosome (S. pombe)", AsymmetricUnit, true),
     entry!("4v1w", "apoferritin 24-mer (horse)", First, true),
-    entry!(
-        "4v5d",
-        "70S ribosome (T. thermophilus)",
-        AsymmetricUnit,
-        true
-    ),
+    entry!("4v5d", "70S ribosome (T. thermophilus)", AsymmetricUnit, true),
     entry!("1auy", "turnip yellow mosaic virus capsid", First, true),
     entry!("1f2n", "rice yellow mottle virus capsid", First, true),
-    entry!(
-        "1jz8",
-        "beta-galactosidase tetramer (E. coli)",
-        AsymmetricUnit,
-        false
-    ),
+    entry!("1jz8", "beta-galactosidase tetramer (E. coli)", AsymmetricUnit, false),
     entry!("1qvr", "ClpB hexamer", First, false),
     entry!("1wcm", "RNA polymerase II, 12 subunits", First, false),
     entry!("2cg9", "Hsp90-Sba1 closed complex", First, false),
     entry!("3j9i", "20S proteasome (T. acidophilum)", First, false),
-    entry!(
-        "4v4r-30S",
-        "30S ribosomal subunit (T. thermophilus)",
-        AsymmetricUnit,
-        false
-    ),
+    entry!("4v4r-30S", "30S ribosomal subunit (T. thermophilus)", AsymmetricUnit, false),
 ];
 
 /// Written by the example `catalogue` beside the densities.
@@ -122,15 +92,9 @@ static MEASURED: LazyLock<Vec<(&str, Measured)>> = LazyLock::new(|| {
         .map(|line| {
             let fields: Vec<&str> = line.split('\t').collect();
             let &[id, atoms, assembly, kilodaltons, electrons, radius] = fields.as_slice() else {
-                panic!(
-                    "a line of the embedded catalogue.tsv has {} fields",
-                    fields.len()
-                );
+                panic!("a line of the embedded catalogue.tsv has {} fields", fields.len());
             };
-            let number = |text: &str| -> f64 {
-                text.parse()
-                    .expect("the embedded catalogue.tsv holds numbers")
-            };
+            let number = |text: &str| -> f64 { text.parse().expect("the embedded catalogue.tsv holds numbers") };
             let measured = Measured {
                 atoms: number(atoms) as usize,
                 assembly: assembly.to_owned(),
@@ -156,11 +120,7 @@ pub fn templates() -> Vec<Template> {
 /// The split of the main experiment: [`ClassId`]s index [`entries`] and [`templates`].
 pub fn split() -> OpenSetSplit {
     let ids = |known: bool| {
-        (0u32..)
-            .zip(&ENTRIES)
-            .filter(|(_, entry)| entry.known == known)
-            .map(|(index, _)| ClassId(index))
-            .collect()
+        (0u32..).zip(&ENTRIES).filter(|(_, entry)| entry.known == known).map(|(index, _)| ClassId(index)).collect()
     };
     OpenSetSplit::new(ids(true), ids(false)).expect("each class of the catalogue has one role")
 }

@@ -81,9 +81,7 @@ fn read_loop<'a>(
         names.push(token?.text);
     }
     let category = names.first().and_then(|name| split_name(name));
-    let keep = category
-        .as_ref()
-        .is_some_and(|(category, _)| wanted.contains(&category.as_str()));
+    let keep = category.as_ref().is_some_and(|(category, _)| wanted.contains(&category.as_str()));
     let mut values = Vec::new();
     let mut count = 0;
     while let Some(token) = tokens.next_if(|token| !token.as_ref().is_ok_and(Token::ends_loop)) {
@@ -97,20 +95,12 @@ fn read_loop<'a>(
         return Ok(());
     };
     if count % names.len() != 0 {
-        return Err(format!(
-            "the loop of {category} has {} columns but {count} values",
-            names.len()
-        ));
+        return Err(format!("the loop of {category} has {} columns but {count} values", names.len()));
     }
     if keep {
-        let columns = names
-            .iter()
-            .filter_map(|name| split_name(name).map(|(_, column)| column))
-            .collect::<Vec<_>>();
+        let columns = names.iter().filter_map(|name| split_name(name).map(|(_, column)| column)).collect::<Vec<_>>();
         if columns.len() != names.len() {
-            return Err(format!(
-                "the loop of {category} has a column without a name"
-            ));
+            return Err(format!("the loop of {category} has a column without a name"));
         }
         block.insert(category, Table { columns, values });
     }
@@ -135,18 +125,11 @@ impl Token<'_> {
     }
 
     fn is_keyword(&self, keyword: &str) -> bool {
-        self.bare
-            && self
-                .text
-                .get(..keyword.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(keyword))
+        self.bare && self.text.get(..keyword.len()).is_some_and(|start| start.eq_ignore_ascii_case(keyword))
     }
 
     fn ends_loop(&self) -> bool {
-        self.is_name()
-            || ["loop_", "data_", "save_", "stop_", "global_"]
-                .iter()
-                .any(|keyword| self.is_keyword(keyword))
+        self.is_name() || ["loop_", "data_", "save_", "stop_", "global_"].iter().any(|keyword| self.is_keyword(keyword))
     }
 }
 
@@ -161,10 +144,7 @@ impl<'a> Iterator for Tokens<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = self.text.as_bytes();
         loop {
-            while bytes
-                .get(self.position)
-                .is_some_and(u8::is_ascii_whitespace)
-            {
+            while bytes.get(self.position).is_some_and(u8::is_ascii_whitespace) {
                 self.position += 1;
             }
             if *bytes.get(self.position)? != b'#' {
@@ -185,26 +165,19 @@ impl<'a> Iterator for Tokens<'a> {
                 // A quote ends the string only before white space: 'a dog's life' is one value.
                 let close = (start + 1..bytes.len())
                     .take_while(|&i| bytes[i] != b'\n')
-                    .find(|&i| {
-                        bytes[i] == quote && bytes.get(i + 1).is_none_or(u8::is_ascii_whitespace)
-                    });
+                    .find(|&i| bytes[i] == quote && bytes.get(i + 1).is_none_or(u8::is_ascii_whitespace));
                 match close {
                     Some(close) => (start + 1..close, close + 1, false),
                     None => return Some(Err(self.unclosed(start, "quoted value"))),
                 }
             }
             _ => {
-                let end = (start..bytes.len())
-                    .find(|&i| bytes[i].is_ascii_whitespace())
-                    .unwrap_or(bytes.len());
+                let end = (start..bytes.len()).find(|&i| bytes[i].is_ascii_whitespace()).unwrap_or(bytes.len());
                 (start..end, end, true)
             }
         };
         self.position = end;
-        Some(Ok(Token {
-            text: &self.text[content],
-            bare,
-        }))
+        Some(Ok(Token { text: &self.text[content], bare }))
     }
 }
 

@@ -96,47 +96,23 @@ impl SimulatedDataset {
     /// # Errors
     /// [`Error::Config`] if a hyper-parameter is out of range, `per_class` is zero, there are no
     /// templates, or two have the same name.
-    pub fn new(
-        templates: Vec<Template>,
-        config: SimulationConfig,
-        per_class: usize,
-        seed: u64,
-    ) -> Result<Self> {
+    pub fn new(templates: Vec<Template>, config: SimulationConfig, per_class: usize, seed: u64) -> Result<Self> {
         let simulator = Simulator::new(config)?;
-        let refuse = |field, expected: &str, got: String| {
-            Err(Error::Config {
-                field,
-                expected: expected.to_owned(),
-                got,
-            })
-        };
+        let refuse =
+            |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.to_owned(), got });
         if templates.is_empty() || u32::try_from(templates.len()).is_err() {
             let got = templates.len().to_string();
             return refuse("templates", "one class at least", got);
         }
         if per_class == 0 || templates.len().checked_mul(per_class).is_none() {
-            return refuse(
-                "per_class",
-                "one subtomogram at least",
-                per_class.to_string(),
-            );
+            return refuse("per_class", "one subtomogram at least", per_class.to_string());
         }
         let names: Vec<String> = templates.iter().map(|t| t.name().to_owned()).collect();
         let mut seen = HashSet::new();
         if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
-            return refuse(
-                "templates",
-                "a name of its own for each class",
-                format!("{name} twice"),
-            );
+            return refuse("templates", "a name of its own for each class", format!("{name} twice"));
         }
-        Ok(Self {
-            templates,
-            names,
-            simulator,
-            per_class,
-            seed,
-        })
+        Ok(Self { templates, names, simulator, per_class, seed })
     }
 
     /// What is rotated, by class.
@@ -157,9 +133,7 @@ impl SimulatedDataset {
     /// Indices of all samples of these classes, ascending.
     pub fn indices(&self, classes: &[ClassId]) -> Vec<usize> {
         let wanted: HashSet<_> = classes.iter().collect();
-        (0..self.len())
-            .filter(|&index| wanted.contains(&self.class(index)))
-            .collect()
+        (0..self.len()).filter(|&index| wanted.contains(&self.class(index))).collect()
     }
 
     /// A sample in its parts, signal and noise, as for pictures.
@@ -194,9 +168,6 @@ impl Dataset for SimulatedDataset {
 
     fn sample(&self, index: usize) -> Result<Sample> {
         let template = self.template(index)?;
-        Ok(Sample {
-            volume: self.simulator.simulate(template, self.seed, index as u64)?,
-            class: self.class(index),
-        })
+        Ok(Sample { volume: self.simulator.simulate(template, self.seed, index as u64)?, class: self.class(index) })
     }
 }

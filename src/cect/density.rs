@@ -50,14 +50,9 @@ impl Extent {
         let mut electrons = 0.0;
         let mut moment = [0.0; 3];
         for (index, scatterer) in scatterers.iter().enumerate() {
-            let Scatterer {
-                position,
-                electrons: weight,
-            } = *scatterer;
+            let Scatterer { position, electrons: weight } = *scatterer;
             if !position.iter().all(|c| c.is_finite()) || !weight.is_finite() || weight < 0.0 {
-                return Err(Error::Volume(format!(
-                    "scatterer {index} lies at {position:?} with {weight} electrons"
-                )));
+                return Err(Error::Volume(format!("scatterer {index} lies at {position:?} with {weight} electrons")));
             }
             electrons += weight;
             for (sum, coordinate) in moment.iter_mut().zip(position) {
@@ -75,12 +70,7 @@ impl Extent {
             radius = radius.max(offset.iter().map(|c| c * c).sum());
             reach = offset.iter().fold(reach, |reach, c| reach.max(c.abs()));
         }
-        Ok(Self {
-            center,
-            radius: radius.sqrt(),
-            reach,
-            electrons,
-        })
+        Ok(Self { center, radius: radius.sqrt(), reach, electrons })
     }
 
     /// The smallest even side of a box of [`VOXEL_SIZE`] voxels that holds the whole density.
@@ -133,9 +123,7 @@ pub fn density(scatterers: &[Scatterer], side: usize) -> Result<Volume> {
     }
     let mut sums = vec![0.0f64; side.pow(3)];
     for scatterer in scatterers {
-        let [x, y, z] = std::array::from_fn(|axis| {
-            weights(scatterer.position[axis] - extent.center[axis], side)
-        });
+        let [x, y, z] = std::array::from_fn(|axis| weights(scatterer.position[axis] - extent.center[axis], side));
         for (z, along_z) in z.indices() {
             for (y, along_y) in y.indices() {
                 let plane = scatterer.electrons * along_z * along_y;
@@ -146,10 +134,7 @@ pub fn density(scatterers: &[Scatterer], side: usize) -> Result<Volume> {
             }
         }
     }
-    Ok(Volume::from_finite(
-        side,
-        sums.into_iter().map(|sum| sum as f32).collect(),
-    ))
+    Ok(Volume::from_finite(side, sums.into_iter().map(|sum| sum as f32).collect()))
 }
 
 /// How much of a Gaussian falls into each of the voxels around it, along one axis.
@@ -184,11 +169,7 @@ fn weights(offset: f64, side: usize) -> Weights {
         *value = upper - lower;
         lower = upper;
     }
-    Weights {
-        first: lowest,
-        values,
-        count: highest + 1 - lowest,
-    }
+    Weights { first: lowest, values, count: highest + 1 - lowest }
 }
 
 /// Reads a bead table: `x y z electrons` on each line, in Angstrom, separated by white space; `#`
@@ -200,10 +181,7 @@ fn weights(offset: f64, side: usize) -> Weights {
 pub fn read_beads(path: impl AsRef<Path>) -> Result<Vec<Scatterer>> {
     let path = path.as_ref();
     let text = input::read_text(path)?;
-    parse_beads(&text).map_err(|problem| Error::Format {
-        path: path.to_owned(),
-        problem,
-    })
+    parse_beads(&text).map_err(|problem| Error::Format { path: path.to_owned(), problem })
 }
 
 fn parse_beads(text: &str) -> Result<Vec<Scatterer>, String> {
@@ -213,26 +191,17 @@ fn parse_beads(text: &str) -> Result<Vec<Scatterer>, String> {
         if line.is_empty() {
             continue;
         }
-        let values: Vec<f64> = line
-            .split_whitespace()
-            .map_while(|word| word.parse().ok())
-            .collect();
+        let values: Vec<f64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
         match values.as_slice() {
             &[x, y, z, electrons]
                 if line.split_whitespace().count() == 4
                     && values.iter().all(|value| value.is_finite())
                     && electrons >= 0.0 =>
             {
-                beads.push(Scatterer {
-                    position: [x, y, z],
-                    electrons,
-                });
+                beads.push(Scatterer { position: [x, y, z], electrons });
             }
             _ => {
-                return Err(format!(
-                    "line {}: expected `x y z electrons`, got `{line}`",
-                    number + 1
-                ));
+                return Err(format!("line {}: expected `x y z electrons`, got `{line}`", number + 1));
             }
         }
     }

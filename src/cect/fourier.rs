@@ -35,11 +35,7 @@ pub(super) struct Scratch {
 impl Fourier {
     pub(super) fn new(side: usize) -> Self {
         let mut planner = FftPlanner::new();
-        Self {
-            side,
-            forward: planner.plan_fft_forward(side),
-            inverse: planner.plan_fft_inverse(side),
-        }
+        Self { side, forward: planner.plan_fft_forward(side), inverse: planner.plan_fft_inverse(side) }
     }
 
     /// Tabulates a filter over frequencies `[z, y, x]` in cycles per voxel. It must give the same
@@ -47,22 +43,14 @@ impl Fourier {
     pub(super) fn filter(&self, value: impl Fn([f64; 3]) -> f64) -> Filter {
         let side = self.side;
         let frequency = |index: usize| {
-            let signed = if 2 * index <= side {
-                index as f64
-            } else {
-                index as f64 - side as f64
-            };
+            let signed = if 2 * index <= side { index as f64 } else { index as f64 - side as f64 };
             signed / side as f64
         };
         let scale = 1.0 / side.pow(3) as f64;
         let mut values = Vec::with_capacity(side.pow(3));
         for y in (0..side).map(frequency) {
             for x in (0..side).map(frequency) {
-                values.extend(
-                    (0..side)
-                        .map(frequency)
-                        .map(|z| (scale * value([z, y, x])) as f32),
-                );
+                values.extend((0..side).map(frequency).map(|z| (scale * value([z, y, x])) as f32));
             }
         }
         Filter(values)
@@ -70,17 +58,9 @@ impl Fourier {
 
     /// Filters the real and the imaginary part of `[z][y][x]` voxels, each on its own: a real, even
     /// filter does not mix them, so two volumes cost one transform.
-    pub(super) fn apply(
-        &self,
-        filter: &Filter,
-        voxels: &mut [Complex32],
-        scratch: &mut Scratch,
-    ) {
+    pub(super) fn apply(&self, filter: &Filter, voxels: &mut [Complex32], scratch: &mut Scratch) {
         let side = self.side;
-        let needed = self
-            .forward
-            .get_inplace_scratch_len()
-            .max(self.inverse.get_inplace_scratch_len());
+        let needed = self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
         scratch.fft.resize(needed, Complex32::default());
         scratch.turned.resize(voxels.len(), Complex32::default());
         let Scratch { turned, fft } = scratch;
@@ -126,8 +106,7 @@ mod tests {
         let turn = std::f32::consts::TAU / side as f32;
         (0..side.pow(3))
             .map(|index| {
-                let [z, y, x] =
-                    [index / (side * side), index / side % side, index % side].map(|c| c as i32);
+                let [z, y, x] = [index / (side * side), index / side % side, index % side].map(|c| c as i32);
                 (turn * (kz * z + ky * y + kx * x) as f32).cos()
             })
             .collect()
@@ -142,11 +121,7 @@ mod tests {
             let filter = fourier.filter(gain);
             for k in [[1, 0, 0], [0, 2, 0], [0, 0, 1], [1, -2, 1], [0, 0, 0]] {
                 let (real, imaginary) = (wave(side, k), wave(side, [k[2], k[0], k[1]]));
-                let mut voxels: Vec<_> = real
-                    .iter()
-                    .zip(&imaginary)
-                    .map(|(&re, &im)| Complex32::new(re, im))
-                    .collect();
+                let mut voxels: Vec<_> = real.iter().zip(&imaginary).map(|(&re, &im)| Complex32::new(re, im)).collect();
                 fourier.apply(&filter, &mut voxels, &mut Scratch::default());
                 let expected = |k: [i32; 3]| gain(k.map(|k| f64::from(k) / side as f64)) as f32;
                 for (index, voxel) in voxels.iter().enumerate() {

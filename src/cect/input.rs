@@ -32,15 +32,9 @@ pub(super) fn open(path: &Path) -> Result<Input> {
     file.rewind().map_err(|source| read_error(path, source))?;
     let reader = BufReader::new(file);
     Ok(if compressed {
-        Input {
-            reader: Box::new(MultiGzDecoder::new(reader)),
-            length: None,
-        }
+        Input { reader: Box::new(MultiGzDecoder::new(reader)), length: None }
     } else {
-        Input {
-            reader: Box::new(reader),
-            length: Some(metadata.len()),
-        }
+        Input { reader: Box::new(reader), length: Some(metadata.len()) }
     })
 }
 
@@ -48,11 +42,7 @@ pub(super) fn open(path: &Path) -> Result<Input> {
 /// replacement characters.
 pub(super) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
-    open(path)?
-        .reader
-        .take(MAX_TEXT_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| read_error(path, source))?;
+    open(path)?.reader.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(|source| read_error(path, source))?;
     if bytes.len() as u64 > MAX_TEXT_BYTES {
         return Err(Error::Format {
             path: path.to_owned(),
@@ -66,9 +56,5 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 }
 
 pub(super) fn read_error(path: &Path, source: std::io::Error) -> Error {
-    Error::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    }
+    Error::Io { action: "read", path: path.to_owned(), source }
 }

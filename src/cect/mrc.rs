@@ -87,10 +87,7 @@ impl Map {
         let input = input::open(path)?;
         Self::read(input.reader, input.length).map_err(|failure| match failure {
             Failure::Io(source) => input::read_error(path, source),
-            Failure::Format(problem) => Error::Format {
-                path: path.to_owned(),
-                problem,
-            },
+            Failure::Format(problem) => Error::Format { path: path.to_owned(), problem },
         })
     }
 
@@ -109,10 +106,7 @@ impl Map {
 
     fn read(mut reader: impl Read, length: Option<u64>) -> Result<Self, Failure> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        reader
-            .by_ref()
-            .take(HEADER_BYTES as u64)
-            .read_to_end(&mut bytes)?;
+        reader.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
         let Ok(bytes) = <[u8; HEADER_BYTES]>::try_from(bytes.as_slice()) else {
             return Err(Failure::Format(format!(
                 "{} bytes are no MRC file: its header alone has {HEADER_BYTES}",
@@ -126,23 +120,16 @@ impl Map {
         if let Some(length) = length
             && length < expected
         {
-            return Err(Failure::Format(format!(
-                "the header announces {expected} bytes but the file has {length}"
-            )));
+            return Err(Failure::Format(format!("the header announces {expected} bytes but the file has {length}")));
         }
-        let skipped = std::io::copy(
-            &mut reader.by_ref().take(header.extended_bytes),
-            &mut std::io::sink(),
-        )?;
+        let skipped = std::io::copy(&mut reader.by_ref().take(header.extended_bytes), &mut std::io::sink())?;
         // A compressed file's length is not known beforehand; the buffer grows with what arrives.
         let capacity = length.map_or(0, |_| data_bytes as usize);
         let mut data = Vec::with_capacity(capacity);
         reader.take(data_bytes).read_to_end(&mut data)?;
         let found = HEADER_BYTES as u64 + skipped + data.len() as u64;
         if found < expected {
-            return Err(Failure::Format(format!(
-                "the header announces {expected} bytes but the file has {found}"
-            )));
+            return Err(Failure::Format(format!("the header announces {expected} bytes but the file has {found}")));
         }
         let stored = header.decode(&data);
         let (shape, voxels) = in_order(&header, stored);
@@ -157,20 +144,12 @@ impl Map {
             )));
         }
         let [x, y, z] = header.voxel_size;
-        Ok(Self {
-            shape,
-            voxel_size: [z, y, x],
-            voxels,
-        })
+        Ok(Self { shape, voxel_size: [z, y, x], voxels })
     }
 
     /// A cubic map ready to be saved; `voxel_size` in Angstrom.
     pub fn from_volume(volume: &Volume, voxel_size: f64) -> Self {
-        Self {
-            shape: [volume.side(); 3],
-            voxel_size: [voxel_size; 3],
-            voxels: volume.voxels().to_vec(),
-        }
+        Self { shape: [volume.side(); 3], voxel_size: [voxel_size; 3], voxels: volume.voxels().to_vec() }
     }
 
     /// Writes the map as MRC2014, mode 2, little-endian; compressed if the name ends in `.gz`.
@@ -188,15 +167,9 @@ impl Map {
             } else {
                 self.write(&mut file)?;
             }
-            file.into_inner()
-                .map_err(|error| error.into_error())?
-                .sync_all()
+            file.into_inner().map_err(|error| error.into_error())?.sync_all()
         };
-        write().map_err(|source| Error::Io {
-            action: "write",
-            path: path.to_owned(),
-            source,
-        })
+        write().map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
     }
 
     fn write(&self, writer: &mut impl Write) -> std::io::Result<()> {
@@ -234,18 +207,9 @@ impl Map {
     fn statistics(&self) -> (f32, f32, f64, f64) {
         let count = self.voxels.len().max(1) as f64;
         let mean = self.voxels.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
-        let variance = self
-            .voxels
-            .iter()
-            .map(|&v| (f64::from(v) - mean).powi(2))
-            .sum::<f64>()
-            / count;
+        let variance = self.voxels.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
         let min = self.voxels.iter().copied().fold(f32::INFINITY, f32::min);
-        let max = self
-            .voxels
-            .iter()
-            .copied()
-            .fold(f32::NEG_INFINITY, f32::max);
+        let max = self.voxels.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         (min, max, mean, variance.sqrt())
     }
 
@@ -271,9 +235,7 @@ impl Map {
     pub fn into_volume(self) -> Result<Volume> {
         let [z, y, x] = self.shape;
         if z != y || y != x {
-            return Err(Error::Volume(format!(
-                "expected a cube, got {z} × {y} × {x} voxels"
-            )));
+            return Err(Error::Volume(format!("expected a cube, got {z} × {y} × {x} voxels")));
         }
         Volume::new(x, self.voxels)
     }
@@ -288,9 +250,7 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         // A file cut short in the middle of its compressed data is a bad file, not a bad disk.
         match error.kind() {
-            std::io::ErrorKind::UnexpectedEof
-            | std::io::ErrorKind::InvalidInput
-            | std::io::ErrorKind::InvalidData => {
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
                 Self::Format(format!("the compressed data is damaged: {error}"))
             }
             _ => Self::Io(error),
@@ -314,11 +274,7 @@ impl Header {
             mode => (1..=127).contains(&mode),
         };
         let int = |word: usize| {
-            if little_endian {
-                i32::from_le_bytes(raw(word))
-            } else {
-                i32::from_be_bytes(raw(word))
-            }
+            if little_endian { i32::from_le_bytes(raw(word)) } else { i32::from_be_bytes(raw(word)) }
         };
         let float = |word: usize| f64::from(f32::from_bits(int(word) as u32));
         let mode = match int(3) {
@@ -328,9 +284,7 @@ impl Header {
             6 => Mode::Uint16,
             12 => Mode::Float16,
             mode => {
-                return Err(format!(
-                    "mode {mode} cannot be read; expected 0, 1, 2, 6 or 12 (or this is no MRC file)"
-                ));
+                return Err(format!("mode {mode} cannot be read; expected 0, 1, 2, 6 or 12 (or this is no MRC file)"));
             }
         };
         let mut extents = [0; 3];
@@ -346,9 +300,7 @@ impl Header {
             .filter(|&count| count <= MAX_VOXELS);
         if count.is_none() {
             let [x, y, z] = extents;
-            return Err(format!(
-                "{x} × {y} × {z} voxels are more than the {MAX_VOXELS} that can be read"
-            ));
+            return Err(format!("{x} × {y} × {z} voxels are more than the {MAX_VOXELS} that can be read"));
         }
         let axes = Self::axes([int(16), int(17), int(18)])?;
         let mut voxel_size = [0.0; 3];
@@ -362,16 +314,9 @@ impl Header {
                 voxel_size[axis] = cell / f64::from(intervals);
             }
         }
-        let extended_bytes = u64::try_from(int(23))
-            .map_err(|_| format!("NSYMBT, the length of the extended header, is {}", int(23)))?;
-        Ok(Self {
-            mode,
-            little_endian,
-            extents,
-            axes,
-            voxel_size,
-            extended_bytes,
-        })
+        let extended_bytes =
+            u64::try_from(int(23)).map_err(|_| format!("NSYMBT, the length of the extended header, is {}", int(23)))?;
+        Ok(Self { mode, little_endian, extents, axes, voxel_size, extended_bytes })
     }
 
     fn axes(stored: [i32; 3]) -> Result<[usize; 3], String> {
@@ -382,9 +327,7 @@ impl Header {
         let mut sorted = stored;
         sorted.sort_unstable();
         if sorted != [1, 2, 3] {
-            return Err(format!(
-                "MAPC, MAPR, MAPS are {stored:?}, not an order of 1, 2, 3"
-            ));
+            return Err(format!("MAPC, MAPR, MAPS are {stored:?}, not an order of 1, 2, 3"));
         }
         Ok(stored.map(|axis| axis as usize - 1))
     }
@@ -400,22 +343,13 @@ impl Header {
         };
         match self.mode {
             Mode::Int8 => data.iter().map(|&byte| f32::from(byte as i8)).collect(),
-            Mode::Int16 => halves(data)
-                .into_iter()
-                .map(|half| f32::from(half as i16))
-                .collect(),
+            Mode::Int16 => halves(data).into_iter().map(|half| f32::from(half as i16)).collect(),
             Mode::Uint16 => halves(data).into_iter().map(f32::from).collect(),
             Mode::Float16 => halves(data).into_iter().map(half_to_single).collect(),
             Mode::Float32 => data
                 .chunks_exact(4)
                 .map(|word| [word[0], word[1], word[2], word[3]])
-                .map(|word| {
-                    if self.little_endian {
-                        f32::from_le_bytes(word)
-                    } else {
-                        f32::from_be_bytes(word)
-                    }
-                })
+                .map(|word| if self.little_endian { f32::from_le_bytes(word) } else { f32::from_be_bytes(word) })
                 .collect(),
         }
     }
@@ -473,11 +407,7 @@ mod tests {
             (0x0001, 5.960_464_5e-8),
             (0x3555, 0.333_251_95),
         ] {
-            assert_eq!(
-                half_to_single(bits).to_bits(),
-                f32::to_bits(value),
-                "{bits:#x}"
-            );
+            assert_eq!(half_to_single(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
         }
         assert!(half_to_single(0x7c00).is_infinite());
         assert!(half_to_single(0x7e00).is_nan());

@@ -35,42 +35,22 @@ impl Pose {
     pub fn matrix(&self) -> [[f64; 3]; 3] {
         let [w, x, y, z] = self.rotation;
         [
-            [
-                1.0 - 2.0 * (y * y + z * z),
-                2.0 * (x * y - w * z),
-                2.0 * (x * z + w * y),
-            ],
-            [
-                2.0 * (x * y + w * z),
-                1.0 - 2.0 * (x * x + z * z),
-                2.0 * (y * z - w * x),
-            ],
-            [
-                2.0 * (x * z - w * y),
-                2.0 * (y * z + w * x),
-                1.0 - 2.0 * (x * x + y * y),
-            ],
+            [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y)],
+            [2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x)],
+            [2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)],
         ]
     }
 
     /// Reads the template, turned and shifted, into the real parts of a box of `side³` voxels of
     /// `voxel_size` that holds zeros, by trilinear interpolation.
-    pub(super) fn place(
-        &self,
-        template: &Template,
-        side: usize,
-        voxel_size: f64,
-        voxels: &mut [Complex32],
-    ) {
+    pub(super) fn place(&self, template: &Template, side: usize, voxel_size: f64, voxels: &mut [Complex32]) {
         let source = template.volume();
         let (edge, from) = (source.side(), source.voxels());
         let scale = voxel_size / VOXEL_SIZE;
         let matrix = self.matrix();
         // The inverse rotation, from the box to the template, in voxels of each.
         let inverse = |offset: [f64; 3]| -> [f64; 3] {
-            std::array::from_fn(|k| {
-                scale * (0..3).map(|row| matrix[row][k] * offset[row]).sum::<f64>()
-            })
+            std::array::from_fn(|k| scale * (0..3).map(|row| matrix[row][k] * offset[row]).sum::<f64>())
         };
         let [step_x, step_y, step_z] = inverse([1.0, 0.0, 0.0]).map(|s| s as f32);
         // Outside this sphere, in voxels of the box, the turned template is empty: atoms reach so
@@ -90,8 +70,8 @@ impl Pose {
                 let (center, half) = (middle + self.shift[0], left.sqrt());
                 let start = (center - half).ceil().max(0.0) as usize;
                 let end = ((center + half).floor() + 1.0).clamp(0.0, side as f64) as usize;
-                let [x0, y0, z0] = inverse([-middle - self.shift[0], offset_y, offset_z])
-                    .map(|c| (c + template_middle) as f32);
+                let [x0, y0, z0] =
+                    inverse([-middle - self.shift[0], offset_y, offset_z]).map(|c| (c + template_middle) as f32);
                 let row = &mut voxels[(z * side + y) * side..][..side];
                 for (x, voxel) in row.iter_mut().enumerate().take(end).skip(start) {
                     let x = x as f32;
@@ -102,11 +82,7 @@ impl Pose {
                     if !(inside(tx) && inside(ty) && inside(tz)) {
                         continue;
                     }
-                    let (fx, fy, fz) = (
-                        tx.floor().min(last),
-                        ty.floor().min(last),
-                        tz.floor().min(last),
-                    );
+                    let (fx, fy, fz) = (tx.floor().min(last), ty.floor().min(last), tz.floor().min(last));
                     let index = (fz as usize * edge + fy as usize) * edge + fx as usize;
                     let (ax, ay, az) = (tx - fx, ty - fy, tz - fz);
                     let line = |at: usize| {

@@ -56,11 +56,7 @@ pub fn resample(map: &Map, side: usize) -> Result<Resampled> {
     }
     let shape = map.shape();
     let particle = particle(map)?;
-    let Moments {
-        center,
-        radius,
-        reach,
-    } = Moments::of(&particle, shape, voxel_size);
+    let Moments { center, radius, reach } = Moments::of(&particle, shape, voxel_size);
     let needed = side_needed(reach + VOXEL_SIZE / 2.0);
     if side < needed || side > 1024 {
         return Err(Error::Config {
@@ -76,10 +72,7 @@ pub fn resample(map: &Map, side: usize) -> Result<Resampled> {
         voxels = spread_along(&voxels, extents, axis, side, &spread);
         extents[axis] = side;
     }
-    Ok(Resampled {
-        volume: Volume::new(side, voxels.into_iter().map(|v| v as f32).collect())?,
-        radius,
-    })
+    Ok(Resampled { volume: Volume::new(side, voxels.into_iter().map(|v| v as f32).collect())?, radius })
 }
 
 /// The map less its background, zero outside the particle.
@@ -98,11 +91,7 @@ fn particle(map: &Map) -> Result<Vec<f64>> {
     }
     // 1.4826: the standard deviation of a normal distribution over its median absolute deviation.
     let floor = THRESHOLD * 1.4826 * f64::from(median(&mut faces));
-    let mut voxels: Vec<f64> = map
-        .voxels()
-        .iter()
-        .map(|&voxel| f64::from(voxel) - f64::from(background))
-        .collect();
+    let mut voxels: Vec<f64> = map.voxels().iter().map(|&voxel| f64::from(voxel) - f64::from(background)).collect();
     let lowest = voxels.iter().copied().fold(0.0, f64::min);
     let highest = voxels.iter().copied().fold(0.0, f64::max);
     if -lowest > highest {
@@ -120,9 +109,7 @@ fn particle(map: &Map) -> Result<Vec<f64>> {
     }
     drop_specks(&mut voxels, shape);
     if voxels.iter().all(|&voxel| voxel <= 0.0) {
-        return Err(Error::Volume(
-            "nothing rises above the background, so there is no particle".to_owned(),
-        ));
+        return Err(Error::Volume("nothing rises above the background, so there is no particle".to_owned()));
     }
     Ok(voxels)
 }
@@ -133,11 +120,7 @@ fn median(values: &mut [f32]) -> f32 {
 }
 
 fn coordinates(index: usize, [_, height, width]: [usize; 3]) -> [usize; 3] {
-    [
-        index / (width * height),
-        index / width % height,
-        index % width,
-    ]
+    [index / (width * height), index / width % height, index % width]
 }
 
 /// Clears pieces, connected through faces, that are small beside the largest.
@@ -207,19 +190,11 @@ impl Moments {
         let mut radius: f64 = 0.0;
         let mut reach: f64 = 0.0;
         for (position, _) in occupied() {
-            let offset: [f64; 3] =
-                std::array::from_fn(|k| (position[k] - center[k]) * voxel_size[k]);
+            let offset: [f64; 3] = std::array::from_fn(|k| (position[k] - center[k]) * voxel_size[k]);
             radius = radius.max(offset.iter().map(|c| c * c).sum());
-            reach = offset
-                .iter()
-                .zip(voxel_size)
-                .fold(reach, |reach, (c, edge)| reach.max(c.abs() + edge));
+            reach = offset.iter().zip(voxel_size).fold(reach, |reach, (c, edge)| reach.max(c.abs() + edge));
         }
-        Self {
-            center,
-            radius: radius.sqrt(),
-            reach,
-        }
+        Self { center, radius: radius.sqrt(), reach }
     }
 }
 
@@ -228,11 +203,7 @@ impl Moments {
 fn overlaps(count: usize, edge: f64, center: f64, side: usize) -> Vec<Vec<(usize, f64)>> {
     // The integral of the unit tent up to `t`.
     let below = |t: f64| {
-        if t < 0.0 {
-            0.5 * (t.max(-1.0) + 1.0).powi(2)
-        } else {
-            1.0 - 0.5 * (1.0 - t.min(1.0)).powi(2)
-        }
+        if t < 0.0 { 0.5 * (t.max(-1.0) + 1.0).powi(2) } else { 1.0 - 0.5 * (1.0 - t.min(1.0)).powi(2) }
     };
     let scale = VOXEL_SIZE / edge;
     (0..count)
@@ -240,11 +211,7 @@ fn overlaps(count: usize, edge: f64, center: f64, side: usize) -> Vec<Vec<(usize
             let position = (index as f64 - center) / scale + (side / 2) as f64;
             let first = (position - 1.0 / scale + 0.5).floor().max(0.0) as usize;
             let last = (position + 1.0 / scale + 0.5).floor();
-            let last = if last < 0.0 {
-                0
-            } else {
-                (last as usize + 1).min(side)
-            };
+            let last = if last < 0.0 { 0 } else { (last as usize + 1).min(side) };
             (first..last)
                 .map(|target| {
                     let start = (target as f64 - 0.5 - position) * scale;

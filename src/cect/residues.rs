@@ -71,20 +71,12 @@ const ELEMENTS: [(&str, f64); 92] = [
 ];
 
 /// Names under which files keep water.
-const WATERS: [&str; 9] = [
-    "HOH", "DOD", "WAT", "H2O", "SOL", "TIP", "TIP3", "TP3", "TIP4",
-];
+const WATERS: [&str; 9] = ["HOH", "DOD", "WAT", "H2O", "SOL", "TIP", "TIP3", "TP3", "TIP4"];
 
 /// Electrons and mass (dalton) of a standard residue, hydrogens included.
 pub(super) fn standard(name: &str) -> Option<(f64, f64)> {
     let (_, formula) = RESIDUES.iter().find(|(residue, _)| *residue == name)?;
-    let weigh = |table: &[f64; 7]| {
-        formula
-            .iter()
-            .zip(table)
-            .map(|(&count, each)| f64::from(count) * each)
-            .sum()
-    };
+    let weigh = |table: &[f64; 7]| formula.iter().zip(table).map(|(&count, each)| f64::from(count) * each).sum();
     Some((weigh(&ELECTRONS), weigh(&MASSES)))
 }
 
@@ -128,19 +120,8 @@ mod tests {
 
     #[test]
     fn elements_stand_at_their_number() {
-        for (symbol, number) in [
-            ("H", 1),
-            ("c", 6),
-            ("Fe", 26),
-            ("SE", 34),
-            ("I", 53),
-            ("U", 92),
-        ] {
-            assert_eq!(
-                element(symbol).map(|(number, _)| number),
-                Some(number),
-                "{symbol}"
-            );
+        for (symbol, number) in [("H", 1), ("c", 6), ("Fe", 26), ("SE", 34), ("I", 53), ("U", 92)] {
+            assert_eq!(element(symbol).map(|(number, _)| number), Some(number), "{symbol}");
         }
         assert_eq!(element("D").map(|(number, _)| number), Some(1));
         assert_eq!(element("X"), None);

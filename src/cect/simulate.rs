@@ -123,10 +123,7 @@ impl Default for SimulationConfig {
 impl SimulationConfig {
     /// The paper's set S1: SNR 0.03.
     pub fn s1() -> Self {
-        Self {
-            snr: 0.03,
-            ..Self::default()
-        }
+        Self { snr: 0.03, ..Self::default() }
     }
 
     /// The paper's set S2: SNR 0.05, which is the default.
@@ -141,11 +138,7 @@ impl SimulationConfig {
             if valid {
                 Ok(())
             } else {
-                Err(Error::Config {
-                    field,
-                    expected: expected.to_owned(),
-                    got: got.to_string(),
-                })
+                Err(Error::Config { field, expected: expected.to_owned(), got: got.to_string() })
             }
         };
         let Self {
@@ -162,55 +155,20 @@ impl SimulationConfig {
             noise: _,
         } = *self;
         // Written so that NaN fails each of them.
-        check(
-            "snr",
-            snr > 0.0 && snr <= 1e6,
-            "a number above 0 and up to 1e6",
-            &snr,
-        )?;
+        check("snr", snr > 0.0 && snr <= 1e6, "a number above 0 and up to 1e6", &snr)?;
         check("side", (8..=128).contains(&side), "8 to 128 voxels", &side)?;
-        check(
-            "voxel_size",
-            (8.0..=16.0).contains(&voxel_size),
-            "8 to 16 Å",
-            &voxel_size,
-        )?;
-        check(
-            "voltage",
-            (10.0..=2000.0).contains(&voltage),
-            "10 to 2000 kV",
-            &voltage,
-        )?;
+        check("voxel_size", (8.0..=16.0).contains(&voxel_size), "8 to 16 Å", &voxel_size)?;
+        check("voltage", (10.0..=2000.0).contains(&voltage), "10 to 2000 kV", &voltage)?;
         check(
             "spherical_aberration",
             (0.0..=20.0).contains(&spherical_aberration),
             "0 to 20 mm",
             &spherical_aberration,
         )?;
-        check(
-            "underfocus",
-            (-50.0..=50.0).contains(&underfocus),
-            "-50 to 50 µm",
-            &underfocus,
-        )?;
-        check(
-            "amplitude_contrast",
-            (0.0..=1.0).contains(&amplitude_contrast),
-            "0 to 1",
-            &amplitude_contrast,
-        )?;
-        check(
-            "envelope",
-            (0.01..=100.0).contains(&envelope),
-            "0.01 to 100 cycles per voxel",
-            &envelope,
-        )?;
-        check(
-            "max_tilt",
-            max_tilt > 0.0 && max_tilt <= 90.0,
-            "a number of degrees above 0 and up to 90",
-            &max_tilt,
-        )?;
+        check("underfocus", (-50.0..=50.0).contains(&underfocus), "-50 to 50 µm", &underfocus)?;
+        check("amplitude_contrast", (0.0..=1.0).contains(&amplitude_contrast), "0 to 1", &amplitude_contrast)?;
+        check("envelope", (0.01..=100.0).contains(&envelope), "0.01 to 100 cycles per voxel", &envelope)?;
+        check("max_tilt", max_tilt > 0.0 && max_tilt <= 90.0, "a number of degrees above 0 and up to 90", &max_tilt)?;
         let largest_shift = side as f64 / 4.0;
         check(
             "max_shift",
@@ -245,16 +203,16 @@ impl SimulationConfig {
         let k2 = (frequency / self.voxel_size).powi(2);
         let underfocus = self.underfocus * 1e4;
         let aberration = self.spherical_aberration * 1e7;
-        let phase = PI * wavelength * underfocus * k2
-            - 0.5 * PI * aberration * wavelength.powi(3) * k2 * k2
+        let phase = PI * wavelength * underfocus * k2 - 0.5 * PI * aberration * wavelength.powi(3) * k2 * k2
             + self.amplitude_contrast.asin();
         -phase.sin() * (-(frequency / self.envelope).powi(2)).exp()
     }
 
     /// Whether tilting sees the frequency `[z, y, x]`: the beam is along z, the tilt axis is y.
     pub fn in_wedge(&self, [z, _, x]: [f64; 3]) -> bool {
-        // The tilt's own plane counts as seen although its tangent rounds.
-        z.abs() <= x.abs() * self.max_tilt.to_radians().tan() * (1.0 + 1e-12)
+        // The plane of the largest tilt is seen, although its sine and cosine round.
+        let (sine, cosine) = self.max_tilt.to_radians().sin_cos();
+        z.abs() * cosine <= x.abs() * sine + 1e-9
     }
 }
 
@@ -278,9 +236,7 @@ pub fn cramped<'a>(templates: &'a [Template], config: &SimulationConfig) -> Vec<
     let half = config.side as f64 / 2.0 * config.voxel_size;
     templates
         .iter()
-        .filter(|template| {
-            template.radius() + config.max_shift * config.voxel_size + ATOM_REACH > half
-        })
+        .filter(|template| template.radius() + config.max_shift * config.voxel_size + ATOM_REACH > half)
         .map(Template::name)
         .collect()
 }
@@ -350,12 +306,7 @@ impl Simulator {
             seen(k) * config.contrast_transfer(frequency)
         });
         let wedge = (config.noise == NoiseColor::HalfHalf).then(|| fourier.filter(seen));
-        Ok(Self {
-            config,
-            fourier,
-            optics,
-            wedge,
-        })
+        Ok(Self { config, fourier, optics, wedge })
     }
 
     /// The configuration in force.
@@ -404,11 +355,7 @@ impl Simulator {
         rng.set_stream(index);
         let pose = Pose::random(self.config.max_shift, &mut rng);
         BUFFERS.with_borrow_mut(|buffers| {
-            let Buffers {
-                voxels,
-                late_noise,
-                scratch,
-            } = buffers;
+            let Buffers { voxels, late_noise, scratch } = buffers;
             voxels.clear();
             voxels.resize(self.config.side.pow(3), Complex32::default());
             pose.place(template, self.config.side, self.config.voxel_size, voxels);
@@ -429,8 +376,7 @@ impl Simulator {
                     add_noise(late_noise, &mut rng);
                     let wedge = self.wedge.as_ref().expect("made with this noise color");
                     self.fourier.apply(wedge, late_noise, scratch);
-                    let (early, late) =
-                        (variance(voxels, |v| v.im), variance(late_noise, |v| v.im));
+                    let (early, late) = (variance(voxels, |v| v.im), variance(late_noise, |v| v.im));
                     let balance = (early / late).sqrt() as f32;
                     for (voxel, late) in voxels.iter_mut().zip(late_noise.iter()) {
                         voxel.im += balance * late.im;

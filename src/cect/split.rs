@@ -39,18 +39,12 @@ impl OpenSetSplit {
             }
             let mut seen = HashSet::new();
             if let Some(class) = classes.iter().find(|class| !seen.insert(**class)) {
-                return Err(Error::Split(format!(
-                    "class {} is {what} more than once",
-                    class.0
-                )));
+                return Err(Error::Split(format!("class {} is {what} more than once", class.0)));
             }
         }
         let training: HashSet<_> = known.iter().collect();
         if let Some(class) = unknown.iter().find(|class| training.contains(class)) {
-            return Err(Error::Split(format!(
-                "class {} is both known and unknown",
-                class.0
-            )));
+            return Err(Error::Split(format!("class {} is both known and unknown", class.0)));
         }
         Ok(Self { known, unknown })
     }

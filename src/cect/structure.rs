@@ -87,10 +87,7 @@ impl Structure {
     pub fn open(path: impl AsRef<Path>, choice: AssemblyChoice) -> Result<Self> {
         let path = path.as_ref();
         let text = input::read_text(path)?;
-        Self::parse(&text, choice).map_err(|problem| Error::Format {
-            path: path.to_owned(),
-            problem,
-        })
+        Self::parse(&text, choice).map_err(|problem| Error::Format { path: path.to_owned(), problem })
     }
 
     pub(super) fn parse(text: &str, choice: AssemblyChoice) -> Result<Self, String> {
@@ -114,10 +111,7 @@ impl Structure {
         let (parts, applied) = match &assembly {
             Some(assembly) => assembled(&chains, assembly)?,
             None => {
-                let parts = chains
-                    .values()
-                    .map(|chain| (chain.scatterers.clone(), chain.mass))
-                    .collect();
+                let parts = chains.values().map(|chain| (chain.scatterers.clone(), chain.mass)).collect();
                 let applied = match choice {
                     AssemblyChoice::First => AppliedAssembly::NoneNamed,
                     AssemblyChoice::AsymmetricUnit => AppliedAssembly::AsymmetricUnit,
@@ -127,11 +121,7 @@ impl Structure {
         };
         let mass = parts.iter().map(|(_, mass)| mass).sum();
         let scatterers = parts.into_iter().flat_map(|(part, _)| part).collect();
-        Ok(Self {
-            scatterers,
-            mass,
-            assembly: applied,
-        })
+        Ok(Self { scatterers, mass, assembly: applied })
     }
 
     /// One entry an atom, assembly included, in Angstrom as in the file.
@@ -172,24 +162,18 @@ fn assembled(chains: &Chains, assembly: &Assembly) -> Result<(Parts, AppliedAsse
             for chain in group.chains.iter().filter_map(|name| chains.get(name)) {
                 atoms += chain.scatterers.len();
                 if atoms > MAX_ATOMS {
-                    return Err(format!(
-                        "assembly {} has more than {MAX_ATOMS} atoms",
-                        assembly.id
-                    ));
+                    return Err(format!("assembly {} has more than {MAX_ATOMS} atoms", assembly.id));
                 }
-                let moved = chain.scatterers.iter().map(|scatterer| Scatterer {
-                    position: operator.apply(scatterer.position),
-                    ..*scatterer
-                });
+                let moved = chain
+                    .scatterers
+                    .iter()
+                    .map(|scatterer| Scatterer { position: operator.apply(scatterer.position), ..*scatterer });
                 parts.push((moved.collect(), chain.mass));
             }
         }
     }
     if atoms == 0 {
-        return Err(format!(
-            "assembly {} names no chain that the file holds",
-            assembly.id
-        ));
+        return Err(format!("assembly {} names no chain that the file holds", assembly.id));
     }
     let id = assembly.id.clone();
     Ok((parts, AppliedAssembly::Built { id, operators }))
@@ -199,21 +183,14 @@ fn looks_like_mmcif(text: &str) -> bool {
     text.lines()
         .map(str::trim_start)
         .find(|line| !line.is_empty() && !line.starts_with('#'))
-        .is_some_and(|line| {
-            line.get(..5)
-                .is_some_and(|start| start.eq_ignore_ascii_case("data_"))
-        })
+        .is_some_and(|line| line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("data_")))
 }
 
 /// Groups atoms into chains and gives each residue its electrons.
 fn weigh(atoms: &[Atom<'_>]) -> Result<Chains, String> {
     let mut chains = Chains::new();
     for residue in atoms::residues(atoms) {
-        let Atom {
-            chain,
-            residue: name,
-            ..
-        } = residue[0];
+        let Atom { chain, residue: name, .. } = residue[0];
         let present: f64 = residue.iter().map(|atom| atom.electrons).sum();
         let (electrons, mass) = residues::standard(name).unwrap_or_else(|| {
             let mass = residue.iter().map(|atom| atom.mass).sum();
@@ -221,12 +198,11 @@ fn weigh(atoms: &[Atom<'_>]) -> Result<Chains, String> {
         });
         let weighted = chains.entry(chain.to_owned()).or_default();
         weighted.mass += mass;
-        weighted
-            .scatterers
-            .extend(residue.iter().map(|atom| Scatterer {
-                position: atom.position,
-                electrons: atom.electrons * electrons / present,
-            }));
+        weighted.scatterers.extend(
+            residue
+                .iter()
+                .map(|atom| Scatterer { position: atom.position, electrons: atom.electrons * electrons / present }),
+        );
     }
     if chains.is_empty() {
         return Err("no atoms other than water and hydrogen".to_owned());

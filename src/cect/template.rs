@@ -3,8 +3,7 @@
 use std::{ffi::OsStr, path::Path};
 
 use super::{
-    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, Volume, density,
-    read_beads, resample,
+    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, Volume, density, read_beads, resample,
 };
 use crate::{Error, Result};
 
@@ -65,10 +64,7 @@ impl Template {
                 path: path.to_owned(),
                 problem: format!("does not fit a box of {got} voxels; it needs {expected}"),
             },
-            Error::Volume(problem) => Error::Format {
-                path: path.to_owned(),
-                problem,
-            },
+            Error::Volume(problem) => Error::Format { path: path.to_owned(), problem },
             other => other,
         };
         match kind.as_str() {
@@ -90,10 +86,7 @@ impl Template {
                     name,
                     volume: resampled.volume,
                     radius: resampled.radius,
-                    source: format!(
-                        "map of {z} × {y} × {x} voxels of {:.2} Å",
-                        map.voxel_size()[2]
-                    ),
+                    source: format!("map of {z} × {y} × {x} voxels of {:.2} Å", map.voxel_size()[2]),
                 })
             }
             "tsv" => {
@@ -111,12 +104,7 @@ impl Template {
     }
 
     pub(super) fn from_parts(name: &str, volume: Volume, radius: f64, source: String) -> Self {
-        Self {
-            name: name.to_owned(),
-            volume,
-            radius,
-            source,
-        }
+        Self { name: name.to_owned(), volume, radius, source }
     }
 
     fn with_source(self, source: String) -> Self {
@@ -152,17 +140,11 @@ impl Template {
 
 /// `4v5d` and `cif` of `some/4v5d.cif.gz`.
 fn name_and_kind(path: &Path) -> (String, String) {
-    let lower = |text: Option<&OsStr>| {
-        text.map(|text| text.to_string_lossy().to_ascii_lowercase())
-            .unwrap_or_default()
-    };
+    let lower = |text: Option<&OsStr>| text.map(|text| text.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let mut path = path.to_owned();
     if lower(path.extension()) == "gz" {
         path.set_extension("");
     }
-    let name = path
-        .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     (name, lower(path.extension()))
 }

@@ -47,17 +47,11 @@ impl Volume {
             .filter(|&count| count > 0)
             .ok_or_else(|| Error::Volume(format!("a side of {side} voxels cannot be used")))?;
         if voxels.len() != expected {
-            return Err(Error::Volume(format!(
-                "side {side} needs {expected} voxels, got {}",
-                voxels.len()
-            )));
+            return Err(Error::Volume(format!("side {side} needs {expected} voxels, got {}", voxels.len())));
         }
         if let Some(index) = voxels.iter().position(|voxel| !voxel.is_finite()) {
             let (z, y, x) = (index / (side * side), index / side % side, index % side);
-            return Err(Error::Volume(format!(
-                "voxel [{z}][{y}][{x}] is {}, not a finite number",
-                voxels[index]
-            )));
+            return Err(Error::Volume(format!("voxel [{z}][{y}][{x}] is {}, not a finite number", voxels[index])));
         }
         Ok(Self { side, voxels })
     }
@@ -85,8 +79,7 @@ impl Volume {
 
     /// One voxel, or `None` outside the box.
     pub fn get(&self, z: usize, y: usize, x: usize) -> Option<f32> {
-        (z < self.side && y < self.side && x < self.side)
-            .then(|| self.voxels[(z * self.side + y) * self.side + x])
+        (z < self.side && y < self.side && x < self.side).then(|| self.voxels[(z * self.side + y) * self.side + x])
     }
 
     /// The `side × side` slice at height `z`, `[y][x]`, or `None` outside the box.
@@ -100,19 +93,10 @@ impl Volume {
         let count = self.voxels.len() as f64;
         let mean = self.voxels.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
         // Two passes: the one-pass formula cancels for densities on a large offset.
-        let variance = self
-            .voxels
-            .iter()
-            .map(|&v| (f64::from(v) - mean).powi(2))
-            .sum::<f64>()
-            / count;
+        let variance = self.voxels.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
         Statistics {
             min: self.voxels.iter().copied().fold(f32::INFINITY, f32::min),
-            max: self
-                .voxels
-                .iter()
-                .copied()
-                .fold(f32::NEG_INFINITY, f32::max),
+            max: self.voxels.iter().copied().fold(f32::NEG_INFINITY, f32::max),
             mean,
             std: variance.sqrt(),
         }
@@ -148,9 +132,8 @@ impl Volume {
             for y in first..last {
                 let source = ((z + from - to) * self.side + y + from - to) * self.side;
                 let target = (z * side + y) * side;
-                voxels[target + first..target + last].copy_from_slice(
-                    &self.voxels[source + first + from - to..source + last + from - to],
-                );
+                voxels[target + first..target + last]
+                    .copy_from_slice(&self.voxels[source + first + from - to..source + last + from - to]);
             }
         }
         Ok(Self { side, voxels })
@@ -172,26 +155,12 @@ impl Volume {
     /// # Ok::<(), soft_lmccl::Error>(())
     /// ```
     pub fn standardized(&self) -> Result<Self> {
-        let Statistics {
-            min,
-            max,
-            mean,
-            std,
-        } = self.statistics();
+        let Statistics { min, max, mean, std } = self.statistics();
         // Equality of the extremes, not `std == 0`: the mean of equal voxels rounds.
         if max <= min || std <= 0.0 {
-            return Err(Error::Volume(format!(
-                "cannot be standardized: every voxel is {min}"
-            )));
+            return Err(Error::Volume(format!("cannot be standardized: every voxel is {min}")));
         }
-        let voxels = self
-            .voxels
-            .iter()
-            .map(|&voxel| ((f64::from(voxel) - mean) / std) as f32)
-            .collect();
-        Ok(Self {
-            side: self.side,
-            voxels,
-        })
+        let voxels = self.voxels.iter().map(|&voxel| ((f64::from(voxel) - mean) / std) as f32).collect();
+        Ok(Self { side: self.side, voxels })
     }
 }

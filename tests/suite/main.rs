@@ -4,4 +4,6 @@
 //! `cargo xtask test` names every feature.
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+#[cfg(feature = "cect")]
+mod cect;
 mod metrics;
