@@ -85,7 +85,15 @@ fn maps_that_cannot_serve_say_why() {
             map(0.0, |p| ball(p, 5.0)),
             "volume: the header gives a voxel size of 0 × 0 × 0 Å; it must be known for resampling",
         ),
-        (map(10.0, |_| 3.0), "volume: nothing rises above the background, so there is no particle"),
+        (
+            map(10.0, |_| 3.0),
+            "volume: no particle stands out: the brightest voxel is 0.000 above a background that varies by 0.000",
+        ),
+        (
+            map(10.0, |p| (p[0] * 0.9).sin() + (p[1] * 0.8).cos()),
+            "volume: no particle stands out: the brightest voxel is 2.145 above a background that \
+             varies by 1.060",
+        ),
         (
             map(10.0, |p| 4.0 - ball(p, 5.0)),
             "volume: the particle seems darker than the background (-1.000 below it, 0.000 above): \
