@@ -4,6 +4,8 @@
 //! `cargo xtask test` names every feature.
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+#[cfg(feature = "cect")]
+mod cect;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
