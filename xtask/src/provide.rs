@@ -76,11 +76,7 @@ fn provide(around: &Surroundings, platform: &Platform) -> Result<PathBuf> {
         "1/3 fetching libtorch {VERSION} with `{}` (once, about 0.55 GB)",
         pip.command()
     );
-    pip.download(around, platform, &wheels, &scratch)
-        .map_err(|error| match free_bytes(around, cache) {
-            Some(free) if free < PEAK_BYTES / 20 => error.context(full_disk(cache, Some(free))),
-            _ => error,
-        })?;
+    pip.download(around, platform, &wheels, &scratch)?;
 
     let tree = staging.folder("libtorch")?;
     let files = assemble(platform, &wheels, &tree)?;
