@@ -1,1 +1,3 @@
+//! Every benchmark of the crate, in one binary.
+
 fn main() {}
