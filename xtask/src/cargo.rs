@@ -1,0 +1,63 @@
+//! Runs cargo in our place.
+
+use std::env;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::surroundings::Surroundings;
+
+/// The main example.
+pub const DEMO: [&str; 7] = ["run", "--release", "--features", "cect,report", "--example", "open_set_cect", "--"];
+/// Every test and doctest of the crate.
+pub const TEST: [&str; 3] = ["test", "--features", "cect,report"];
+/// The criterion binary.
+pub const BENCH: [&str; 6] = ["bench", "--features", "cect,report", "--bench", "main", "--"];
+/// The embedded densities; needs no libtorch.
+pub const CATALOGUE: [&str; 8] =
+    ["run", "--release", "--no-default-features", "--features", "cect", "--example", "catalogue", "--"];
+
+/// Runs `cargo task args` in the repository and hands on its exit code.
+///
+/// On Unix this process becomes cargo, so that signals, the terminal and the exit code are its own.
+///
+/// # Errors
+/// If cargo cannot be started.
+pub fn run(around: &Surroundings, task: &[&str], args: &[String]) -> Result<ExitCode> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&cargo);
+    command.args(task).args(args).current_dir(&around.root);
+    forget_own_variables(&mut command, around);
+    eprintln!("Running `cargo {}`", [task, &args.iter().map(String::as_str).collect::<Vec<_>>()].concat().join(" "));
+    hand_over(command).with_context(|| format!("cannot run {}", cargo.display()))
+}
+
+/// Takes out what cargo set for this very process: the child then sees what a plain `cargo` typed
+/// by the user sees, and neither of the two rebuilds what the other built.
+fn forget_own_variables(command: &mut Command, around: &Surroundings) {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    if around.libtorch.is_none() {
+        command.env_remove("LIBTORCH");
+    }
+    let hint = around.root.join(".cargo/libtorch-missing");
+    if env::var_os("CPLUS_INCLUDE_PATH").is_some_and(|path| path == hint) {
+        command.env_remove("CPLUS_INCLUDE_PATH");
+    }
+}
+
+#[cfg(unix)]
+fn hand_over(mut command: Command) -> std::io::Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec())
+}
+
+#[cfg(not(unix))]
+fn hand_over(mut command: Command) -> std::io::Result<ExitCode> {
+    let code = command.status()?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
