@@ -10,6 +10,8 @@
 
 mod assembly;
 mod atoms;
+#[cfg(feature = "torch")]
+mod batch;
 pub mod catalogue;
 mod cif;
 mod dataset;
@@ -26,6 +28,8 @@ mod structure;
 mod template;
 mod volume;
 
+#[cfg(feature = "torch")]
+pub use batch::Batch;
 pub use dataset::{ClassId, Dataset, Sample, SimulatedDataset, render};
 pub use density::{ATOM_SIGMA, Extent, Scatterer, TEMPLATE_SIDE, VOXEL_SIZE, density, read_beads};
 pub use mrc::Map;

@@ -6,4 +6,6 @@
 
 #[cfg(feature = "cect")]
 mod cect;
+#[cfg(feature = "torch")]
+mod loss;
 mod metrics;
