@@ -14,6 +14,8 @@
 mod args;
 #[path = "open_set_cect/experiment.rs"]
 mod experiment;
+#[path = "open_set_cect/pictures.rs"]
+mod pictures;
 #[path = "open_set_cect/results.rs"]
 mod results;
 

@@ -11,16 +11,17 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use soft_lmccl::{
     Error, Result,
-    cect::{Batch, ClassId, Dataset, OpenSetSplit, SimulatedDataset, Template, catalogue, cramped, render},
+    cect::{Batch, ClassId, OpenSetSplit, SimulatedDataset, Template, catalogue, cramped, render},
     metrics::{EmbeddingSet, PairProtocol, ReportOptions, RocCurve, VerificationReport},
     model::{CompactNetConfig, compact_net},
-    tch::{self, Device, nn},
+    tch::{self, nn},
     train::{checkpoint, embed, fit},
 };
 
 use crate::{
     INTERRUPTED,
     args::{Args, LossName, Plan},
+    pictures::{draw_results, draw_slices},
     results::{Results, Run, aligned, set_name},
 };
 
@@ -43,32 +44,33 @@ pub fn run(args: &Args) -> Result<()> {
     for note in &results.notes {
         println!("{note}");
     }
+    let unknown_names = names(&templates, split.unknown());
     let mut finished = Vec::new();
     'seeds: for &seed in &plan.seeds {
         let data = Data::simulate(&plan, &templates, &split, seed)?;
         if finished.is_empty() {
-            data.draw_slices(&plan.out.join("slices.svg"), &split)?;
+            draw_slices(&plan.out.join("slices.svg"), data.sets(), &split)?;
         }
         for &name in &plan.losses {
             if INTERRUPTED.load(Ordering::Relaxed) {
                 break 'seeds;
             }
-            let Some(outcome) = train(&plan, &data, name, seed, &checkpoints)? else { break 'seeds };
-            println!("\n{name}, seed {seed}, {:.0} s: {}", outcome.seconds, outcome.report);
+            let Some(run) = train(&plan, &data, name, seed, &checkpoints)? else { break 'seeds };
+            println!("\n{name}, seed {seed}, trained in {:.0} s: {}", run.seconds, run.report);
             results.runs.push(Run {
                 loss: name.to_string(),
                 seed,
                 train: set_name(&plan.train),
                 test: set_name(&plan.test),
-                unknown_classes: data.unknown_names.clone(),
-                report: outcome.report.clone(),
-                train_seconds: outcome.seconds,
+                unknown_classes: unknown_names.clone(),
+                report: run.report.clone(),
+                train_seconds: run.seconds,
             });
             results.save(&plan.out)?;
-            finished.push((name, seed, outcome));
+            finished.push(run);
         }
     }
-    draw(&plan, &finished)?;
+    draw_results(&plan.out, &finished, &unknown_names)?;
     results.save(&plan.out)?;
     println!("\n{}", aligned(&results.table()));
     println!("{:.0} s in all; results, checkpoints and pictures are in {}", results.wall_seconds, plan.out.display());
@@ -92,8 +94,12 @@ fn classes(unknown: &[std::path::PathBuf]) -> Result<(Vec<Template>, OpenSetSpli
     Ok((templates, OpenSetSplit::new(known, unknown)?))
 }
 
+fn names(templates: &[Template], classes: &[ClassId]) -> Vec<String> {
+    classes.iter().map(|class| templates[class.0 as usize].name().to_owned()).collect()
+}
+
 fn notes(plan: &Plan, templates: &[Template], split: &OpenSetSplit) -> Vec<String> {
-    let names = |ids: &[ClassId]| ids.iter().map(|id| templates[id.0 as usize].name()).collect::<Vec<_>>().join(" ");
+    let names = |classes| names(templates, classes).join(" ");
     let (lmcl, fit) = (plan.soft_lmccl.lmcl, plan.fit);
     let mut notes = vec![
         format!("known: {}", names(split.known())),
@@ -126,18 +132,23 @@ fn notes(plan: &Plan, templates: &[Template], split: &OpenSetSplit) -> Vec<Strin
 }
 
 /// What one seed's losses share.
-struct Data<'a> {
+struct Data {
     train_set: SimulatedDataset,
     test_set: SimulatedDataset,
     train: Batch,
     test: Batch,
     known_names: Vec<String>,
-    unknown_names: Vec<String>,
-    templates: &'a [Template],
 }
 
-impl<'a> Data<'a> {
-    fn simulate(plan: &Plan, templates: &'a [Template], split: &OpenSetSplit, seed: u64) -> Result<Self> {
+/// The data sets behind a run.
+#[derive(Clone, Copy)]
+pub struct SetPair<'a> {
+    pub train: &'a SimulatedDataset,
+    pub test: &'a SimulatedDataset,
+}
+
+impl Data {
+    fn simulate(plan: &Plan, templates: &[Template], split: &OpenSetSplit, seed: u64) -> Result<Self> {
         let set = |config| SimulatedDataset::new(templates.to_vec(), config, plan.per_class, seed);
         let (train_set, test_set) = (set(plan.train)?, set(plan.test)?);
         // Known and unknown samples have different indices, hence different streams of one seed.
@@ -146,30 +157,32 @@ impl<'a> Data<'a> {
         let train = render(&train_set, &known, |_| bar.inc(1))?;
         let test = render(&test_set, &unknown, |_| bar.inc(1))?;
         bar.finish_and_clear();
-        let names = |ids: &[ClassId]| ids.iter().map(|id| train_set.classes()[id.0 as usize].clone()).collect();
         Ok(Self {
             train: Batch::known(&train, split)?,
             test: Batch::unknown(&test, split)?,
-            known_names: names(split.known()),
-            unknown_names: names(split.unknown()),
+            known_names: names(templates, split.known()),
             train_set,
             test_set,
-            templates,
         })
+    }
+
+    fn sets(&self) -> SetPair<'_> {
+        SetPair { train: &self.train_set, test: &self.test_set }
     }
 }
 
 /// A finished run, with what its pictures need.
-struct Outcome {
-    seconds: f64,
-    report: VerificationReport,
-    curve: RocCurve,
-    embeddings: EmbeddingSet,
-    unknown_names: Vec<String>,
+pub struct Finished {
+    pub loss: LossName,
+    pub seed: u64,
+    pub seconds: f64,
+    pub report: VerificationReport,
+    pub curve: RocCurve,
+    pub embeddings: EmbeddingSet,
 }
 
 /// Trains one loss and measures it; `None` if Ctrl-C came first.
-fn train(plan: &Plan, data: &Data<'_>, name: LossName, seed: u64, checkpoints: &Path) -> Result<Option<Outcome>> {
+fn train(plan: &Plan, data: &Data, name: LossName, seed: u64, checkpoints: &Path) -> Result<Option<Finished>> {
     let started = Instant::now();
     tch::manual_seed(seed as i64);
     let vs = nn::VarStore::new(plan.device);
@@ -205,7 +218,7 @@ fn train(plan: &Plan, data: &Data<'_>, name: LossName, seed: u64, checkpoints: &
     })?;
     let curve = embeddings.pair_scores(PairProtocol::All)?.roc();
     let report = VerificationReport::from_curve(embeddings.len() as u64, &curve, &drawn, &limited)?;
-    Ok(Some(Outcome { seconds, report, curve, embeddings, unknown_names: data.unknown_names.clone() }))
+    Ok(Some(Finished { loss: name, seed, seconds, report, curve, embeddings }))
 }
 
 fn bar(what: &str, length: usize) -> ProgressBar {

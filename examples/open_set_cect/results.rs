@@ -100,9 +100,10 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
 
 /// The paper's name of a set, where it has one.
 pub fn set_name(config: &SimulationConfig) -> String {
+    let is = |named: SimulationConfig| *config == SimulationConfig { side: config.side, ..named };
     match config.snr {
-        snr if snr == SimulationConfig::s1().snr => "S1".into(),
-        snr if snr == SimulationConfig::s2().snr => "S2".into(),
+        _ if is(SimulationConfig::s1()) => "S1".into(),
+        _ if is(SimulationConfig::s2()) => "S2".into(),
         snr => format!("SNR {snr}"),
     }
 }
