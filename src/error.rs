@@ -53,6 +53,9 @@ pub enum Error {
         /// Every difference found.
         problem: String,
     },
+    /// A density map is not what an operation needs.
+    #[error("volume: {0}")]
+    Volume(String),
     /// A split into known and unknown classes cannot be made.
     #[error("class split: {0}")]
     Split(String),
@@ -118,6 +121,89 @@ pub enum MetricError {
         /// Pairs of one class.
         matching: u64,
         /// Pairs of two classes.
+        non_matching: u64,
+    },
+    /// An embedding set without a row or without a column.
+    #[error("need at least one embedding of at least one dimension, got {rows} of {dim}")]
+    NoEmbeddings {
+        /// Rows given.
+        rows: usize,
+        /// Columns given.
+        dim: usize,
+    },
+    /// Embeddings and labels of different lengths.
+    #[error("{embeddings} embeddings but {labels} labels")]
+    EmbeddingLength {
+        /// Rows given.
+        embeddings: usize,
+        /// Labels given.
+        labels: usize,
+    },
+    /// A NaN or infinite value in an embedding.
+    #[error("embedding {row} has {value} in column {column}, not a finite number")]
+    EmbeddingNotFinite {
+        /// Row of the value.
+        row: usize,
+        /// Column of the value.
+        column: usize,
+        /// The value found.
+        value: f32,
+    },
+    /// An embedding of length zero has no direction, hence no cosine.
+    #[error("embedding {row} is zero in every column, so it has no cosine with any other")]
+    ZeroEmbedding {
+        /// The row.
+        row: usize,
+    },
+    /// A class label that is negative or does not fit 32 bits.
+    #[error("label {label} of embedding {row} is outside 0..={}", u32::MAX)]
+    EmbeddingLabel {
+        /// The row.
+        row: usize,
+        /// The label found there.
+        label: i64,
+    },
+    /// More distinct pairs of a kind are asked for than there are.
+    #[error("asked for {asked} distinct {kind} pairs, but the set has {available}")]
+    TooFewPairs {
+        /// "matching" or "non-matching".
+        kind: &'static str,
+        /// Pairs asked for.
+        asked: u64,
+        /// Pairs that exist.
+        available: u64,
+    },
+    /// A rate that is not a number between 0 and 1.
+    #[error("`{field}` must be a rate from 0 to 1, got {value}")]
+    Rate {
+        /// The argument's name.
+        field: &'static str,
+        /// The value found.
+        value: f64,
+    },
+    /// So many folds cannot be made.
+    #[error("`folds` must be from 2 to the number of pairs ({pairs}), got {folds}")]
+    Folds {
+        /// Folds asked for.
+        folds: usize,
+        /// Pairs to be divided.
+        pairs: u64,
+    },
+    /// A fold, or all the others together, lack a kind of pair.
+    #[error(
+        "{part} fold {fold} of {folds} has {matching} matching and {non_matching} non-matching pairs; \
+         both kinds are needed: use fewer folds or more pairs"
+    )]
+    FoldOneClass {
+        /// "the test part of" or "the training part of".
+        part: &'static str,
+        /// The fold, counted from 1.
+        fold: usize,
+        /// Folds in all.
+        folds: usize,
+        /// Matching pairs in that part.
+        matching: u64,
+        /// Non-matching pairs in that part.
         non_matching: u64,
     },
 }

@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
+#[cfg(feature = "torch")]
+pub mod params;
 
 pub mod metrics;
 

@@ -1,1 +1,113 @@
-//! (to be written)
+//! Losses for networks that must tell apart classes they were never trained on.
+//!
+//! Every loss takes `[B, D]` embeddings and `[B]` labels and gives [`LossTerms`], the named terms
+//! of one evaluation. Losses compose: `lmcl + 0.1 * center` is a loss again, with the same variable
+//! names in its checkpoint as its parts.
+//!
+//! | loss | formula | trained parameters |
+//! |---|---|---|
+//! | [`SoftmaxHead`] | cross entropy of `W·x + b` | `W`, `b` |
+//! | [`NormalizedSoftmax`] | cross entropy of `s·cos θ` | prototypes |
+//! | [`Lmcl`] | cross entropy of `s·(cos θ − m·1[c = y])` | prototypes |
+//! | [`ArcFace`] | cross entropy of `s·cos(θ + m·1[c = y])` | prototypes |
+//! | [`CenterLoss`] | `½‖x − c_y‖²`, `c` a running center | none (centers are a buffer) |
+//! | [`SoftLmccl`] | LMCL + λ·center + softmax | prototypes, `W`, `b` |
+//!
+//! # Shapes
+//! `B` batch, `D` embedding dimension, `C` classes. Embeddings may be `f16`, `bf16`, `f32` or `f64`;
+//! heads, centers and logits are `f32` (`f64` after `VarStore::double`).
+
+mod arcface;
+mod center;
+mod compose;
+mod cosine_head;
+pub mod functional;
+mod gate;
+mod lmcl;
+mod soft_lmccl;
+mod softmax;
+mod terms;
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+pub use arcface::{ArcFace, ArcFaceConfig};
+pub use center::{CenterDistance, CenterLoss, CenterLossConfig, CenterSpace, CenterUpdate};
+pub use compose::{Scaled, Sum};
+pub use gate::Guarded;
+pub use lmcl::{Lmcl, LmclConfig};
+pub use soft_lmccl::{SoftLmccl, SoftLmcclConfig, SoftmaxBranch};
+pub use softmax::{NormalizedSoftmax, NormalizedSoftmaxConfig, SoftmaxHead, SoftmaxHeadConfig};
+pub use terms::{LossReport, LossTerms, Term};
+
+use crate::Result;
+
+/// A training objective over a batch of embeddings.
+///
+/// `forward` is pure: the same inputs give the same output and no hidden state moves, so that there
+/// is no train flag and a validation loss is just another call. Running state moves in
+/// [`update`](Loss::update) only, whose `&mut self` says so. Most callers use
+/// [`backward_step`](crate::train::backward_step), which puts the two in the right order.
+///
+/// # Shapes
+/// - `embeddings`: `[B, D]`, floating, on the loss' device
+/// - `labels`: `[B]`, `Int64`, each in `0..num_classes`; may stay on the CPU, where checking them is
+///   free (they are then copied to the embeddings' device)
+pub trait Loss: std::fmt::Debug + Send {
+    /// Evaluates every term, keeping the graph.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`](crate::Error::Tensor) or [`Error::Label`](crate::Error::Label) if the inputs
+    /// break the contract above.
+    fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms>;
+
+    /// Moves running state (class centers) towards this batch, outside the graph.
+    ///
+    /// Stateless losses return `Ok(())`. There is no default body, so that a wrapper cannot forget
+    /// to pass the call on.
+    ///
+    /// # Errors
+    /// As [`forward`](Loss::forward); nothing has moved then.
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()>;
+}
+
+impl<L: Loss + ?Sized> Loss for Box<L> {
+    fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
+        (**self).forward(embeddings, labels)
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        (**self).update(embeddings, labels)
+    }
+}
+
+/// How the values of the samples become one number.
+///
+/// Only what every loss supports, so that no variant can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// Mean over the batch: the weight of a term does not depend on the batch size.
+    #[default]
+    Mean,
+    /// Sum over the batch (the authors' center loss: `tf.nn.l2_loss`).
+    Sum,
+}
+
+impl Reduction {
+    fn apply(self, per_sample: &Tensor) -> Tensor {
+        match self {
+            Self::Mean => per_sample.mean(per_sample.kind()),
+            Self::Sum => per_sample.sum(per_sample.kind()),
+        }
+    }
+}
+
+impl From<Reduction> for tch::Reduction {
+    fn from(reduction: Reduction) -> Self {
+        match reduction {
+            Reduction::Mean => Self::Mean,
+            Reduction::Sum => Self::Sum,
+        }
+    }
+}

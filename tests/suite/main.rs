@@ -2,3 +2,8 @@
 //!
 //! Modules follow the crate's features, so that each leaf is tested on its own as well;
 //! `cargo xtask test` names every feature.
+#![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+#[cfg(feature = "torch")]
+mod loss;
+mod metrics;

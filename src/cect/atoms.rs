@@ -1,0 +1,190 @@
+//! The atoms of PDB and mmCIF files.
+//!
+//! Read by ourselves because general readers lose what a density needs: assemblies speak of
+//! `label_asym_id`, which they replace by the author's chain name, and they merge residues that
+//! share a number, as after an insertion whose code is lost, and drop atoms in doing so.
+
+use super::{
+    cif::{Block, Table},
+    residues,
+};
+
+/// One atom that counts: no hydrogen, no water, the first alternative, the first model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Atom<'a> {
+    /// `label_asym_id`, or the chain of a PDB file: what assemblies name.
+    pub(super) chain: &'a str,
+    /// Where in the chain the residue stands, in as many numberings as the file has.
+    pub(super) site: [&'a str; 3],
+    /// Residue name.
+    pub(super) residue: &'a str,
+    /// Atom name.
+    pub(super) name: &'a str,
+    pub(super) electrons: f64,
+    /// Dalton.
+    pub(super) mass: f64,
+    /// Angstrom.
+    pub(super) position: [f64; 3],
+}
+
+/// Splits atoms into residues, as their sites and names say; an atom name that comes again starts
+/// another residue as well, since insertion codes are sometimes lost.
+pub(super) fn residues<'s, 'a>(atoms: &'s [Atom<'a>]) -> impl Iterator<Item = &'s [Atom<'a>]> {
+    let mut rest = atoms;
+    std::iter::from_fn(move || {
+        let first = rest.first()?;
+        let other =
+            |atom: &Atom<'a>| atom.chain != first.chain || atom.site != first.site || atom.residue != first.residue;
+        let length = (1..rest.len())
+            .find(|&end| {
+                let atom = &rest[end];
+                other(atom) || rest[..end].iter().any(|before| before.name == atom.name)
+            })
+            .unwrap_or(rest.len());
+        let (residue, after) = rest.split_at(length);
+        rest = after;
+        Some(residue)
+    })
+}
+
+/// The category that [`from_mmcif`] reads.
+pub(super) const MMCIF_CATEGORY: &str = "_atom_site";
+
+/// A file gives coordinates in Angstrom with up to six digits before the point.
+const FARTHEST: f64 = 1e6;
+
+/// Keeps of each residue the alternative that comes first.
+#[derive(Default)]
+struct Alternatives<'a> {
+    kept: Vec<Atom<'a>>,
+    chosen: Option<&'a str>,
+    site: Option<(&'a str, [&'a str; 3])>,
+}
+
+impl<'a> Alternatives<'a> {
+    fn push(&mut self, atom: Atom<'a>, alternative: Option<&'a str>) {
+        let site = (atom.chain, atom.site);
+        if self.site != Some(site) {
+            self.site = Some(site);
+            self.chosen = None;
+        }
+        let keep = match alternative {
+            Some(alternative) => *self.chosen.get_or_insert(alternative) == alternative,
+            None => true,
+        };
+        if keep {
+            self.kept.push(atom);
+        }
+    }
+}
+
+/// The atoms of an `_atom_site` category.
+pub(super) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Atom<'a>>, String> {
+    let table = block.get(MMCIF_CATEGORY).ok_or("no _atom_site category, so no atoms")?;
+    let chain = first_of(table, ["label_asym_id", "auth_asym_id"])?;
+    let residue = first_of(table, ["label_comp_id", "auth_comp_id"])?;
+    let rows = table
+        .rows(["type_symbol", chain, residue, "Cartn_x", "Cartn_y", "Cartn_z"])
+        .ok_or("_atom_site lacks type_symbol, Cartn_x, Cartn_y or Cartn_z")?;
+    let sites = table.column("label_seq_id").zip(table.column("auth_seq_id")).zip(table.column("pdbx_PDB_ins_code"));
+    let others =
+        table.column("label_alt_id").zip(table.column("pdbx_PDB_model_num")).zip(table.column("label_atom_id"));
+    let mut atoms = Alternatives::default();
+    let mut first_model = None;
+    for (number, ((row, site), ((alternative, model), name))) in rows.zip(sites).zip(others).enumerate() {
+        if *first_model.get_or_insert(model) != model {
+            continue;
+        }
+        let [symbol, chain, residue, x, y, z] = row;
+        let bad = |what: String| format!("atom {} of _atom_site: {what}", number + 1);
+        let position = position([x, y, z]).map_err(bad)?;
+        let Some((electrons, mass)) = counts(symbol, residue).map_err(bad)? else {
+            continue;
+        };
+        let ((label, author), insertion) = site;
+        let atom = Atom { chain, site: [label, author, insertion], residue, name, electrons, mass, position };
+        atoms.push(atom, (!matches!(alternative, "." | "?")).then_some(alternative));
+    }
+    Ok(atoms.kept)
+}
+
+fn first_of(table: &Table<'_>, names: [&'static str; 2]) -> Result<&'static str, String> {
+    let [preferred, other] = names;
+    names.into_iter().find(|name| table.has(name)).ok_or_else(|| format!("_atom_site lacks {preferred} and {other}"))
+}
+
+/// The atoms of a PDB file's first model.
+pub(super) fn from_pdb(text: &str) -> Result<Vec<Atom<'_>>, String> {
+    let mut atoms = Alternatives::default();
+    let mut records = 0;
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with("ENDMDL") {
+            break;
+        }
+        if !(line.starts_with("ATOM  ") || line.starts_with("HETATM")) {
+            continue;
+        }
+        records += 1;
+        let bad = |what: String| format!("line {}: {what}", number + 1);
+        let field = |columns: std::ops::Range<usize>| line.get(columns).unwrap_or("").trim();
+        let position = position([field(30..38), field(38..46), field(46..54)]).map_err(bad)?;
+        let residue = field(17..20);
+        let symbol = match field(76..78) {
+            "" => element_of_name(line),
+            symbol => symbol,
+        };
+        let Some((electrons, mass)) = counts(symbol, residue).map_err(bad)? else {
+            continue;
+        };
+        let atom = Atom {
+            chain: field(21..22),
+            site: [field(22..26), field(26..27), ""],
+            residue,
+            name: field(12..16),
+            electrons,
+            mass,
+            position,
+        };
+        atoms.push(atom, Some(field(16..17)).filter(|alternative| !alternative.is_empty()));
+    }
+    if records == 0 {
+        return Err("neither mmCIF nor PDB: no data_ block and no ATOM record".to_owned());
+    }
+    Ok(atoms.kept)
+}
+
+/// The element of a record whose columns 77-78 are blank, as in files from before 1996. Symbols are
+/// right-justified in columns 13-14: ` CA ` is a carbon, `CA  ` calcium, but only where it is no
+/// ATOM record, because programs that leave the element out shift names as well.
+fn element_of_name(line: &str) -> &str {
+    let name = line.get(12..16).unwrap_or("");
+    let first = name.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(name.len());
+    let two = name.get(..2).unwrap_or("");
+    if line.starts_with("HETATM") && first == 0 && residues::element(two).is_some() {
+        two
+    } else {
+        name.get(first..first + 1).unwrap_or("")
+    }
+}
+
+/// Electrons and mass of an atom, or `None` if it is left out.
+fn counts(symbol: &str, residue: &str) -> Result<Option<(f64, f64)>, String> {
+    if residues::is_water(residue) {
+        return Ok(None);
+    }
+    let (number, mass) =
+        residues::element(symbol).ok_or_else(|| format!("`{symbol}` is no element (residue {residue})"))?;
+    Ok((number > 1).then_some((f64::from(number), mass)))
+}
+
+fn position(fields: [&str; 3]) -> Result<[f64; 3], String> {
+    let mut position = [0.0; 3];
+    for (coordinate, field) in position.iter_mut().zip(fields) {
+        *coordinate = field
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.abs() < FARTHEST)
+            .ok_or_else(|| format!("`{field}` is no coordinate"))?;
+    }
+    Ok(position)
+}

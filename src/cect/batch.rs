@@ -1,0 +1,84 @@
+//! From samples on the host to tensors for a network: the one torch import of this module.
+
+use std::collections::HashMap;
+
+use tch::{Device, Kind, Tensor};
+
+use super::{ClassId, OpenSetSplit, Sample};
+use crate::{Error, Result};
+
+/// A mini-batch, or a whole set, on its way into the network.
+#[derive(Debug)]
+pub struct Batch {
+    /// `[B, 1, S, S, S]`, `Float`, zero mean and unit variance in each volume, on the CPU.
+    pub volumes: Tensor,
+    /// `[B]`, `Int64`, on the CPU.
+    pub labels: Tensor,
+}
+
+impl Batch {
+    /// Samples of known classes, with their training labels.
+    ///
+    /// # Errors
+    /// [`Error::Split`] for a sample of a class that is not known; [`Error::Tensor`] for none, or for
+    /// volumes of different sides; [`Error::Format`] for a volume without contrast.
+    pub fn known(samples: &[Sample], split: &OpenSetSplit) -> Result<Self> {
+        Self::labeled(samples, |class| split.label(class), "known")
+    }
+
+    /// Samples of unknown classes, labeled by their place among them: for comparing only.
+    ///
+    /// # Errors
+    /// As [`known`](Self::known), for a class that is not unknown.
+    pub fn unknown(samples: &[Sample], split: &OpenSetSplit) -> Result<Self> {
+        let labels: HashMap<ClassId, i64> = split.unknown().iter().copied().zip(0..).collect();
+        Self::labeled(samples, |class| labels.get(&class).copied(), "unknown")
+    }
+
+    fn labeled(samples: &[Sample], label: impl Fn(ClassId) -> Option<i64>, role: &str) -> Result<Self> {
+        let Some(first) = samples.first() else {
+            return Err(Error::Tensor { what: "samples", expected: "at least one".into(), got: "none".into() });
+        };
+        let side = first.volume.side();
+        let mut voxels = Vec::with_capacity(samples.len() * side.pow(3));
+        let mut labels = Vec::with_capacity(samples.len());
+        for Sample { volume, class } in samples {
+            if volume.side() != side {
+                return Err(Error::Tensor {
+                    what: "samples",
+                    expected: format!("volumes of side {side}"),
+                    got: format!("side {}", volume.side()),
+                });
+            }
+            let Some(label) = label(*class) else {
+                return Err(Error::Split(format!("class {} is not {role}", class.0)));
+            };
+            voxels.extend_from_slice(volume.standardized()?.voxels());
+            labels.push(label);
+        }
+        let side = side as i64;
+        let volumes = Tensor::f_from_slice(&voxels)?.f_view([-1, 1, side, side, side])?;
+        Ok(Self { volumes, labels: Tensor::f_from_slice(&labels)? })
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> i64 {
+        self.labels.numel() as i64
+    }
+
+    /// True if there are none, which no constructor makes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same samples in pieces of at most `size`, on `device`, as [`embed`](crate::train::embed)
+    /// takes them.
+    pub fn chunks(&self, size: i64, device: Device) -> impl Iterator<Item = Result<(Tensor, Tensor)>> + '_ {
+        let size = size.max(1);
+        (0..self.len()).step_by(size as usize).map(move |start| {
+            let length = size.min(self.len() - start);
+            let volumes = self.volumes.f_narrow(0, start, length)?.f_to_device(device)?.f_to_kind(Kind::Float)?;
+            Ok((volumes, self.labels.f_narrow(0, start, length)?))
+        })
+    }
+}

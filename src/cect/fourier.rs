@@ -1,0 +1,136 @@
+//! Three-dimensional Fourier filters.
+
+use std::sync::Arc;
+
+use rustfft::{Fft, FftPlanner, num_complex::Complex32};
+
+/// Transforms of cubic volumes of one side.
+///
+/// A transform is three passes along the fastest axis with a rotation of the axes between them, so
+/// a spectrum comes out as `[y][x][z]`; filters are made in that order, which saves turning the
+/// spectrum back and forth.
+pub(super) struct Fourier {
+    side: usize,
+    forward: Arc<dyn Fft<f32>>,
+    inverse: Arc<dyn Fft<f32>>,
+}
+
+impl std::fmt::Debug for Fourier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fourier").field("side", &self.side).finish()
+    }
+}
+
+/// A real, even filter in the order of the spectrum, the `1/side³` of the transforms included.
+#[derive(Debug)]
+pub(super) struct Filter(Vec<f32>);
+
+/// Buffers that a thread uses again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    turned: Vec<Complex32>,
+    fft: Vec<Complex32>,
+}
+
+impl Fourier {
+    pub(super) fn new(side: usize) -> Self {
+        let mut planner = FftPlanner::new();
+        Self { side, forward: planner.plan_fft_forward(side), inverse: planner.plan_fft_inverse(side) }
+    }
+
+    /// Tabulates a filter over frequencies `[z, y, x]` in cycles per voxel. It must give the same
+    /// for `-k` as for `k`, or what it filters would not stay real.
+    pub(super) fn filter(&self, value: impl Fn([f64; 3]) -> f64) -> Filter {
+        let side = self.side;
+        let frequency = |index: usize| {
+            let signed = if 2 * index <= side { index as f64 } else { index as f64 - side as f64 };
+            signed / side as f64
+        };
+        let scale = 1.0 / side.pow(3) as f64;
+        let mut values = Vec::with_capacity(side.pow(3));
+        for y in (0..side).map(frequency) {
+            for x in (0..side).map(frequency) {
+                values.extend((0..side).map(frequency).map(|z| (scale * value([z, y, x])) as f32));
+            }
+        }
+        Filter(values)
+    }
+
+    /// Filters the real and the imaginary part of `[z][y][x]` voxels, each on its own: a real, even
+    /// filter does not mix them, so two volumes cost one transform.
+    pub(super) fn apply(&self, filter: &Filter, voxels: &mut [Complex32], scratch: &mut Scratch) {
+        let side = self.side;
+        let needed = self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
+        scratch.fft.resize(needed, Complex32::default());
+        scratch.turned.resize(voxels.len(), Complex32::default());
+        let Scratch { turned, fft } = scratch;
+        // [z][y][x] → [x][z][y] → [y][x][z], and back.
+        self.forward.process_with_scratch(voxels, fft);
+        transpose(voxels, turned, side * side, side);
+        self.forward.process_with_scratch(turned, fft);
+        transpose(turned, voxels, side * side, side);
+        self.forward.process_with_scratch(voxels, fft);
+        for (voxel, &factor) in voxels.iter_mut().zip(&filter.0) {
+            *voxel *= factor;
+        }
+        self.inverse.process_with_scratch(voxels, fft);
+        transpose(voxels, turned, side, side * side);
+        self.inverse.process_with_scratch(turned, fft);
+        transpose(turned, voxels, side, side * side);
+        self.inverse.process_with_scratch(voxels, fft);
+    }
+}
+
+/// Writes the `rows × columns` matrix `from` as `columns × rows` into `to`, tile by tile so that
+/// both sides stay in the cache.
+fn transpose(from: &[Complex32], to: &mut [Complex32], rows: usize, columns: usize) {
+    const TILE: usize = 16;
+    for row in (0..rows).step_by(TILE) {
+        for column in (0..columns).step_by(TILE) {
+            for c in column..columns.min(column + TILE) {
+                for r in row..rows.min(row + TILE) {
+                    to[c * rows + r] = from[r * columns + c];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustfft::num_complex::Complex32;
+
+    use super::{Fourier, Scratch};
+
+    fn wave(side: usize, [kz, ky, kx]: [i32; 3]) -> Vec<f32> {
+        let turn = std::f32::consts::TAU / side as f32;
+        (0..side.pow(3))
+            .map(|index| {
+                let [z, y, x] = [index / (side * side), index / side % side, index % side].map(|c| c as i32);
+                (turn * (kz * z + ky * y + kx * x) as f32).cos()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_wave_meets_its_own_factor() {
+        // Different on every axis, so that a mix-up of axes cannot pass; odd and even sides.
+        let gain = |[z, y, x]: [f64; 3]| 1.0 + z.abs() + 10.0 * y.abs() + 100.0 * x.abs();
+        for side in [5, 6, 8] {
+            let fourier = Fourier::new(side);
+            let filter = fourier.filter(gain);
+            for k in [[1, 0, 0], [0, 2, 0], [0, 0, 1], [1, -2, 1], [0, 0, 0]] {
+                let (real, imaginary) = (wave(side, k), wave(side, [k[2], k[0], k[1]]));
+                let mut voxels: Vec<_> = real.iter().zip(&imaginary).map(|(&re, &im)| Complex32::new(re, im)).collect();
+                fourier.apply(&filter, &mut voxels, &mut Scratch::default());
+                let expected = |k: [i32; 3]| gain(k.map(|k| f64::from(k) / side as f64)) as f32;
+                for (index, voxel) in voxels.iter().enumerate() {
+                    let re = real[index] * expected(k);
+                    let im = imaginary[index] * expected([k[2], k[0], k[1]]);
+                    assert!((voxel.re - re).abs() < 2e-3, "{side} {k:?} {voxel} {re}");
+                    assert!((voxel.im - im).abs() < 2e-3, "{side} {k:?} {voxel} {im}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Opening files that may be compressed with gzip, whatever they are called.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read, Seek},
+    path::Path,
+};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::{Error, Result};
+
+/// The largest text that is read as a structure: five times the largest entry of the PDB.
+const MAX_TEXT_BYTES: u64 = 1 << 31;
+
+/// A readable file and, where it is not compressed, its length.
+pub(super) struct Input {
+    pub(super) reader: Box<dyn Read>,
+    pub(super) length: Option<u64>,
+}
+
+/// Opens a file, decompressing it if it starts as gzip does.
+pub(super) fn open(path: &Path) -> Result<Input> {
+    let mut file = File::open(path).map_err(|source| read_error(path, source))?;
+    let metadata = file.metadata().map_err(|source| read_error(path, source))?;
+    if metadata.is_dir() {
+        let source = std::io::ErrorKind::IsADirectory.into();
+        return Err(read_error(path, source));
+    }
+    let mut magic = [0; 2];
+    let compressed = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
+    file.rewind().map_err(|source| read_error(path, source))?;
+    let reader = BufReader::new(file);
+    Ok(if compressed {
+        Input { reader: Box::new(MultiGzDecoder::new(reader)), length: None }
+    } else {
+        Input { reader: Box::new(reader), length: Some(metadata.len()) }
+    })
+}
+
+/// Reads a whole text file. Bytes that are not UTF-8 (old PDB remarks hold Latin-1 names) become
+/// replacement characters.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    open(path)?.reader.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(|source| read_error(path, source))?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(Error::Format {
+            path: path.to_owned(),
+            problem: format!("more than {MAX_TEXT_BYTES} bytes of text"),
+        });
+    }
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    })
+}
+
+pub(super) fn read_error(path: &Path, source: std::io::Error) -> Error {
+    Error::Io { action: "read", path: path.to_owned(), source }
+}

@@ -1,0 +1,415 @@
+//! MRC2014 maps.
+//!
+//! Modes 0, 1, 2, 6 and 12 are read in both byte orders, compressed with gzip or not; mode 2 is
+//! written. The header is believed only as far as the file bears it out: nothing is allocated for
+//! voxels that are not there.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Read, Write},
+    path::Path,
+};
+
+use flate2::{Compression, write::GzEncoder};
+
+use super::{Volume, input};
+use crate::{Error, Result};
+
+const HEADER_BYTES: usize = 1024;
+
+/// A map of 1024 voxels on each edge; what is larger is a tomogram, not a structure.
+const MAX_VOXELS: u64 = 1 << 30;
+
+/// A density map as an MRC or CCP4 file holds it, not always cubic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Map {
+    shape: [usize; 3],
+    voxel_size: [f64; 3],
+    voxels: Vec<f32>,
+}
+
+/// The numbers of a header that matter here.
+struct Header {
+    mode: Mode,
+    little_endian: bool,
+    /// Columns, rows and sections: extents of the axes as stored, fastest first.
+    extents: [usize; 3],
+    /// Which of x, y, z (0, 1, 2) each stored axis is.
+    axes: [usize; 3],
+    /// `[x, y, z]` in Angstrom; zero where the header does not say.
+    voxel_size: [f64; 3],
+    extended_bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Int8,
+    Int16,
+    Float32,
+    Uint16,
+    Float16,
+}
+
+impl Mode {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Int8 => 1,
+            Self::Int16 | Self::Uint16 | Self::Float16 => 2,
+            Self::Float32 => 4,
+        }
+    }
+}
+
+impl Map {
+    /// Reads an MRC or CCP4 map, also compressed with gzip. Axes stored in another order than
+    /// x, y, z are put in order.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if the header contradicts
+    /// itself or the size of the file, the mode is not one of 0, 1, 2, 6 and 12, or a voxel is not
+    /// finite.
+    ///
+    /// # Examples
+    /// ```
+    /// use soft_lmccl::cect::{Map, Volume};
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("ramp.mrc.gz");
+    /// let ramp = Volume::new(2, (0..8).map(|v| v as f32).collect())?;
+    /// Map::from_volume(&ramp, 10.0).save(&path)?;
+    /// let map = Map::open(&path)?;
+    /// assert_eq!(map.voxel_size(), [10.0; 3]);
+    /// assert_eq!(map.into_volume()?, ramp);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let input = input::open(path)?;
+        Self::read(input.reader, input.length).map_err(|failure| match failure {
+            Failure::Io(source) => input::read_error(path, source),
+            Failure::Format(problem) => Error::Format { path: path.to_owned(), problem },
+        })
+    }
+
+    /// Reads a map from memory.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let result = if bytes.starts_with(&[0x1f, 0x8b]) {
+            Self::read(flate2::read::MultiGzDecoder::new(bytes), None)
+        } else {
+            Self::read(bytes, Some(bytes.len() as u64))
+        };
+        result.map_err(|failure| match failure {
+            Failure::Io(source) => source.to_string(),
+            Failure::Format(problem) => problem,
+        })
+    }
+
+    fn read(mut reader: impl Read, length: Option<u64>) -> Result<Self, Failure> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        reader.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
+        let Ok(bytes) = <[u8; HEADER_BYTES]>::try_from(bytes.as_slice()) else {
+            return Err(Failure::Format(format!(
+                "{} bytes are no MRC file: its header alone has {HEADER_BYTES}",
+                bytes.len()
+            )));
+        };
+        let header = Header::parse(&bytes)?;
+        let count: usize = header.extents.iter().product();
+        let data_bytes = (count * header.mode.bytes()) as u64;
+        let expected = HEADER_BYTES as u64 + header.extended_bytes + data_bytes;
+        if let Some(length) = length
+            && length < expected
+        {
+            return Err(Failure::Format(format!("the header announces {expected} bytes but the file has {length}")));
+        }
+        let skipped = std::io::copy(&mut reader.by_ref().take(header.extended_bytes), &mut std::io::sink())?;
+        // A compressed file's length is not known beforehand; the buffer grows with what arrives.
+        let capacity = length.map_or(0, |_| data_bytes as usize);
+        let mut data = Vec::with_capacity(capacity);
+        reader.take(data_bytes).read_to_end(&mut data)?;
+        let found = HEADER_BYTES as u64 + skipped + data.len() as u64;
+        if found < expected {
+            return Err(Failure::Format(format!("the header announces {expected} bytes but the file has {found}")));
+        }
+        let stored = header.decode(&data);
+        let (shape, voxels) = in_order(&header, stored);
+        if let Some(index) = voxels.iter().position(|voxel| !voxel.is_finite()) {
+            let [_, y, x] = shape;
+            return Err(Failure::Format(format!(
+                "voxel [{}][{}][{}] is {}, not a finite number",
+                index / (x * y),
+                index / x % y,
+                index % x,
+                voxels[index]
+            )));
+        }
+        let [x, y, z] = header.voxel_size;
+        Ok(Self { shape, voxel_size: [z, y, x], voxels })
+    }
+
+    /// A cubic map ready to be saved; `voxel_size` in Angstrom.
+    pub fn from_volume(volume: &Volume, voxel_size: f64) -> Self {
+        Self { shape: [volume.side(); 3], voxel_size: [voxel_size; 3], voxels: volume.voxels().to_vec() }
+    }
+
+    /// Writes the map as MRC2014, mode 2, little-endian; compressed if the name ends in `.gz`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let write = || -> std::io::Result<()> {
+            let mut file = BufWriter::new(File::create(path)?);
+            if path.extension().is_some_and(|extension| extension == "gz") {
+                let mut encoder = GzEncoder::new(&mut file, Compression::best());
+                self.write(&mut encoder)?;
+                encoder.finish()?;
+            } else {
+                self.write(&mut file)?;
+            }
+            file.into_inner().map_err(|error| error.into_error())?.sync_all()
+        };
+        write().map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
+    }
+
+    fn write(&self, writer: &mut impl Write) -> std::io::Result<()> {
+        let mut header = [0; HEADER_BYTES];
+        let mut put = |word: usize, bytes: [u8; 4]| {
+            header[4 * word..4 * word + 4].copy_from_slice(&bytes);
+        };
+        let [z, y, x] = self.shape;
+        for (axis, extent) in [x, y, z].into_iter().enumerate() {
+            let extent_bytes = (extent as i32).to_le_bytes();
+            put(axis, extent_bytes);
+            put(7 + axis, extent_bytes);
+            let cell = extent as f64 * self.voxel_size[2 - axis];
+            put(10 + axis, (cell as f32).to_le_bytes());
+            put(13 + axis, 90f32.to_le_bytes());
+            put(16 + axis, (axis as i32 + 1).to_le_bytes());
+        }
+        put(3, 2i32.to_le_bytes());
+        let (min, max, mean, std) = self.statistics();
+        put(19, min.to_le_bytes());
+        put(20, max.to_le_bytes());
+        put(21, (mean as f32).to_le_bytes());
+        put(22, 1i32.to_le_bytes());
+        put(27, 20_140i32.to_le_bytes());
+        put(52, *b"MAP ");
+        put(53, [0x44, 0x44, 0, 0]);
+        put(54, (std as f32).to_le_bytes());
+        writer.write_all(&header)?;
+        for voxel in &self.voxels {
+            writer.write_all(&voxel.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn statistics(&self) -> (f32, f32, f64, f64) {
+        let count = self.voxels.len().max(1) as f64;
+        let mean = self.voxels.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
+        let variance = self.voxels.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
+        let min = self.voxels.iter().copied().fold(f32::INFINITY, f32::min);
+        let max = self.voxels.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        (min, max, mean, variance.sqrt())
+    }
+
+    /// `[z, y, x]` extents.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// `[z, y, x]` edges of a voxel in Angstrom; zero where the header does not say.
+    pub fn voxel_size(&self) -> [f64; 3] {
+        self.voxel_size
+    }
+
+    /// All voxels, `[z][y][x]`.
+    pub fn voxels(&self) -> &[f32] {
+        &self.voxels
+    }
+
+    /// Turns a cubic map into a [`Volume`].
+    ///
+    /// # Errors
+    /// [`Error::Volume`] if the extents differ.
+    pub fn into_volume(self) -> Result<Volume> {
+        let [z, y, x] = self.shape;
+        if z != y || y != x {
+            return Err(Error::Volume(format!("expected a cube, got {z} × {y} × {x} voxels")));
+        }
+        Volume::new(x, self.voxels)
+    }
+}
+
+enum Failure {
+    Io(std::io::Error),
+    Format(String),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        // A file cut short in the middle of its compressed data is a bad file, not a bad disk.
+        match error.kind() {
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
+                Self::Format(format!("the compressed data is damaged: {error}"))
+            }
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(problem: String) -> Self {
+        Self::Format(problem)
+    }
+}
+
+impl Header {
+    fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, String> {
+        let raw = |word: usize| -> [u8; 4] { std::array::from_fn(|k| bytes[4 * word + k]) };
+        // The machine stamp is wrong in too many files. A mode that makes sense in one byte order
+        // does not in the other, but for 0; there, nor does the number of columns.
+        let little_endian = match i32::from_le_bytes(raw(3)) {
+            0 => (1..=0xffff).contains(&i32::from_le_bytes(raw(0))),
+            mode => (1..=127).contains(&mode),
+        };
+        let int = |word: usize| {
+            if little_endian { i32::from_le_bytes(raw(word)) } else { i32::from_be_bytes(raw(word)) }
+        };
+        let float = |word: usize| f64::from(f32::from_bits(int(word) as u32));
+        let mode = match int(3) {
+            0 => Mode::Int8,
+            1 => Mode::Int16,
+            2 => Mode::Float32,
+            6 => Mode::Uint16,
+            12 => Mode::Float16,
+            mode => {
+                return Err(format!("mode {mode} cannot be read; expected 0, 1, 2, 6 or 12 (or this is no MRC file)"));
+            }
+        };
+        let mut extents = [0; 3];
+        for (word, (extent, name)) in extents.iter_mut().zip(["NX", "NY", "NZ"]).enumerate() {
+            *extent = usize::try_from(int(word))
+                .ok()
+                .filter(|&extent| extent > 0)
+                .ok_or_else(|| format!("{name} is {}, not a number of voxels", int(word)))?;
+        }
+        let count = extents
+            .iter()
+            .try_fold(1u64, |product, &extent| product.checked_mul(extent as u64))
+            .filter(|&count| count <= MAX_VOXELS);
+        if count.is_none() {
+            let [x, y, z] = extents;
+            return Err(format!("{x} × {y} × {z} voxels are more than the {MAX_VOXELS} that can be read"));
+        }
+        let axes = Self::axes([int(16), int(17), int(18)])?;
+        let mut voxel_size = [0.0; 3];
+        for axis in 0..3 {
+            let (intervals, cell) = (int(7 + axis), float(10 + axis));
+            let name = ["x", "y", "z"][axis];
+            if !cell.is_finite() || cell < 0.0 {
+                return Err(format!("the cell edge along {name} is {cell} Å"));
+            }
+            if intervals > 0 {
+                voxel_size[axis] = cell / f64::from(intervals);
+            }
+        }
+        let extended_bytes =
+            u64::try_from(int(23)).map_err(|_| format!("NSYMBT, the length of the extended header, is {}", int(23)))?;
+        Ok(Self { mode, little_endian, extents, axes, voxel_size, extended_bytes })
+    }
+
+    fn axes(stored: [i32; 3]) -> Result<[usize; 3], String> {
+        // Old files leave the order out.
+        if stored == [0; 3] {
+            return Ok([0, 1, 2]);
+        }
+        let mut sorted = stored;
+        sorted.sort_unstable();
+        if sorted != [1, 2, 3] {
+            return Err(format!("MAPC, MAPR, MAPS are {stored:?}, not an order of 1, 2, 3"));
+        }
+        Ok(stored.map(|axis| axis as usize - 1))
+    }
+
+    fn decode(&self, data: &[u8]) -> Vec<f32> {
+        let halves = |data: &[u8]| -> Vec<u16> {
+            let pairs = data.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+            if self.little_endian {
+                pairs.map(u16::from_le_bytes).collect()
+            } else {
+                pairs.map(u16::from_be_bytes).collect()
+            }
+        };
+        match self.mode {
+            Mode::Int8 => data.iter().map(|&byte| f32::from(byte as i8)).collect(),
+            Mode::Int16 => halves(data).into_iter().map(|half| f32::from(half as i16)).collect(),
+            Mode::Uint16 => halves(data).into_iter().map(f32::from).collect(),
+            Mode::Float16 => halves(data).into_iter().map(half_to_single).collect(),
+            Mode::Float32 => data
+                .chunks_exact(4)
+                .map(|word| [word[0], word[1], word[2], word[3]])
+                .map(|word| if self.little_endian { f32::from_le_bytes(word) } else { f32::from_be_bytes(word) })
+                .collect(),
+        }
+    }
+}
+
+/// IEEE 754 half precision to single, exactly.
+fn half_to_single(half: u16) -> f32 {
+    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let exponent = i32::from(half >> 10 & 0x1f);
+    let fraction = f32::from(half & 0x3ff);
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction > 0.0 => f32::NAN,
+        31 => f32::INFINITY,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    }
+}
+
+/// Shape `[z, y, x]` and voxels `[z][y][x]` of what is stored in any order of axes.
+fn in_order(header: &Header, stored: Vec<f32>) -> ([usize; 3], Vec<f32>) {
+    let mut extents = [0; 3];
+    let mut strides = [0; 3];
+    let mut stride = 1;
+    for (&axis, &extent) in header.axes.iter().zip(&header.extents) {
+        extents[axis] = extent;
+        strides[axis] = stride;
+        stride *= extent;
+    }
+    let [nx, ny, nz] = extents;
+    if header.axes == [0, 1, 2] {
+        return ([nz, ny, nx], stored);
+    }
+    let mut voxels = Vec::with_capacity(stored.len());
+    for z in 0..nz {
+        for y in 0..ny {
+            let row = z * strides[2] + y * strides[1];
+            voxels.extend((0..nx).map(|x| stored[row + x * strides[0]]));
+        }
+    }
+    ([nz, ny, nx], voxels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::half_to_single;
+
+    #[test]
+    fn half_precision_is_exact() {
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0400, 6.103_515_6e-5),
+            (0x0001, 5.960_464_5e-8),
+            (0x3555, 0.333_251_95),
+        ] {
+            assert_eq!(half_to_single(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
+        }
+        assert!(half_to_single(0x7c00).is_infinite());
+        assert!(half_to_single(0x7e00).is_nan());
+    }
+}

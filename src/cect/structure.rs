@@ -1,0 +1,211 @@
+//! Atomic models: PDB and mmCIF files as electrons in space.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use super::{
+    assembly::{self, Assembly},
+    atoms::{self, Atom},
+    cif,
+    density::Scatterer,
+    input, residues,
+};
+use crate::{Error, Result};
+
+/// Which copies of the chains in a file make the particle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AssemblyChoice {
+    /// Biological assembly 1 where the file names one, else the file as it is.
+    #[default]
+    First,
+    /// The asymmetric unit: the file as it is, whatever assemblies it names.
+    AsymmetricUnit,
+}
+
+/// What [`Structure::open`] did about assemblies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AppliedAssembly {
+    /// An assembly of the file was built.
+    Built {
+        /// Its name in the file, almost always `1`.
+        id: String,
+        /// How many operators were applied.
+        operators: usize,
+    },
+    /// The file names no assembly, so its atoms were taken as they are.
+    NoneNamed,
+    /// The atoms were taken as they are because [`AssemblyChoice::AsymmetricUnit`] asked for it.
+    AsymmetricUnit,
+}
+
+impl fmt::Display for AppliedAssembly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Built { id, operators: 1 } => write!(f, "assembly {id}, 1 operator"),
+            Self::Built { id, operators } => write!(f, "assembly {id}, {operators} operators"),
+            Self::NoneNamed => write!(f, "no assembly named, file as it is"),
+            Self::AsymmetricUnit => write!(f, "asymmetric unit, as asked"),
+        }
+    }
+}
+
+/// An atomic model as electrons in space, assembly included.
+///
+/// Waters, hydrogens, alternative locations after the first and models after the first are left
+/// out. Each standard residue of a protein or nucleic acid carries its full number of electrons,
+/// hydrogens included, spread over the atoms present in proportion to their atomic numbers; so a
+/// model of Cα atoms alone weighs what the whole chain weighs. Other residues (ligands, ions,
+/// sugars, modified residues) carry the electrons of the atoms that are there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Structure {
+    scatterers: Vec<Scatterer>,
+    mass: f64,
+    assembly: AppliedAssembly,
+}
+
+/// A limit on assembled atoms, above the largest capsids of the PDB (HIV-1: 2.4 million).
+const MAX_ATOMS: usize = 20_000_000;
+
+impl Structure {
+    /// Reads a PDB or mmCIF file, also compressed with gzip; which of them is told by the content.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if it is neither PDB nor mmCIF,
+    /// holds no atoms, or names an assembly that cannot be built.
+    ///
+    /// # Examples
+    /// ```
+    /// use soft_lmccl::cect::{AssemblyChoice, Structure};
+    ///
+    /// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/structures/dimer.cif");
+    /// let dimer = Structure::open(path, AssemblyChoice::First)?;
+    /// let half = Structure::open(path, AssemblyChoice::AsymmetricUnit)?;
+    /// assert_eq!(dimer.scatterers().len(), 2 * half.scatterers().len());
+    /// assert_eq!(dimer.assembly().to_string(), "assembly 1, 2 operators");
+    /// # Ok::<(), soft_lmccl::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>, choice: AssemblyChoice) -> Result<Self> {
+        let path = path.as_ref();
+        let text = input::read_text(path)?;
+        Self::parse(&text, choice).map_err(|problem| Error::Format { path: path.to_owned(), problem })
+    }
+
+    pub(super) fn parse(text: &str, choice: AssemblyChoice) -> Result<Self, String> {
+        let (chains, assembly) = if looks_like_mmcif(text) {
+            let [generators, operators] = assembly::MMCIF_CATEGORIES;
+            let block = cif::read(text, &[atoms::MMCIF_CATEGORY, generators, operators])?;
+            let chains = weigh(&atoms::from_mmcif(&block)?)?;
+            let assembly = match choice {
+                AssemblyChoice::First => assembly::from_mmcif(&block)?,
+                AssemblyChoice::AsymmetricUnit => None,
+            };
+            (chains, assembly)
+        } else {
+            let chains = weigh(&atoms::from_pdb(text)?)?;
+            let assembly = match choice {
+                AssemblyChoice::First => assembly::from_remark_350(text)?,
+                AssemblyChoice::AsymmetricUnit => None,
+            };
+            (chains, assembly)
+        };
+        let (parts, applied) = match &assembly {
+            Some(assembly) => assembled(&chains, assembly)?,
+            None => {
+                let parts = chains.values().map(|chain| (chain.scatterers.clone(), chain.mass)).collect();
+                let applied = match choice {
+                    AssemblyChoice::First => AppliedAssembly::NoneNamed,
+                    AssemblyChoice::AsymmetricUnit => AppliedAssembly::AsymmetricUnit,
+                };
+                (parts, applied)
+            }
+        };
+        let mass = parts.iter().map(|(_, mass)| mass).sum();
+        let scatterers = parts.into_iter().flat_map(|(part, _)| part).collect();
+        Ok(Self { scatterers, mass, assembly: applied })
+    }
+
+    /// One entry an atom, assembly included, in Angstrom as in the file.
+    pub fn scatterers(&self) -> &[Scatterer] {
+        &self.scatterers
+    }
+
+    /// Mass in kilodalton of the residues that are modeled.
+    pub fn kilodaltons(&self) -> f64 {
+        self.mass / 1000.0
+    }
+
+    /// Which assembly was built.
+    pub fn assembly(&self) -> &AppliedAssembly {
+        &self.assembly
+    }
+}
+
+/// The atoms of one chain and their mass in dalton.
+#[derive(Debug, Default)]
+struct Weighted {
+    scatterers: Vec<Scatterer>,
+    mass: f64,
+}
+
+/// Chains by name; ordered, so that sums do not depend on hashing.
+type Chains = BTreeMap<String, Weighted>;
+
+type Parts = Vec<(Vec<Scatterer>, f64)>;
+
+fn assembled(chains: &Chains, assembly: &Assembly) -> Result<(Parts, AppliedAssembly), String> {
+    let mut parts = Vec::new();
+    let mut atoms = 0;
+    let mut operators = 0;
+    for group in &assembly.groups {
+        operators = operators.max(group.operators.len());
+        for operator in &group.operators {
+            for chain in group.chains.iter().filter_map(|name| chains.get(name)) {
+                atoms += chain.scatterers.len();
+                if atoms > MAX_ATOMS {
+                    return Err(format!("assembly {} has more than {MAX_ATOMS} atoms", assembly.id));
+                }
+                let moved = chain
+                    .scatterers
+                    .iter()
+                    .map(|scatterer| Scatterer { position: operator.apply(scatterer.position), ..*scatterer });
+                parts.push((moved.collect(), chain.mass));
+            }
+        }
+    }
+    if atoms == 0 {
+        return Err(format!("assembly {} names no chain that the file holds", assembly.id));
+    }
+    let id = assembly.id.clone();
+    Ok((parts, AppliedAssembly::Built { id, operators }))
+}
+
+fn looks_like_mmcif(text: &str) -> bool {
+    text.lines()
+        .map(str::trim_start)
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .is_some_and(|line| line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("data_")))
+}
+
+/// Groups atoms into chains and gives each residue its electrons.
+fn weigh(atoms: &[Atom<'_>]) -> Result<Chains, String> {
+    let mut chains = Chains::new();
+    for residue in atoms::residues(atoms) {
+        let Atom { chain, residue: name, .. } = residue[0];
+        let present: f64 = residue.iter().map(|atom| atom.electrons).sum();
+        let (electrons, mass) = residues::standard(name).unwrap_or_else(|| {
+            let mass = residue.iter().map(|atom| atom.mass).sum();
+            (present, mass)
+        });
+        let weighted = chains.entry(chain.to_owned()).or_default();
+        weighted.mass += mass;
+        weighted.scatterers.extend(
+            residue
+                .iter()
+                .map(|atom| Scatterer { position: atom.position, electrons: atom.electrons * electrons / present }),
+        );
+    }
+    if chains.is_empty() {
+        return Err("no atoms other than water and hydrogen".to_owned());
+    }
+    Ok(chains)
+}

@@ -1,0 +1,137 @@
+//! Additive angular margin loss.
+
+use serde::{Deserialize, Serialize};
+use tch::{Tensor, nn};
+
+use super::{
+    Loss, LossTerms, Reduction,
+    cosine_head::{CosineHead, Cosines},
+    functional::{additive_angular_logits, cross_entropy},
+    gate::{Gate, require_scale},
+};
+use crate::{Error, Result};
+
+/// Hyper-parameters of [`ArcFace`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArcFaceConfig {
+    /// `s`, the radius of the hypersphere, finite and > 0. Default 64 (the paper).
+    pub scale: f64,
+    /// `m` in radians, added to the angle of the true class; 0 ≤ m ≤ π. Default 0.5 (the paper).
+    pub margin: f64,
+    /// Default [`Reduction::Mean`].
+    pub reduction: Reduction,
+}
+
+impl Default for ArcFaceConfig {
+    fn default() -> Self {
+        Self { scale: 64.0, margin: 0.5, reduction: Reduction::Mean }
+    }
+}
+
+impl ArcFaceConfig {
+    /// Checks the values without building anything.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `scale` is finite and positive and `margin` lies in 0..=π.
+    pub fn validate(&self) -> Result<()> {
+        require_scale(self.scale)?;
+        if (0.0..=std::f64::consts::PI).contains(&self.margin) {
+            return Ok(());
+        }
+        Err(Error::Config {
+            field: "margin",
+            expected: "an angle in 0..=pi radians".into(),
+            got: self.margin.to_string(),
+        })
+    }
+
+    /// Creates the loss; its prototypes `weight: [num_classes, embedding_dim]` are trainable at
+    /// `path`, in [`NO_DECAY_GROUP`](crate::params::NO_DECAY_GROUP), Glorot-uniform at first.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate); [`Error::Config`] for fewer than two classes;
+    /// [`Error::NameTaken`].
+    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<ArcFace> {
+        self.validate()?;
+        let gate = Gate::new(num_classes, 2, embedding_dim)?;
+        Ok(ArcFace { config: self, head: CosineHead::init(path, gate)? })
+    }
+}
+
+/// Additive angular margin loss (ArcFace).
+///
+/// # Formula
+/// ```text
+/// L = − 1/N Σᵢ log softmax(s·cos(θ[i,j] + m·1[j = yᵢ]))[yᵢ]
+/// ```
+/// Beyond `θ + m > π`, where the cosine would rise again, the true class' logit continues as
+/// `s·(cos θ − m·sin m)`.
+///
+/// # Gradient
+/// Orthogonal to the embedding. The derivative of `cos(θ + m)` by `cos θ` grows without bound at
+/// `θ = 0` and `θ = π`; within 1e-6 rad of those its singular part is cut off.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{loss::{ArcFaceConfig, Loss}, tch::{Device, Tensor, nn, no_grad_guard}};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let loss = ArcFaceConfig { scale: 1.0, margin: 0.5, ..Default::default() }.init(&vs.root(), 2, 2)?;
+/// {
+///     let _frozen = no_grad_guard();
+///     loss.prototypes().shallow_clone().copy_(&Tensor::from_slice2(&[[1.0f32, 0.0], [0.0, 1.0]]));
+/// }
+/// // θ = 90° to the true class, 0° to the other.
+/// let terms = loss.forward(&Tensor::from_slice2(&[[0.0f32, 2.0]]), &Tensor::from_slice(&[0i64]))?;
+/// let logits = [(std::f64::consts::FRAC_PI_2 + 0.5).cos(), 1.0];
+/// let expected = (logits[0].exp() + logits[1].exp()).ln() - logits[0];
+/// assert!((terms.report()?.total - expected).abs() < 1e-6);
+/// # Ok(()) }
+/// ```
+///
+/// # References
+/// J. Deng et al., *ArcFace: Additive Angular Margin Loss for Deep Face Recognition*, CVPR 2019,
+/// [arXiv:1801.07698](https://arxiv.org/abs/1801.07698), Eq. 3. Sibling: pytorch-metric-learning's
+/// `ArcFaceLoss`, whose margin is in degrees.
+#[derive(Debug)]
+pub struct ArcFace {
+    config: ArcFaceConfig,
+    head: CosineHead,
+}
+
+impl ArcFace {
+    /// The name of its term.
+    pub const NAME: &'static str = "arcface";
+
+    /// Margin-free scaled logits `s·cos θ`, for closed-set accuracy. `[B, D]` → `[B, C]`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the embeddings do not fit.
+    pub fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
+        Ok(self.head.similarity(embeddings)? * self.config.scale)
+    }
+
+    /// The class prototypes `W`, `[C, D]`, of any length.
+    pub fn prototypes(&self) -> &Tensor {
+        self.head.prototypes()
+    }
+
+    /// The hyper-parameters in force.
+    pub fn config(&self) -> ArcFaceConfig {
+        self.config
+    }
+}
+
+impl Loss for ArcFace {
+    fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
+        let Cosines { cosine, labels } = self.head.cosines(embeddings, labels)?;
+        let logits = additive_angular_logits(&cosine, &labels, self.config.scale, self.config.margin);
+        Ok(LossTerms::single(Self::NAME, cross_entropy(&logits, &labels, self.config.reduction)))
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.head.check(embeddings, labels)
+    }
+}

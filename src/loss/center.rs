@@ -1,0 +1,258 @@
+//! Center loss: class centers that run after the embeddings.
+
+use serde::{Deserialize, Serialize};
+use tch::{
+    Kind, Tensor,
+    nn::{self, Init},
+    no_grad_guard,
+};
+
+use super::{
+    Loss, LossTerms, Reduction,
+    functional::{
+        ClassResiduals, NORM_FLOOR, center_distance, center_distance_euclidean, class_residuals, l2_normalize,
+    },
+    gate::Gate,
+};
+use crate::{Error, Result, params};
+
+/// How a center moves when [`Loss::update`] shows it the `n` embeddings of its class in a batch.
+///
+/// With `x̄` their mean; classes absent from the batch never move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CenterUpdate {
+    /// `c ← c − α·Σ(c − xᵢ)/(1 + n)`: Wen et al., Eq. 4, and the authors' code. A step of
+    /// `αn/(1 + n) < 1` towards `x̄`, smaller for classes that are rare in the batch.
+    #[default]
+    Wen,
+    /// `c ← (1 − α)·c + α·x̄`: the same step for every class present.
+    Ema,
+    /// The mean of every embedding seen so far; α is not used. Suits a warm start, not a long run:
+    /// it never forgets the untrained network.
+    ClassMean,
+    /// `c ← c − α·Σ(c − xᵢ)`: the Soft LMCCL paper as printed, with no denominator. With `α·n > 2`
+    /// the centers diverge.
+    Literal,
+    /// The centers are trainable parameters; the optimizer moves them along the loss' gradient and
+    /// `update` only counts. Their step then depends on λ, on the reduction and on the learning rate.
+    Gradient,
+}
+
+/// How the distance of an embedding from its center enters the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CenterDistance {
+    /// `½‖x − c‖²` (Wen et al., Eq. 2; the authors' code).
+    #[default]
+    Squared,
+    /// `½‖x − c‖`, the Soft LMCCL paper as printed: a pull of the same force at any distance.
+    Euclidean,
+}
+
+/// Where embeddings and centers are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CenterSpace {
+    /// The embedding as the network gives it (the authors' code).
+    #[default]
+    Raw,
+    /// The embedding scaled to unit length, so that the term cannot be lowered by shrinking.
+    UnitSphere,
+}
+
+/// Hyper-parameters of [`CenterLoss`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CenterLossConfig {
+    /// `α` in 0..=1, how far a center moves towards its batch. Default 0.5 (Wen et al.; the authors'
+    /// code has 0.05).
+    pub rate: f64,
+    /// Which rule moves the centers. Default [`CenterUpdate::Wen`].
+    pub rule: CenterUpdate,
+    /// Default [`CenterDistance::Squared`].
+    pub distance: CenterDistance,
+    /// Default [`CenterSpace::Raw`].
+    pub space: CenterSpace,
+    /// Default [`Reduction::Mean`], so that λ does not depend on the batch size; the authors' code
+    /// sums, which at λ = 1 outweighs every other term by orders of magnitude.
+    pub reduction: Reduction,
+}
+
+impl Default for CenterLossConfig {
+    fn default() -> Self {
+        Self {
+            rate: 0.5,
+            rule: CenterUpdate::default(),
+            distance: CenterDistance::default(),
+            space: CenterSpace::default(),
+            reduction: Reduction::default(),
+        }
+    }
+}
+
+impl CenterLossConfig {
+    /// Checks the values without building anything.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `0 ≤ rate ≤ 1`.
+    pub fn validate(&self) -> Result<()> {
+        if (0.0..=1.0).contains(&self.rate) {
+            return Ok(());
+        }
+        Err(Error::Config { field: "rate", expected: "a number in 0..=1".into(), got: self.rate.to_string() })
+    }
+
+    /// Creates the loss with its centers at the origin.
+    ///
+    /// They are registered at `path` as *buffers*: saved with the weights, invisible to the optimizer
+    /// (no gradient, no momentum, no weight decay). Under [`CenterUpdate::Gradient`] they are a
+    /// parameter in [`NO_DECAY_GROUP`](crate::params::NO_DECAY_GROUP).
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate); [`Error::Config`] for no class or no dimension;
+    /// [`Error::NameTaken`].
+    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<CenterLoss> {
+        self.validate()?;
+        let gate = Gate::new(num_classes, 1, embedding_dim)?;
+        let dims = [num_classes, embedding_dim];
+        let centers = match self.rule {
+            CenterUpdate::Gradient => {
+                params::trainable(&path.set_group(params::NO_DECAY_GROUP), "centers", &dims, Init::Const(0.0))?
+            }
+            _ => params::buffer(path, "centers", &dims, params::at_least_single(path.kind()))?,
+        };
+        let updates = params::buffer(path, "updates", &[num_classes], Kind::Int64)?;
+        let samples = params::buffer(path, "samples", &[num_classes], Kind::Int64)?;
+        Ok(CenterLoss { config: self, gate, centers, updates, samples })
+    }
+}
+
+/// Center loss with running class centers.
+///
+/// # Formula
+/// ```text
+/// L = ½ · meanᵢ ‖xᵢ − c[yᵢ]‖²                                forward: c is a constant, so ∂L/∂xᵢ = (xᵢ − c[yᵢ])/N
+/// c[j] ← c[j] − α · Σ_{i: yᵢ=j} (c[j] − xᵢ) / (1 + n[j])     update: outside the graph
+/// ```
+/// An update moves the center of a class present to `(1 − β)·c + β·x̄` with `β = α·n/(1+n) < 1`, a
+/// convex combination, so that centers cannot diverge; absent classes stay as they are to the last
+/// bit. [`CenterUpdate`] names the other rules, [`CenterDistance`] the other distance.
+///
+/// Only rows of classes in the batch are read or written: the cost does not depend on C.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{loss::{CenterLossConfig, Loss}, tch::{Device, Tensor, nn}};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let mut center = CenterLossConfig { rate: 0.5, ..Default::default() }.init(&vs.root(), 3, 2)?;
+/// let embeddings = Tensor::from_slice2(&[[2.0f32, 0.0], [4.0, 0.0]]);
+/// let labels = Tensor::from_slice(&[1i64, 1]);
+/// // ½·(4 + 16)/2 = 5 from the origin.
+/// assert_eq!(center.forward(&embeddings, &labels)?.report()?.total, 5.0);
+/// center.update(&embeddings, &labels)?;
+/// // A step of αn/(1 + n) = 1/3 towards the mean (3, 0).
+/// assert_eq!(center.centers().double_value(&[1, 0]), 1.0);
+/// assert_eq!(Vec::<i64>::try_from(center.updates())?, [0, 1, 0]);
+/// # Ok(()) }
+/// ```
+///
+/// # References
+/// Y. Wen et al., *A Discriminative Feature Learning Approach for Deep Face Recognition*, ECCV 2016,
+/// Eqs. 2–4.
+#[derive(Debug)]
+pub struct CenterLoss {
+    config: CenterLossConfig,
+    gate: Gate,
+    centers: Tensor,
+    updates: Tensor,
+    samples: Tensor,
+}
+
+impl CenterLoss {
+    /// The name of its term.
+    pub const NAME: &'static str = "center";
+
+    /// The centers, detached, `[C, D]`: `Float` (`Double` after `VarStore::double`) whatever the
+    /// embeddings' precision.
+    pub fn centers(&self) -> Tensor {
+        self.centers.detach().copy()
+    }
+
+    /// How many batches have updated each class, `[C]`, `Int64`.
+    ///
+    /// All zero after an epoch means that nobody called [`Loss::update`].
+    pub fn updates(&self) -> Tensor {
+        self.updates.copy()
+    }
+
+    /// The hyper-parameters in force.
+    pub fn config(&self) -> CenterLossConfig {
+        self.config
+    }
+
+    /// Sets the centers of the classes present to the means of a labeled set (a warm start).
+    ///
+    /// Absent classes stay as they are.
+    ///
+    /// # Errors
+    /// As [`Loss::forward`].
+    pub fn reset_to_means(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        let (embeddings, labels) = self.checked(embeddings, labels)?;
+        let _frozen = no_grad_guard();
+        let present = class_residuals(&embeddings, &self.centers, &labels);
+        let step = present.sums / present.counts.unsqueeze(1);
+        let _ = self.centers.index_add_(0, &present.classes, &step);
+        Ok(())
+    }
+
+    fn checked(&self, embeddings: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.centers)?;
+        let embeddings = match self.config.space {
+            CenterSpace::Raw => embeddings,
+            CenterSpace::UnitSphere => l2_normalize(&embeddings, NORM_FLOOR),
+        };
+        Ok((embeddings, labels))
+    }
+
+    /// What the rule adds to each center present; `None` where the optimizer does it.
+    fn step(&self, ClassResiduals { classes, counts, sums }: &ClassResiduals) -> Option<Tensor> {
+        let rate = self.config.rate;
+        let counts = counts.unsqueeze(1);
+        match self.config.rule {
+            CenterUpdate::Wen => Some(sums * rate / (counts + 1.0)),
+            CenterUpdate::Ema => Some(sums * rate / counts),
+            CenterUpdate::ClassMean => {
+                let seen = self.samples.index_select(0, classes).unsqueeze(1).to_kind(sums.kind());
+                Some(sums / (seen + counts))
+            }
+            CenterUpdate::Literal => Some(sums * rate),
+            CenterUpdate::Gradient => None,
+        }
+    }
+}
+
+impl Loss for CenterLoss {
+    fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
+        let (embeddings, labels) = self.checked(embeddings, labels)?;
+        let per_sample = match self.config.distance {
+            CenterDistance::Squared => center_distance(&embeddings, &self.centers, &labels),
+            CenterDistance::Euclidean => center_distance_euclidean(&embeddings, &self.centers, &labels),
+        };
+        Ok(LossTerms::single(Self::NAME, self.config.reduction.apply(&per_sample)))
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        let _frozen = no_grad_guard();
+        let (embeddings, labels) = self.checked(embeddings, labels)?;
+        let present = class_residuals(&embeddings, &self.centers, &labels);
+        if let Some(step) = self.step(&present) {
+            let _ = self.centers.index_add_(0, &present.classes, &step);
+        }
+        let _ = self.updates.index_add_(0, &present.classes, &present.classes.ones_like());
+        let _ = self.samples.index_add_(0, &present.classes, &present.counts.to_kind(Kind::Int64));
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! `a + 0.1 * b` on losses, statically typed, without boxing.
+
+use std::ops::{Add, Mul};
+
+use tch::Tensor;
+
+use super::{ArcFace, CenterLoss, Guarded, Lmcl, Loss, LossTerms, NormalizedSoftmax, SoftLmccl, SoftmaxHead};
+use crate::{Error, Result};
+
+/// `weight × inner`. The weight is public so that a schedule may ramp it.
+#[derive(Debug)]
+pub struct Scaled<L> {
+    /// λ, finite.
+    pub weight: f64,
+    /// The scaled loss.
+    pub inner: L,
+}
+
+/// `left + right`.
+#[derive(Debug)]
+pub struct Sum<A, B> {
+    /// First summand.
+    pub left: A,
+    /// Second summand.
+    pub right: B,
+}
+
+impl<L: Loss> Loss for Scaled<L> {
+    fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
+        if !self.weight.is_finite() {
+            return Err(Error::Config {
+                field: "weight",
+                expected: "a finite number".into(),
+                got: self.weight.to_string(),
+            });
+        }
+        Ok(self.weight * self.inner.forward(embeddings, labels)?)
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.inner.update(embeddings, labels)
+    }
+}
+
+impl<A: Loss, B: Loss> Loss for Sum<A, B> {
+    fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
+        Ok(self.left.forward(embeddings, labels)? + self.right.forward(embeddings, labels)?)
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.left.update(embeddings, labels)?;
+        self.right.update(embeddings, labels)
+    }
+}
+
+// The orphan rule forbids `impl<L: Loss> Mul<L> for f64`, but not one impl for each of our own types.
+macro_rules! composable {
+    ($($loss:ident $(<$($inner:ident),+>)?),+ $(,)?) => { $(
+        impl<Right: Loss $(, $($inner: Loss),+)?> Add<Right> for $loss $(<$($inner),+>)? {
+            type Output = Sum<Self, Right>;
+
+            fn add(self, right: Right) -> Self::Output {
+                Sum { left: self, right }
+            }
+        }
+
+        impl $(<$($inner: Loss),+>)? Mul<$loss $(<$($inner),+>)?> for f64 {
+            type Output = Scaled<$loss $(<$($inner),+>)?>;
+
+            fn mul(self, inner: $loss $(<$($inner),+>)?) -> Self::Output {
+                Scaled { weight: self, inner }
+            }
+        }
+    )+ };
+}
+
+composable!(Lmcl, ArcFace, NormalizedSoftmax, SoftmaxHead, CenterLoss, SoftLmccl, Guarded<L>, Scaled<L>, Sum<A, B>);

@@ -1,0 +1,137 @@
+//! The formulas: no state, no configuration, no checks.
+//!
+//! What the modules beside this one evaluate, and what the parity and gradient tests pin first.
+//! Inputs are never written to. Labels must be in range and on the embeddings' device; the modules
+//! see to that.
+
+use tch::{Kind, Tensor};
+
+use super::Reduction;
+
+/// The floor under a norm, as in the authors' TensorFlow code (1e-10 on the squared norm).
+///
+/// PyTorch's own 1e-12 lets the gradient at a zero embedding reach 1e12, and one such row ends a
+/// run; rows longer than the floor do not see it.
+pub const NORM_FLOOR: f64 = 1e-5;
+
+/// How close to a right or straight angle `sin θ` may come before its gradient is cut.
+const SINE_SQUARED_FLOOR: f64 = 1e-12;
+
+/// `x / max(‖x‖₂, floor)` along the last axis, as `torch.nn.functional.normalize`.
+///
+/// # Shapes
+/// `[.., D]` → `[.., D]`.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::functional::l2_normalize, tch::Tensor};
+/// let unit = l2_normalize(&Tensor::from_slice2(&[[3.0, 4.0], [0.0, 0.0]]), 1e-5);
+/// assert_eq!(Vec::<f64>::try_from(unit.flatten(0, 1)).unwrap(), [0.6, 0.8, 0.0, 0.0]);
+/// ```
+pub fn l2_normalize(x: &Tensor, floor: f64) -> Tensor {
+    let norm = x.norm_scalaropt_dim(2, [-1i64].as_slice(), true);
+    x / norm.clamp_min(floor)
+}
+
+/// `cos θ[b, c] = x̂_b · ŵ_c`.
+///
+/// # Shapes
+/// `[B, D]`, `[C, D]` → `[B, C]`.
+pub fn cosine_similarity(embeddings: &Tensor, prototypes: &Tensor) -> Tensor {
+    l2_normalize(embeddings, NORM_FLOOR).matmul(&l2_normalize(prototypes, NORM_FLOOR).tr())
+}
+
+/// Scaled logits with the margin taken off the true class only: `s·(cos θ[b, c] − m·1[c = y_b])`.
+///
+/// One `scatter_add` of `B` numbers, not a `B × C` one-hot.
+///
+/// # Shapes
+/// `[B, C]`, `[B]` → `[B, C]`.
+///
+/// # References
+/// H. Wang et al., *CosFace*, CVPR 2018, Eq. 4.
+pub fn large_margin_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margin: f64) -> Tensor {
+    let labels = labels.unsqueeze(1);
+    let penalty = Tensor::full(labels.size(), -margin, (cosine.kind(), cosine.device()));
+    cosine.scatter_add(1, &labels, &penalty) * scale
+}
+
+/// Scaled logits with the angle of the true class enlarged: `s·cos(θ[b, y] + m)`, others `s·cos θ`.
+///
+/// Beyond `θ + m > π`, where the cosine would rise again, it continues as `cos θ − m·sin m`.
+///
+/// # Shapes
+/// `[B, C]`, `[B]` → `[B, C]`; `margin` in radians.
+///
+/// # References
+/// J. Deng et al., *ArcFace*, CVPR 2019, Eq. 3; the continuation is that of
+/// pytorch-metric-learning's `ArcFaceLoss`.
+pub fn additive_angular_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margin: f64) -> Tensor {
+    let labels = labels.unsqueeze(1);
+    let target = cosine.gather(1, &labels, false);
+    // At θ = 0 the derivative of cos(θ + m) by cos θ is infinite: the sine's share of it is cut there.
+    let sine = (-target.square() + 1.0).clamp_min(SINE_SQUARED_FLOOR).sqrt();
+    let rotated = &target * margin.cos() - sine * margin.sin();
+    let continued = &target - margin * margin.sin();
+    let within = target.greater(-margin.cos());
+    let shifted = rotated.where_self(&within, &continued);
+    cosine.scatter_add(1, &labels, &(shifted - target)) * scale
+}
+
+/// `−log softmax(logits)[b, y_b]`, averaged or summed over the batch, by log-sum-exp.
+///
+/// # Shapes
+/// `[B, C]`, `[B]` → `[]`.
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
+    // Labels are checked to be in range, so that no value is taken for "ignore".
+    const IGNORE_NOTHING: i64 = -100;
+    logits.cross_entropy_loss(labels, None::<Tensor>, reduction.into(), IGNORE_NOTHING, 0.0)
+}
+
+/// `½‖x_b − c_{y_b}‖²` per sample.
+///
+/// Gathers the rows: the `B × C` expansion `‖x‖² + ‖c‖² − 2x·c` costs more and cancels.
+///
+/// # Shapes
+/// `[B, D]`, `[C, D]`, `[B]` → `[B]`.
+///
+/// # References
+/// Y. Wen et al., ECCV 2016, Eq. 2.
+pub fn center_distance(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -> Tensor {
+    let difference = embeddings - centers.index_select(0, labels);
+    difference.square().sum_dim_intlist([-1i64].as_slice(), false, None::<Kind>) * 0.5
+}
+
+/// `½‖x_b − c_{y_b}‖` per sample: the distance as the Soft LMCCL paper prints it, not squared.
+///
+/// Its gradient has length ½ wherever `x ≠ c`, and is 0 at `x = c`.
+///
+/// # Shapes
+/// `[B, D]`, `[C, D]`, `[B]` → `[B]`.
+pub fn center_distance_euclidean(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -> Tensor {
+    let difference = embeddings - centers.index_select(0, labels);
+    difference.norm_scalaropt_dim(2, [-1i64].as_slice(), false) * 0.5
+}
+
+/// The classes of a batch, how often each occurs, and how far its samples lie from its center.
+#[derive(Debug)]
+pub struct ClassResiduals {
+    /// The classes present, ascending, `[P]`.
+    pub classes: Tensor,
+    /// Samples of each, `[P]`, in the embeddings' kind.
+    pub counts: Tensor,
+    /// `Σ_{y_i=j} (x_i − c_j)` for each, `[P, D]`.
+    pub sums: Tensor,
+}
+
+/// Sums the residuals `x_i − c_{y_i}` class by class; rows of absent classes are never read.
+///
+/// # Shapes
+/// `[B, D]`, `[C, D]`, `[B]` → [`ClassResiduals`] with `P ≤ min(B, C)`.
+pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -> ClassResiduals {
+    let (classes, slot, counts) = labels.unique_dim(0, true, true, true);
+    let residuals = embeddings - centers.index_select(0, labels);
+    let sums = Tensor::zeros([classes.size()[0], embeddings.size()[1]], (residuals.kind(), residuals.device()))
+        .index_add(0, &slot, &residuals);
+    ClassResiduals { classes, counts: counts.to_kind(sums.kind()), sums }
+}

@@ -1,0 +1,133 @@
+//! The one place where embeddings and labels are checked; the formulas behind it take them as right.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{Loss, LossTerms};
+use crate::{Error, Result};
+
+/// What a loss was made for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gate {
+    pub num_classes: i64,
+    pub embedding_dim: i64,
+}
+
+impl Gate {
+    /// # Errors
+    /// [`Error::Config`] unless there are `least_classes` classes and one dimension at least.
+    pub(super) fn new(num_classes: i64, least_classes: i64, embedding_dim: i64) -> Result<Self> {
+        for (field, value, least) in [("num_classes", num_classes, least_classes), ("embedding_dim", embedding_dim, 1)]
+        {
+            if value < least {
+                return Err(Error::Config { field, expected: format!("at least {least}"), got: value.to_string() });
+            }
+        }
+        Ok(Self { num_classes, embedding_dim })
+    }
+
+    /// The embeddings in the kind of `weight`, if they are `[B, D]`, floating and beside it.
+    pub(super) fn embeddings(&self, embeddings: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let size = embeddings.size();
+        let kind = embeddings.kind();
+        let floating = matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
+        if size.len() != 2 || size[0] < 1 || size[1] != self.embedding_dim || !floating {
+            return Err(Error::Tensor {
+                what: "embeddings",
+                expected: format!("a floating [B, {}] with B >= 1", self.embedding_dim),
+                got: format!("{kind:?} {size:?}"),
+            });
+        }
+        if embeddings.device() != weight.device() {
+            return Err(Error::Tensor {
+                what: "embeddings",
+                expected: format!("to be on {:?} like the loss", weight.device()),
+                got: format!("{:?}", embeddings.device()),
+            });
+        }
+        Ok(embeddings.to_kind(weight.kind()))
+    }
+
+    /// Embeddings and labels, ready for the formulas.
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor, weight: &Tensor) -> Result<(Tensor, Tensor)> {
+        let embeddings = self.embeddings(embeddings, weight)?;
+        let batch = embeddings.size()[0];
+        if labels.kind() != Kind::Int64 || labels.size() != [batch] {
+            return Err(Error::Tensor {
+                what: "labels",
+                expected: format!("Int64 [{batch}], one for each embedding"),
+                got: format!("{:?} {:?}", labels.kind(), labels.size()),
+            });
+        }
+        // libtorch answers a label out of range with 4 kB of C++ trace, on CUDA with a dead context.
+        let on_host = Vec::<i64>::try_from(labels.to_device(Device::Cpu).contiguous())?;
+        if let Some(position) = on_host.iter().position(|label| !(0..self.num_classes).contains(label)) {
+            return Err(Error::Label { position, label: on_host[position], num_classes: self.num_classes });
+        }
+        Ok((embeddings, labels.to_device(weight.device())))
+    }
+}
+
+/// `field` must be finite and at least 0.
+pub(super) fn require_non_negative(field: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::Config { field, expected: "a finite number >= 0".into(), got: value.to_string() })
+}
+
+/// The radius of the hypersphere must be finite and positive.
+pub(super) fn require_scale(value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(Error::Config { field: "scale", expected: "a finite number > 0".into(), got: value.to_string() })
+}
+
+/// Refuses embeddings that hold NaN or infinity before they reach the inner loss.
+///
+/// The other checks look at shapes and labels only, since reading every embedding costs a device
+/// synchronization. Wrap a loss while a run is young, or wherever a silent NaN would cost more.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::{Guarded, LmclConfig, Loss}, tch::{Device, Tensor, nn}};
+/// # fn main() -> soft_lmccl::Result<()> {
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let loss = Guarded { inner: LmclConfig::default().init(&vs.root(), 3, 2)? };
+/// let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5], [f32::NAN, 2.0]]);
+/// let error = loss.forward(&embeddings, &Tensor::from_slice(&[0i64, 2])).unwrap_err();
+/// assert_eq!(error.to_string(), "embeddings: expected finite numbers, got NaN in row 1, column 0");
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Guarded<L> {
+    /// The guarded loss.
+    pub inner: L,
+}
+
+impl<L: Loss> Loss for Guarded<L> {
+    fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
+        require_finite(embeddings)?;
+        self.inner.forward(embeddings, labels)
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        require_finite(embeddings)?;
+        self.inner.update(embeddings, labels)
+    }
+}
+
+fn require_finite(embeddings: &Tensor) -> Result<()> {
+    let finite = embeddings.detach().isfinite();
+    if bool::try_from(finite.all())? {
+        return Ok(());
+    }
+    let row_major = embeddings.detach().flatten(0, -1).to_kind(Kind::Double);
+    let index = finite.flatten(0, -1).logical_not().to_kind(Kind::Int64).argmax(0, false).int64_value(&[]);
+    let columns = embeddings.size().last().copied().unwrap_or(1).max(1);
+    Err(Error::Tensor {
+        what: "embeddings",
+        expected: "finite numbers".into(),
+        got: format!("{} in row {}, column {}", row_major.double_value(&[index]), index / columns, index % columns),
+    })
+}

@@ -1,0 +1,193 @@
+//! Large-margin cosine loss.
+
+use serde::{Deserialize, Serialize};
+use tch::{
+    Tensor,
+    nn::{self, Init},
+};
+
+use super::{
+    Loss, LossTerms, Reduction,
+    cosine_head::{CosineHead, Cosines},
+    functional::{cross_entropy, large_margin_logits},
+    gate::{Gate, require_non_negative, require_scale},
+};
+use crate::{Error, Result, params};
+
+/// Hyper-parameters of [`Lmcl`]. Sizes are not here: they come from the data, at [`init`](Self::init).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LmclConfig {
+    /// `s`, the radius of the hypersphere, finite and > 0. Default 64 (CosFace and the authors' code).
+    pub scale: f64,
+    /// `m`, taken off the cosine of the true class; 0 ≤ m ≤ C/(C−1). Default 0.35 (CosFace, the
+    /// authors' code; CosFace saw no convergence above 0.45 on faces, the paper goes to 0.7).
+    pub margin: f64,
+    /// A learned bias for each class, added after scaling, as the Soft LMCCL paper prints the
+    /// formula. Default false: CosFace fixes it to 0, and so does the authors' code.
+    pub bias: bool,
+    /// Default [`Reduction::Mean`].
+    pub reduction: Reduction,
+}
+
+impl Default for LmclConfig {
+    fn default() -> Self {
+        Self { scale: 64.0, margin: 0.35, bias: false, reduction: Reduction::Mean }
+    }
+}
+
+impl LmclConfig {
+    /// Checks the values without building anything: call it before loading an hour of data.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `scale` is finite and positive and `margin` finite and ≥ 0;
+    /// [`init`](Self::init), which knows C, also refuses a margin above C/(C−1).
+    pub fn validate(&self) -> Result<()> {
+        require_scale(self.scale)?;
+        require_non_negative("margin", self.margin)
+    }
+
+    /// Creates the loss; its prototypes `weight: [num_classes, embedding_dim]` are trainable at
+    /// `path`, in [`NO_DECAY_GROUP`](crate::params::NO_DECAY_GROUP), Glorot-uniform at first.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate); [`Error::Config`] for fewer than two classes or a margin
+    /// that no arrangement of the classes can satisfy; [`Error::NameTaken`].
+    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<Lmcl> {
+        self.validate()?;
+        let gate = Gate::new(num_classes, 2, embedding_dim)?;
+        require_margin_within_bound(self.margin, num_classes)?;
+        let head = CosineHead::init(path, gate)?;
+        let bias = match self.bias {
+            true => Some(params::trainable(
+                &path.set_group(params::NO_DECAY_GROUP),
+                "bias",
+                &[num_classes],
+                Init::Const(0.0),
+            )?),
+            false => None,
+        };
+        Ok(Lmcl { config: self, head, bias })
+    }
+}
+
+/// CosFace's bound (Eq. 7): the cosine between the closest of C prototypes is at least −1/(C−1), so
+/// that no embedding can be ahead of every other class by more than C/(C−1).
+fn require_margin_within_bound(margin: f64, num_classes: i64) -> Result<()> {
+    let classes = num_classes as f64;
+    let bound = classes / (classes - 1.0);
+    if margin <= bound {
+        return Ok(());
+    }
+    Err(Error::Config {
+        field: "margin",
+        expected: format!("at most C/(C-1) = {bound} for C = {num_classes} classes"),
+        got: margin.to_string(),
+    })
+}
+
+/// Large-margin cosine loss (CosFace).
+///
+/// # Formula
+/// ```text
+///            1        exp(s·(cos θ[i,yᵢ] − m))
+/// L = −  ─── Σᵢ log ────────────────────────────────────────────
+///            N        exp(s·(cos θ[i,yᵢ] − m)) + Σ_{j≠yᵢ} exp(s·cos θ[i,j])
+/// ```
+/// with `cos θ[i,j] = x̂ᵢ·ŵⱼ`, both L2-normalized. With [`bias`](LmclConfig::bias), `bⱼ` is added to
+/// every exponent. At `m = 0` without bias it is the [`NormalizedSoftmax`](super::NormalizedSoftmax).
+///
+/// # Gradient
+/// `∂L/∂cos θ[i,y] = −s(1 − p_y)/N` and `∂L/∂cos θ[i,j] = s·p_j/N`. Orthogonal to the embedding
+/// (`x·∂L/∂x = 0`: only its direction matters) and `O(1/‖x‖)`, finite at `x = 0`.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{loss::{LmclConfig, Loss}, tch::{Device, Kind, Tensor, nn}};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let lmcl = LmclConfig { margin: 0.4, ..Default::default() }.init(&(vs.root() / "lmcl"), 17, 512)?;
+/// let embeddings = Tensor::randn([8, 512], (Kind::Float, Device::Cpu));
+/// let labels = Tensor::from_slice(&[0i64, 1, 2, 3, 4, 5, 6, 7]);
+/// let terms = lmcl.forward(&embeddings, &labels)?;
+/// terms.total().backward();
+/// // An untrained head is behind by the margin: about ln(1 + 16·e^(64·0.4)) = 28.4.
+/// assert!((terms.report()?.total - 28.4).abs() < 5.0);
+/// # Ok(()) }
+/// ```
+///
+/// # References
+/// H. Wang et al., *CosFace: Large Margin Cosine Loss for Deep Face Recognition*, CVPR 2018,
+/// [arXiv:1801.09414](https://arxiv.org/abs/1801.09414), Eq. 4. Sibling: pytorch-metric-learning's
+/// `CosFaceLoss`, which stores the prototypes as `[D, C]`.
+#[derive(Debug)]
+pub struct Lmcl {
+    config: LmclConfig,
+    head: CosineHead,
+    bias: Option<Tensor>,
+}
+
+impl Lmcl {
+    /// The name of its term.
+    pub const NAME: &'static str = "lmcl";
+
+    /// Margin-free scaled logits `s·cos θ` (with the bias, if there is one), for closed-set accuracy.
+    ///
+    /// # Shapes
+    /// `[B, D]` → `[B, C]`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the embeddings do not fit.
+    pub fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
+        Ok(self.biased(self.head.similarity(embeddings)? * self.config.scale))
+    }
+
+    /// The class prototypes `W`, `[C, D]`, of any length.
+    pub fn prototypes(&self) -> &Tensor {
+        self.head.prototypes()
+    }
+
+    /// The hyper-parameters in force.
+    pub fn config(&self) -> LmclConfig {
+        self.config
+    }
+
+    /// Changes the margin, for a warm-up.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as in [`LmclConfig::init`]; the margin stays as it was.
+    pub fn set_margin(&mut self, margin: f64) -> Result<()> {
+        require_non_negative("margin", margin)?;
+        require_margin_within_bound(margin, self.head.num_classes())?;
+        self.config.margin = margin;
+        Ok(())
+    }
+
+    /// The cosines that the term and a softmax on the same head are made of.
+    pub(super) fn cosines(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Cosines> {
+        self.head.cosines(embeddings, labels)
+    }
+
+    pub(super) fn term(&self, Cosines { cosine, labels }: &Cosines) -> LossTerms {
+        let logits = self.biased(large_margin_logits(cosine, labels, self.config.scale, self.config.margin));
+        LossTerms::single(Self::NAME, cross_entropy(&logits, labels, self.config.reduction))
+    }
+
+    fn biased(&self, logits: Tensor) -> Tensor {
+        match &self.bias {
+            Some(bias) => logits + bias,
+            None => logits,
+        }
+    }
+}
+
+impl Loss for Lmcl {
+    fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
+        Ok(self.term(&self.cosines(embeddings, labels)?))
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.head.check(embeddings, labels)
+    }
+}

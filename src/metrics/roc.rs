@@ -1,0 +1,307 @@
+//! The exact receiver operating characteristic: integer counts once, every rate derived.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::pairs::{PairCounts, PairScores};
+use crate::MetricError;
+
+/// Counts at one threshold; a pair is accepted when `score >= threshold`.
+///
+/// Counts are integers (an `f32` counter stops at 2²⁴ pairs, which 5,800 embeddings make) and rates
+/// are derived from them. In JSON the threshold `+∞` is `null`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OperatingPoint {
+    /// `+∞` where nothing is accepted.
+    #[serde(with = "infinity_as_null")]
+    pub threshold: f64,
+    /// Matching pairs accepted.
+    pub true_accepts: u64,
+    /// Non-matching pairs accepted.
+    pub false_accepts: u64,
+    /// Matching pairs in all.
+    pub matching: u64,
+    /// Non-matching pairs in all.
+    pub non_matching: u64,
+}
+
+impl OperatingPoint {
+    /// Where a curve starts: nothing is accepted.
+    pub(super) fn nothing_accepted(counts: PairCounts) -> Self {
+        Self {
+            threshold: f64::INFINITY,
+            true_accepts: 0,
+            false_accepts: 0,
+            matching: counts.matching,
+            non_matching: counts.non_matching,
+        }
+    }
+
+    /// Lowers the threshold past one pair.
+    pub(super) fn accept(&mut self, threshold: f64, same: bool) {
+        self.threshold = threshold;
+        if same {
+            self.true_accepts += 1;
+        } else {
+            self.false_accepts += 1;
+        }
+    }
+
+    /// True accepted rate (true-positive rate, recall).
+    #[must_use]
+    pub fn tar(&self) -> f64 {
+        self.true_accepts as f64 / self.matching as f64
+    }
+
+    /// False accepted rate (false-positive rate).
+    #[must_use]
+    pub fn far(&self) -> f64 {
+        self.false_accepts as f64 / self.non_matching as f64
+    }
+
+    /// False rejected rate, `1 − TAR`, from its own count.
+    #[must_use]
+    pub fn frr(&self) -> f64 {
+        self.false_rejects() as f64 / self.matching as f64
+    }
+
+    /// Fraction of all pairs judged right.
+    #[must_use]
+    pub fn accuracy(&self) -> f64 {
+        self.correct() as f64 / (self.matching + self.non_matching) as f64
+    }
+
+    /// Pairs judged right: matching ones accepted and non-matching ones rejected.
+    #[must_use]
+    pub fn correct(&self) -> u64 {
+        self.true_accepts + (self.non_matching - self.false_accepts)
+    }
+
+    fn false_rejects(&self) -> u64 {
+        self.matching - self.true_accepts
+    }
+
+    /// `FAR` and `FRR` over their common denominator, so that they compare without rounding.
+    fn scaled_errors(&self) -> (u128, u128) {
+        let far = u128::from(self.false_accepts) * u128::from(self.matching);
+        let frr = u128::from(self.false_rejects()) * u128::from(self.non_matching);
+        (far, frr)
+    }
+}
+
+/// The point at an asked false accepted rate, and whether the asked rate means anything.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FarPoint {
+    /// The lowest threshold whose FAR does not pass the target; its TAR is the largest there is.
+    pub point: OperatingPoint,
+    /// The rate asked for. The attained one is `point.far()`, at most this.
+    pub target_far: f64,
+    /// Whether one false accept is within the target: `1 / non_matching <= target_far`. If not, the
+    /// TAR is that of no false accept at all, which says little about so low a rate.
+    pub resolvable: bool,
+}
+
+/// How the equal error rate is read off a curve of finitely many points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EerMethod {
+    /// Where `FAR = FRR` on the straight lines between the points, as facenet and the paper's authors do.
+    #[default]
+    Linear,
+    /// `(FAR + FRR) / 2` at the point of smallest `|FAR − FRR|`, as torchmetrics does. Of two such
+    /// points, one on either side, the one of the higher threshold counts.
+    MinDifference,
+}
+
+/// Receiver operating characteristic: one point for each distinct score, thresholds strictly
+/// decreasing from `+∞`, where nothing is accepted, to the lowest score, where everything is.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl::metrics::{EerMethod, PairScores};
+///
+/// let scores = vec![0.9, 0.8, 0.7, 0.6, 0.5, 0.4];
+/// let roc = PairScores::new(scores, vec![true, true, false, true, false, false])?.roc();
+/// assert_eq!(roc.points().len(), 7);
+/// assert_eq!(roc.auc(), 8.0 / 9.0);
+/// assert_eq!(roc.eer(EerMethod::Linear), 1.0 / 3.0);
+///
+/// let no_false_accept = roc.at_far(0.1)?;
+/// assert_eq!(no_false_accept.point.threshold, 0.8);
+/// assert_eq!(no_false_accept.point.tar(), 2.0 / 3.0);
+/// assert!(!no_false_accept.resolvable); // three non-matching pairs cannot tell 0.1 from 0
+/// # Ok::<(), soft_lmccl::MetricError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct RocCurve {
+    points: Vec<OperatingPoint>,
+}
+
+impl PairScores {
+    /// The exact curve: one point per distinct score, ties merged. `O(n log n)`, on all threads.
+    #[must_use]
+    pub fn roc(&self) -> RocCurve {
+        let mut point = OperatingPoint::nothing_accepted(self.counts());
+        let mut points = vec![point];
+        for tied in descending(self.iter().collect()).chunk_by(tied) {
+            for &(score, same) in tied {
+                point.accept(score, same);
+            }
+            points.push(point);
+        }
+        RocCurve { points }
+    }
+}
+
+impl RocCurve {
+    /// Area under the curve: the chance that a matching pair scores higher than a non-matching one.
+    ///
+    /// # Formula
+    /// ```text
+    /// AUC = P(s⁺ > s⁻) + ½·P(s⁺ = s⁻)
+    /// ```
+    /// over all couples of a matching and a non-matching pair, counted in integers; the one rounding
+    /// is in the final division. It is the trapezoid area of the curve and the Mann-Whitney statistic.
+    ///
+    /// # References
+    /// J. A. Hanley, B. J. McNeil, *The meaning and use of the area under a receiver operating
+    /// characteristic (ROC) curve*, Radiology 143, 1982. The same number as
+    /// `sklearn.metrics.roc_auc_score`.
+    #[must_use]
+    pub fn auc(&self) -> f64 {
+        let twice_area: u128 = self
+            .segments()
+            .map(|(from, to)| {
+                let width = to.false_accepts - from.false_accepts;
+                let heights = to.true_accepts + from.true_accepts;
+                u128::from(width) * u128::from(heights)
+            })
+            .sum();
+        let end = self.points[0];
+        let couples = u128::from(end.matching) * u128::from(end.non_matching);
+        twice_area as f64 / (2 * couples) as f64
+    }
+
+    /// Equal error rate: where as large a share of the non-matching pairs is accepted as of the
+    /// matching ones is rejected, `FAR = FRR`. A fraction, also where the paper's heading says percent.
+    ///
+    /// # Formula
+    /// [`EerMethod::Linear`], on the segment from point `p` to point `q` on which `FAR − FRR` changes
+    /// sign, with `FA`, `FR` false accepts and rejects, `M`, `N` matching and non-matching pairs:
+    /// ```text
+    /// EER = (FA[p]·ΔTA + FR[p]·ΔFA) / (M·ΔFA + N·ΔTA)      ΔTA = TA[q] − TA[p], ΔFA = FA[q] − FA[p]
+    /// ```
+    /// in integers up to the division.
+    #[must_use]
+    pub fn eer(&self, method: EerMethod) -> f64 {
+        let crossing = self.points.partition_point(|point| {
+            let (far, frr) = point.scaled_errors();
+            far < frr
+        });
+        // The curve runs from FAR 0, FRR 1 to FAR 1, FRR 0: there is a point on either side.
+        let (before, after) = (self.points[crossing - 1], self.points[crossing]);
+        match method {
+            EerMethod::Linear => {
+                let true_accepts = u128::from(after.true_accepts - before.true_accepts);
+                let false_accepts = u128::from(after.false_accepts - before.false_accepts);
+                let numerator = u128::from(before.false_accepts) * true_accepts
+                    + u128::from(before.false_rejects()) * false_accepts;
+                let denominator =
+                    u128::from(before.matching) * false_accepts + u128::from(before.non_matching) * true_accepts;
+                numerator as f64 / denominator as f64
+            }
+            EerMethod::MinDifference => {
+                let difference = |point: &OperatingPoint| {
+                    let (far, frr) = point.scaled_errors();
+                    far.abs_diff(frr)
+                };
+                let nearest = if difference(&after) < difference(&before) { after } else { before };
+                let (far, frr) = nearest.scaled_errors();
+                let couples = u128::from(nearest.matching) * u128::from(nearest.non_matching);
+                (far + frr) as f64 / (2 * couples) as f64
+            }
+        }
+    }
+
+    /// The point of the largest TAR among those with `FAR <= target_far`.
+    ///
+    /// The threshold is an achievable one, without interpolation: on these pairs the target is never
+    /// passed. Where several thresholds do so it is the lowest, even if the last steps accept only
+    /// non-matching pairs. Rates are compared as they are printed, that is as correctly rounded
+    /// quotients: 3 false accepts of 10 are within a target of `0.3`, though the `f64` nearest to 0.3
+    /// lies below three tenths.
+    ///
+    /// # Errors
+    /// [`MetricError::Rate`] if `target_far` is NaN or outside `[0, 1]`.
+    pub fn at_far(&self, target_far: f64) -> Result<FarPoint, MetricError> {
+        require_rate("target_far", target_far)?;
+        let end = self.points.partition_point(|point| point.far() <= target_far);
+        // The first point has FAR 0, so that `end` is at least 1.
+        let point = self.points[end - 1];
+        let resolvable = 1.0 / point.non_matching as f64 <= target_far;
+        Ok(FarPoint { point, target_far, resolvable })
+    }
+
+    /// The most accurate point, for the mixture of pairs at hand; ties go to the highest threshold.
+    ///
+    /// Chosen and measured on the same pairs, so it flatters; [`PairScores::cross_validated_accuracy`]
+    /// does not.
+    #[must_use]
+    pub fn best_accuracy(&self) -> OperatingPoint {
+        let mut best = self.points[0];
+        for &point in &self.points[1..] {
+            if point.correct() > best.correct() {
+                best = point;
+            }
+        }
+        best
+    }
+
+    /// Every point, for plotting; the first accepts nothing, the last everything.
+    #[must_use]
+    pub fn points(&self) -> &[OperatingPoint] {
+        &self.points
+    }
+
+    /// How many pairs of each kind the curve was made from.
+    #[must_use]
+    pub fn counts(&self) -> PairCounts {
+        let OperatingPoint { matching, non_matching, .. } = self.points[0];
+        PairCounts { matching, non_matching }
+    }
+
+    fn segments(&self) -> impl Iterator<Item = (OperatingPoint, OperatingPoint)> {
+        self.points.iter().copied().zip(self.points[1..].iter().copied())
+    }
+}
+
+/// Sorts by score, highest first. Equal scores stay in no particular order: who reads them must take
+/// them together, with [`tied`].
+pub(super) fn descending<T: Send>(mut items: Vec<(f64, T)>) -> Vec<(f64, T)> {
+    items.par_sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+    items
+}
+
+/// Whether two scores are one threshold. They are finite and never -0.0, so that bits decide.
+pub(super) fn tied<T>(a: &(f64, T), b: &(f64, T)) -> bool {
+    a.0.total_cmp(&b.0).is_eq()
+}
+
+/// Refuses NaN and what lies outside `[0, 1]`.
+pub(super) fn require_rate(field: &'static str, value: f64) -> Result<(), MetricError> {
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(MetricError::Rate { field, value }) }
+}
+
+/// JSON has no infinity: the threshold at which nothing is accepted is `null`.
+pub(super) mod infinity_as_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in crate::metrics) fn serialize<S: Serializer>(threshold: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        threshold.is_finite().then_some(threshold).serialize(serializer)
+    }
+
+    pub(in crate::metrics) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+    }
+}

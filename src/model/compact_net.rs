@@ -1,0 +1,108 @@
+//! The small network of the main example.
+
+use serde::{Deserialize, Serialize};
+use tch::{Tensor, nn};
+
+use super::layers::{BatchNorm, Conv3d, Linear, PRelu, halved, input};
+use crate::{Error, Result};
+
+/// Hyper-parameters of [`CompactNet`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompactNetConfig {
+    /// Channels of the blocks, each of which halves the side. Default 16, 32, 64: what two cores
+    /// train in a minute.
+    pub channels: Vec<i64>,
+    /// `D`, the length of an embedding. Default 128.
+    pub embedding_dim: i64,
+}
+
+impl Default for CompactNetConfig {
+    fn default() -> Self {
+        Self { channels: vec![16, 32, 64], embedding_dim: 128 }
+    }
+}
+
+impl CompactNetConfig {
+    /// Checks the values without building anything.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no block, or a size below 1.
+    pub fn validate(&self) -> Result<()> {
+        let least = self.channels.iter().copied().min().unwrap_or(0);
+        for (field, value) in [("channels", least), ("embedding_dim", self.embedding_dim)] {
+            if value < 1 {
+                return Err(Error::Config { field, expected: "at least 1".into(), got: value.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stride-2 blocks of convolution, batch normalization and PReLU, then one linear layer.
+///
+/// The embedding is batch-normalized, as in the authors' network (`fc_bn`): every dimension starts
+/// with unit variance, so that the center term starts at `D/2`.
+///
+/// # Shapes
+/// `[B, 1, side, side, side]` → `[B, embedding_dim]`.
+#[derive(Debug)]
+pub struct CompactNet {
+    side: i64,
+    blocks: Vec<(Conv3d, BatchNorm, PRelu)>,
+    fc: Linear,
+    fc_bn: BatchNorm,
+}
+
+/// Creates a [`CompactNet`] for volumes of `side³` voxels.
+///
+/// # Errors
+/// As [`CompactNetConfig::validate`]; [`Error::Config`] for a side below 1;
+/// [`Error::NameTaken`].
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{model::compact_net, tch::{Device, Kind, Tensor, nn, nn::ModuleT}};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let net = compact_net(&(vs.root() / "net"), 32, Default::default())?;
+/// let volumes = Tensor::randn([2, 1, 32, 32, 32], (Kind::Float, Device::Cpu));
+/// assert_eq!(net.forward_t(&volumes, true).size(), [2, 128]);
+/// # Ok(()) }
+/// ```
+pub fn compact_net(path: &nn::Path<'_>, side: i64, config: CompactNetConfig) -> Result<CompactNet> {
+    config.validate()?;
+    if side < 1 {
+        return Err(Error::Config { field: "side", expected: "at least 1".into(), got: side.to_string() });
+    }
+    let mut from = 1;
+    let mut blocks = Vec::with_capacity(config.channels.len());
+    for (index, &to) in config.channels.iter().enumerate() {
+        let block = path / format!("block{}", index + 1);
+        blocks.push((
+            Conv3d::init(&(&block / "conv"), from, to, 3, 2)?,
+            BatchNorm::init(&(&block / "bn"), to)?,
+            PRelu::init(&(&block / "prelu"), to)?,
+        ));
+        from = to;
+    }
+    let reduced = blocks.iter().fold(side, |side, _| halved(side));
+    Ok(CompactNet {
+        side,
+        blocks,
+        fc: Linear::init(&(path / "fc"), from * reduced.pow(3), config.embedding_dim)?,
+        fc_bn: BatchNorm::init(&(path / "fc_bn"), config.embedding_dim)?,
+    })
+}
+
+impl nn::ModuleT for CompactNet {
+    /// # Panics
+    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`.
+    fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
+        let features = self.blocks.iter().fold(input(volumes, self.side), |x, (conv, bn, prelu)| {
+            prelu.forward(&bn.forward_t(&conv.forward(&x), train))
+        });
+        self.fc_bn.forward_t(&self.fc.forward(&features.flatten(1, -1)), train)
+    }
+}

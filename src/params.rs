@@ -1,0 +1,49 @@
+//! How variables enter a [`VarStore`](tch::nn::VarStore): a taken name is refused, heads and buffers
+//! are at least single precision, and weight decay goes by parameter group.
+//!
+//! The paper's `L_reg` is weight decay on the network and on the softmax head, but not on the
+//! large-margin prototypes (only their direction counts), the centers (no gradient) or the
+//! normalization layers. Every variable of this crate therefore says which group it belongs to;
+//! [`train::set_weight_decay`](crate::train::set_weight_decay) gives each group its value.
+
+use tch::{Kind, Tensor, nn, nn::Init};
+
+use crate::{Error, Result};
+
+/// The optimizer group of parameters under weight decay; `tch`'s default group.
+pub const DECAY_GROUP: usize = 0;
+
+/// The optimizer group of parameters without weight decay: prototypes, biases, normalization layers.
+pub const NO_DECAY_GROUP: usize = 1;
+
+/// Registers a trainable parameter.
+pub(crate) fn trainable(path: &nn::Path<'_>, name: &str, dims: &[i64], init: Init) -> Result<Tensor> {
+    let tensor = nn::f_init(init, dims, path.device(), at_least_single(path.kind()))?;
+    register(path, name, tensor, true)
+}
+
+/// Registers a buffer: saved with the weights, unknown to the optimizer.
+pub(crate) fn buffer(path: &nn::Path<'_>, name: &str, dims: &[i64], kind: Kind) -> Result<Tensor> {
+    let tensor = Tensor::f_zeros(dims, (kind, path.device()))?;
+    register(path, name, tensor, false)
+}
+
+/// The kind of floating buffers beside parameters of kind `kind`.
+pub(crate) fn at_least_single(kind: Kind) -> Kind {
+    if kind == Kind::Double { Kind::Double } else { Kind::Float }
+}
+
+/// Uniform initialization in `±√(6/(fan_in + fan_out))` (Glorot and Bengio, 2010, Eq. 16), as the
+/// authors' code initializes its cosine prototypes.
+pub(crate) fn glorot_uniform(fan_out: i64, fan_in: i64) -> Init {
+    let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+    Init::Uniform { lo: -bound, up: bound }
+}
+
+fn register(path: &nn::Path<'_>, name: &str, tensor: Tensor, trainable: bool) -> Result<Tensor> {
+    // `Path::add` would call the newcomer `name__1` and two heads would share a checkpoint name.
+    if path.get(name).is_some() {
+        return Err(Error::NameTaken(path.path(name)));
+    }
+    Ok(path.add(name, tensor, trainable))
+}

@@ -1,0 +1,43 @@
+//! The one door from torch to the host.
+
+use ndarray::ArrayView2;
+use tch::{Device, Kind, Tensor, nn, no_grad_guard};
+
+use crate::{Error, Result, metrics::EmbeddingSet};
+
+/// Runs `net` over `(volumes, labels)` batches in evaluation mode, without gradients, and gathers
+/// unit-length embeddings on the host.
+///
+/// # Shapes
+/// Each batch: `[B, 1, S, S, S]` on the device of `net`, `[B]` `Int64` on any.
+///
+/// # Errors
+/// What a batch brings; [`Error::Metric`] for a zero or non-finite embedding, or for none at all.
+pub fn embed(
+    net: &impl nn::ModuleT,
+    batches: impl IntoIterator<Item = Result<(Tensor, Tensor)>>,
+) -> Result<EmbeddingSet> {
+    let _frozen = no_grad_guard();
+    let (mut values, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
+    for batch in batches {
+        let (volumes, batch_labels) = batch?;
+        let embeddings = net.forward_t(&volumes, false).to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+        let [_, columns] = embeddings.size()[..] else {
+            return Err(Error::Tensor {
+                what: "embeddings",
+                expected: "the network to give [B, D]".into(),
+                got: format!("{:?}", embeddings.size()),
+            });
+        };
+        dim = usize::try_from(columns).unwrap_or(0);
+        values.extend(Vec::<f32>::try_from(embeddings.flatten(0, -1))?);
+        labels.extend(Vec::<i64>::try_from(batch_labels.to_device(Device::Cpu))?);
+    }
+    let rows = values.len().checked_div(dim).unwrap_or(0);
+    let view = ArrayView2::from_shape((rows, dim), &values).map_err(|_| Error::Tensor {
+        what: "embeddings",
+        expected: format!("every batch to give {dim} columns"),
+        got: format!("{} numbers in all", values.len()),
+    })?;
+    Ok(EmbeddingSet::new(view, &labels)?)
+}

@@ -1,0 +1,151 @@
+//! Sums and scales of losses.
+
+use proptest::prelude::*;
+use soft_lmccl::{
+    loss::{
+        CenterLossConfig, LmclConfig, Loss, NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+    },
+    tch::{Device, Tensor, nn},
+};
+
+use super::{Case, F64_REL, assert_close, case, double, gradient, numbers, set, total};
+
+fn lmcl() -> LmclConfig {
+    LmclConfig { scale: 8.0, ..Default::default() }
+}
+
+/// Gives the same numbers to variables of the same last names in every store.
+fn fill(vs: &nn::VarStore, case: &Case) {
+    for (name, variable) in vs.variables() {
+        if variable.kind() == soft_lmccl::tch::Kind::Double && variable.dim() == 2 {
+            let values = case.weight() * if name.contains("softmax") { 0.7 } else { 1.0 };
+            set(vs, &name, &values);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_sum_is_the_sum(case in case(), weight in 0.0..3.0f64) {
+        let (c, d) = (case.classes as i64, case.dim as i64);
+        let (x, y) = (case.embeddings(), case.labels());
+        let (vs, parts) = double(|path| Ok((lmcl().init(&(path / "lmcl"), c, d)?, CenterLossConfig::default().init(&(path / "center"), c, d)?)));
+        fill(&vs, &case);
+        let (a, b) = (total(&parts.0, &x, &y), total(&parts.1, &x, &y));
+        let (ga, gb) = (gradient(&parts.0, &x, &y), gradient(&parts.1, &x, &y));
+        let sum = parts.0 + weight * parts.1;
+        assert_close(&[total(&sum, &x, &y)], &[a + weight * b], F64_REL);
+        assert_close(&numbers(&gradient(&sum, &x, &y)), &numbers(&(ga + gb * weight)), F64_REL);
+    }
+
+    #[test]
+    fn nothing_of_a_loss_leaves_the_other_alone(case in case()) {
+        let (c, d) = (case.classes as i64, case.dim as i64);
+        let (x, y) = (case.embeddings(), case.labels());
+        let (vs, alone) = double(|path| lmcl().init(&(path / "lmcl"), c, d));
+        fill(&vs, &case);
+        let want = gradient(&alone, &x, &y);
+        let (vs, sum) = double(|path| Ok(lmcl().init(&(path / "lmcl"), c, d)? + 0.0 * CenterLossConfig::default().init(&(path / "center"), c, d)?));
+        fill(&vs, &case);
+        prop_assert_eq!(gradient(&sum, &x, &y), want);
+    }
+
+    #[test]
+    fn brackets_change_neither_names_nor_weights(case in case()) {
+        let (c, d) = (case.classes as i64, case.dim as i64);
+        let (x, y) = (case.embeddings(), case.labels());
+        let terms = |left: bool| {
+            let (vs, loss) = double(|path| {
+                let a = lmcl().init(&(path / "lmcl"), c, d)?;
+                let b = 0.5 * CenterLossConfig::default().init(&(path / "center"), c, d)?;
+                let s = 2.0 * SoftmaxHeadConfig::default().init(&(path / "softmax"), c, d)?;
+                Ok(if left { Box::new((a + b) + s) as Box<dyn Loss> } else { Box::new(a + (b + s)) })
+            });
+            fill(&vs, &case);
+            loss.forward(&x, &y).unwrap().report().unwrap()
+        };
+        prop_assert_eq!(terms(true).terms, terms(false).terms);
+    }
+
+    #[test]
+    fn soft_lmccl_is_the_sum_of_its_parts(case in case(), lambda in 0.0..1.0f64, soft in 0.0..2.0f64) {
+        let (c, d) = (case.classes as i64, case.dim as i64);
+        let (x, y) = (case.embeddings(), case.labels());
+        let config = SoftLmcclConfig { lmcl: lmcl(), center_weight: lambda, softmax_weight: soft, ..Default::default() };
+        let (named_vs, mut named) = double(|path| config.init(path, c, d));
+        let (summed_vs, mut summed) = double(|path| {
+            Ok(lmcl().init(&(path / "lmcl"), c, d)?
+                + lambda * CenterLossConfig::default().init(&(path / "center"), c, d)?
+                + soft * SoftmaxHeadConfig::default().init(&(path / "softmax"), c, d)?)
+        });
+        fill(&named_vs, &case);
+        fill(&summed_vs, &case);
+        let (mut names, mut others): (Vec<_>, Vec<_>) = (named_vs.variables().into_keys().collect(), summed_vs.variables().into_keys().collect());
+        names.sort();
+        others.sort();
+        prop_assert_eq!(names, others);
+        for _ in 0..2 {
+            prop_assert_eq!(named.forward(&x, &y).unwrap().report().unwrap(), summed.forward(&x, &y).unwrap().report().unwrap());
+            prop_assert_eq!(gradient(&named, &x, &y), gradient(&summed, &x, &y));
+            named.update(&x, &y).unwrap();
+            summed.update(&x, &y).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_shared_cosine_head_is_the_normalized_softmax(case in case()) {
+        let (c, d) = (case.classes as i64, case.dim as i64);
+        let (x, y) = (case.embeddings(), case.labels());
+        let config = SoftLmcclConfig { lmcl: lmcl(), softmax: SoftmaxBranch::SharedCosine, ..Default::default() };
+        let (vs, loss) = double(|path| config.init(path, c, d));
+        fill(&vs, &case);
+        let (nsl_vs, nsl) = double(|path| NormalizedSoftmaxConfig { scale: 8.0, ..Default::default() }.init(path, c, d));
+        fill(&nsl_vs, &case);
+        let terms = loss.forward(&x, &y).unwrap();
+        assert_close(&numbers(terms.get("softmax").unwrap()), &[total(&nsl, &x, &y)], F64_REL);
+        prop_assert!(loss.softmax().is_none() && vs.variables().keys().all(|name| !name.starts_with("softmax")));
+    }
+}
+
+#[test]
+fn a_schedule_moves_weights_and_margin() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let mut loss = SoftLmcclConfig::default().init(&vs.root(), 3, 2).unwrap();
+    loss.set_margin(0.1).unwrap();
+    loss.set_center_weight(0.7).unwrap();
+    loss.set_softmax_weight(0.2).unwrap();
+    let config = loss.config();
+    assert_eq!((config.lmcl.margin, config.center_weight, config.softmax_weight), (0.1, 0.7, 0.2));
+    let x = Tensor::from_slice2(&[[1.0f32, 0.5]]);
+    let report = loss.forward(&x, &Tensor::from_slice(&[0i64])).unwrap().report().unwrap();
+    assert_eq!(report.terms.iter().map(|(_, weight, _)| *weight).collect::<Vec<_>>(), [1.0, 0.7, 0.2]);
+    for (error, margin) in [
+        (loss.set_margin(1.5 + 1e-9).unwrap_err(), "margin"),
+        (loss.set_center_weight(-0.1).unwrap_err(), "center_weight"),
+        (loss.set_softmax_weight(f64::NAN).unwrap_err(), "softmax_weight"),
+    ] {
+        assert!(error.to_string().contains(margin), "{error}");
+    }
+    assert_eq!(loss.config(), config);
+}
+
+#[test]
+fn configurations_survive_json_and_refuse_unknown_fields() {
+    for config in [SoftLmcclConfig::default(), SoftLmcclConfig::official_code(), SoftLmcclConfig::seed_literal()] {
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<SoftLmcclConfig>(&json).unwrap(), config);
+    }
+    assert_eq!(serde_json::from_str::<SoftLmcclConfig>("{}").unwrap(), SoftLmcclConfig::default());
+    let error = serde_json::from_str::<SoftLmcclConfig>(r#"{"lamda": 0.1}"#).unwrap_err().to_string();
+    assert!(error.starts_with("unknown field `lamda`"), "{error}");
+}
+
+#[test]
+fn losses_are_send() {
+    fn is_send<T: Send>() {}
+    is_send::<soft_lmccl::loss::SoftLmccl>();
+    is_send::<soft_lmccl::loss::Sum<soft_lmccl::loss::Lmcl, soft_lmccl::loss::Scaled<soft_lmccl::loss::CenterLoss>>>();
+    is_send::<Box<dyn Loss>>();
+}

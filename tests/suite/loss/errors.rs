@@ -1,0 +1,218 @@
+//! Everything a caller can get wrong, and the sentence that says so.
+
+use soft_lmccl::{
+    Result,
+    loss::{
+        ArcFaceConfig, CenterLossConfig, Guarded, LmclConfig, Loss, NormalizedSoftmaxConfig, SoftLmcclConfig,
+        SoftmaxHeadConfig,
+    },
+    params::NO_DECAY_GROUP,
+    tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig},
+    train::{backward_step, set_weight_decay},
+};
+
+const C: i64 = 3;
+const D: i64 = 2;
+
+fn every_loss(path: &nn::Path<'_>) -> Vec<Box<dyn Loss>> {
+    let root = |name: &str| path / name;
+    vec![
+        Box::new(SoftmaxHeadConfig::default().init(&root("a"), C, D).unwrap()),
+        Box::new(NormalizedSoftmaxConfig::default().init(&root("b"), C, D).unwrap()),
+        Box::new(LmclConfig::default().init(&root("c"), C, D).unwrap()),
+        Box::new(ArcFaceConfig::default().init(&root("d"), C, D).unwrap()),
+        Box::new(CenterLossConfig::default().init(&root("e"), C, D).unwrap()),
+        Box::new(SoftLmcclConfig::default().init(&root("f"), C, D).unwrap()),
+        Box::new(
+            LmclConfig::default().init(&root("g"), C, D).unwrap()
+                + 0.5 * CenterLossConfig::default().init(&root("h"), C, D).unwrap(),
+        ),
+        Box::new(Guarded { inner: LmclConfig::default().init(&root("i"), C, D).unwrap() }),
+    ]
+}
+
+#[test]
+fn bad_batches_are_refused_by_every_loss() {
+    let float = (Kind::Float, Device::Cpu);
+    let good = || Tensor::from_slice2(&[[1.0f32, 0.5], [0.2, -1.0]]);
+    let labels = |labels: &[i64]| Tensor::from_slice(labels);
+    let rows: Vec<(Tensor, Tensor, &str)> = vec![
+        (good(), labels(&[0, 3]), "label 3 at position 1 is outside 0..3"),
+        (good(), labels(&[-1, 0]), "label -1 at position 0 is outside 0..3"),
+        (good(), labels(&[i64::MIN, 0]), "label -9223372036854775808 at position 0 is outside 0..3"),
+        (good(), labels(&[0]), "labels: expected Int64 [2], one for each embedding, got Int64 [1]"),
+        (good(), labels(&[0, 1]).view([2, 1]), "labels: expected Int64 [2], one for each embedding, got Int64 [2, 1]"),
+        (good(), Tensor::from_slice(&[0i32, 1]), "labels: expected Int64 [2], one for each embedding, got Int [2]"),
+        (
+            Tensor::zeros([0, D], float),
+            labels(&[]),
+            "embeddings: expected a floating [B, 2] with B >= 1, got Float [0, 2]",
+        ),
+        (
+            Tensor::zeros([2, 5], float),
+            labels(&[0, 1]),
+            "embeddings: expected a floating [B, 2] with B >= 1, got Float [2, 5]",
+        ),
+        (
+            Tensor::zeros([D], float),
+            labels(&[0, 1]),
+            "embeddings: expected a floating [B, 2] with B >= 1, got Float [2]",
+        ),
+        (
+            Tensor::zeros([2, D, 1], float),
+            labels(&[0, 1]),
+            "embeddings: expected a floating [B, 2] with B >= 1, got Float [2, 2, 1]",
+        ),
+        (
+            Tensor::zeros([2, D], (Kind::Int64, Device::Cpu)),
+            labels(&[0, 1]),
+            "embeddings: expected a floating [B, 2] with B >= 1, got Int64 [2, 2]",
+        ),
+    ];
+    let vs = nn::VarStore::new(Device::Cpu);
+    for mut loss in every_loss(&vs.root()) {
+        for (embeddings, labels, message) in &rows {
+            assert_eq!(loss.forward(embeddings, labels).unwrap_err().to_string(), *message, "{loss:?}");
+            assert_eq!(loss.update(embeddings, labels).unwrap_err().to_string(), *message, "{loss:?}");
+        }
+        let _ = loss.forward(&good(), &labels(&[2, 0])).unwrap();
+    }
+}
+
+#[test]
+fn hyper_parameters_are_checked_at_just_inside_and_just_outside_their_bounds() {
+    let init = |make: &dyn Fn(&nn::Path<'_>) -> Result<()>| {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let result = make(&vs.root());
+        if result.is_err() {
+            assert!(vs.is_empty(), "a refused loss leaves no variable behind");
+        }
+        result.map_err(|error| error.to_string())
+    };
+    let lmcl = |scale: f64, margin: f64| {
+        init(&move |path| LmclConfig { scale, margin, ..Default::default() }.init(path, C, D).map(drop))
+    };
+    let arcface =
+        |margin: f64| init(&move |path| ArcFaceConfig { margin, ..Default::default() }.init(path, C, D).map(drop));
+    let rate =
+        |rate: f64| init(&move |path| CenterLossConfig { rate, ..Default::default() }.init(path, C, D).map(drop));
+    let weights = |center_weight: f64, softmax_weight: f64| {
+        init(&move |path| {
+            SoftLmcclConfig { center_weight, softmax_weight, ..Default::default() }.init(path, C, D).map(drop)
+        })
+    };
+    let sizes = |c: i64, d: i64| init(&move |path| LmclConfig::default().init(path, c, d).map(drop));
+
+    for accepted in [
+        lmcl(f64::MIN_POSITIVE, 0.35),
+        lmcl(64.0, 0.0),
+        lmcl(64.0, 1.5),
+        arcface(0.0),
+        arcface(std::f64::consts::PI),
+        rate(0.0),
+        rate(1.0),
+        weights(0.0, 0.0),
+        sizes(2, 1),
+    ] {
+        assert_eq!(accepted, Ok(()));
+    }
+    for (refused, message) in [
+        (lmcl(0.0, 0.35), "invalid `scale`: expected a finite number > 0, got 0"),
+        (lmcl(-64.0, 0.35), "invalid `scale`: expected a finite number > 0, got -64"),
+        (lmcl(f64::INFINITY, 0.35), "invalid `scale`: expected a finite number > 0, got inf"),
+        (
+            lmcl(64.0, -f64::EPSILON),
+            "invalid `margin`: expected a finite number >= 0, got -0.0000000000000002220446049250313",
+        ),
+        (lmcl(64.0, f64::NAN), "invalid `margin`: expected a finite number >= 0, got NaN"),
+        (lmcl(64.0, 1.5 + 1e-9), "invalid `margin`: expected at most C/(C-1) = 1.5 for C = 3 classes, got 1.500000001"),
+        (arcface(3.2), "invalid `margin`: expected an angle in 0..=pi radians, got 3.2"),
+        (arcface(-0.1), "invalid `margin`: expected an angle in 0..=pi radians, got -0.1"),
+        (rate(1.0 + 1e-9), "invalid `rate`: expected a number in 0..=1, got 1.000000001"),
+        (rate(f64::NAN), "invalid `rate`: expected a number in 0..=1, got NaN"),
+        (weights(-1.0, 1.0), "invalid `center_weight`: expected a finite number >= 0, got -1"),
+        (weights(0.1, f64::INFINITY), "invalid `softmax_weight`: expected a finite number >= 0, got inf"),
+        (sizes(1, D), "invalid `num_classes`: expected at least 2, got 1"),
+        (sizes(C, 0), "invalid `embedding_dim`: expected at least 1, got 0"),
+    ] {
+        assert_eq!(refused, Err(message.to_owned()));
+    }
+}
+
+#[test]
+fn a_taken_name_is_refused() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let path = vs.root() / "loss";
+    LmclConfig::default().init(&path, C, D).unwrap();
+    let error = LmclConfig::default().init(&path, C, D).unwrap_err();
+    assert_eq!(error.to_string(), "variable `loss.weight` already exists in this VarStore");
+}
+
+#[test]
+fn a_weight_that_is_no_number_is_refused() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let loss = f64::NAN * LmclConfig::default().init(&vs.root(), C, D).unwrap();
+    let error = loss.forward(&Tensor::from_slice2(&[[1.0f32, 2.0]]), &Tensor::from_slice(&[0i64])).unwrap_err();
+    assert_eq!(error.to_string(), "invalid `weight`: expected a finite number, got NaN");
+}
+
+#[test]
+fn a_guard_names_the_place_of_what_is_not_finite() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let mut loss = Guarded { inner: CenterLossConfig::default().init(&vs.root(), C, 3).unwrap() };
+    let labels = Tensor::from_slice(&[0i64, 1]);
+    for (value, name) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5, 0.0], [2.0, value, 1.0]]);
+        let message = format!("embeddings: expected finite numbers, got {name} in row 1, column 1");
+        assert_eq!(loss.forward(&embeddings, &labels).unwrap_err().to_string(), message);
+        assert_eq!(loss.update(&embeddings, &labels).unwrap_err().to_string(), message);
+    }
+    assert_eq!(loss.inner.updates().sum(Kind::Int64).int64_value(&[]), 0);
+}
+
+#[test]
+fn a_refused_step_moves_nothing() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let net = nn::linear(vs.root() / "net", 4, D, Default::default());
+    let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), C, D).unwrap();
+    let mut optimizer = nn::AdamW::default().build(&vs, 0.1).unwrap();
+    let copy = || -> Vec<(String, Tensor)> {
+        let mut all: Vec<_> = vs.variables().into_iter().map(|(name, v)| (name, v.detach().copy())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    };
+    let before = copy();
+    let inputs = Tensor::ones([2, 4], (Kind::Float, Device::Cpu));
+    let step = |loss: &mut _, optimizer: &mut _, labels: &[i64]| {
+        backward_step(loss, optimizer, &inputs.apply(&net), &Tensor::from_slice(labels))
+    };
+    step(&mut loss, &mut optimizer, &[0, 9]).unwrap_err();
+    assert_eq!(copy(), before);
+    step(&mut loss, &mut optimizer, &[0, 2]).unwrap();
+    assert_ne!(copy(), before);
+}
+
+/// `L_reg` reaches network and softmax head, not prototypes, biases, centers.
+#[test]
+fn weight_decay_goes_by_group() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let net = nn::linear(vs.root() / "net", 4, D, Default::default());
+    let _loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), C, D).unwrap();
+    let mut optimizer = nn::AdamW::default().build(&vs, 0.1).unwrap();
+    set_weight_decay(&mut optimizer, 0.5).unwrap();
+    let before: std::collections::HashMap<_, _> =
+        vs.variables().into_iter().map(|(name, v)| (name, v.detach().copy())).collect();
+    // A gradient of zero: what moves now is moved by decay alone, by 1 − lr·decay.
+    (vs.trainable_variables().iter().map(|v| v.sum(Kind::Float)).fold(Tensor::from(0.0f32), |sum, v| sum + v) * 0.0)
+        .backward();
+    optimizer.step();
+    drop(net);
+    for (name, variable) in vs.variables() {
+        let decayed = matches!(name.as_str(), "net.weight" | "net.bias" | "loss.softmax.weight");
+        let want = if decayed { &before[&name] * (1.0 - 0.1 * 0.5) } else { before[&name].copy() };
+        assert!(variable.allclose(&want, 1e-6, 0.0, false), "{name}");
+    }
+    assert_eq!(NO_DECAY_GROUP, 1);
+    let error = set_weight_decay(&mut optimizer, -1.0).unwrap_err();
+    assert_eq!(error.to_string(), "invalid `weight_decay`: expected a finite number >= 0, got -1");
+}

@@ -1,0 +1,176 @@
+//! What a cosine margin must do, whatever the numbers.
+
+use approx::assert_relative_eq;
+use proptest::prelude::*;
+use soft_lmccl::{
+    loss::{ArcFaceConfig, LmclConfig, Loss, NormalizedSoftmaxConfig},
+    tch::{Device, Kind, Tensor},
+};
+
+use super::{Case, F64_REL, F64_SUM_REL, assert_close, case, double, gradient, matrix, numbers, set, total};
+
+const SCALE: f64 = 8.0;
+
+fn lmcl_value(case: &Case, margin: f64) -> f64 {
+    lmcl_of(case, margin, &case.embeddings(), &case.weight(), &case.labels())
+}
+
+fn lmcl_of(case: &Case, margin: f64, embeddings: &Tensor, weight: &Tensor, labels: &Tensor) -> f64 {
+    let config = LmclConfig { scale: SCALE, margin, ..Default::default() };
+    let (vs, loss) = double(|path| config.init(path, case.classes as i64, case.dim as i64));
+    set(&vs, "weight", weight);
+    total(&loss, embeddings, labels)
+}
+
+/// An orthogonal matrix: the Q of a QR decomposition.
+fn rotation(seed: &[f64], dim: usize) -> Tensor {
+    let entries: Vec<f64> =
+        (0..dim * dim).map(|i| seed[i % seed.len()] * (1.0 + i as f64).sin() + f64::from(i % (dim + 1) == 0)).collect();
+    Tensor::linalg_qr(&matrix(&entries, dim), "reduced").0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn grows_with_the_margin(case in case(), low in 0.0..0.9f64, more in 0.01..0.1f64) {
+        prop_assert!(lmcl_value(&case, low) < lmcl_value(&case, low + more));
+    }
+
+    /// dL/dm = s·mean(1 − p_y), `paper/facts` of CosFace's softmax.
+    #[test]
+    fn derivative_by_the_margin(case in case(), margin in 0.1..0.9f64) {
+        const STEP: f64 = 1e-5;
+        const DIFFERENCE_REL: f64 = 1e-6;
+        let slope = (lmcl_value(&case, margin + STEP) - lmcl_value(&case, margin - STEP)) / (2.0 * STEP);
+        let config = LmclConfig { scale: SCALE, margin, ..Default::default() };
+        let (vs, loss) = double(|path| config.init(path, case.classes as i64, case.dim as i64));
+        set(&vs, "weight", &case.weight());
+        let labels = case.labels().unsqueeze(1);
+        let logits = loss.logits(&case.embeddings()).unwrap();
+        let logits = logits.scatter_add(1, &labels, &Tensor::full(labels.size(), -SCALE * margin, (Kind::Double, Device::Cpu)));
+        let behind = (-logits.softmax(-1, Kind::Double).gather(1, &labels, false) + 1.0).mean(Kind::Double);
+        assert_close(&[slope], &[SCALE * behind.double_value(&[])], DIFFERENCE_REL);
+    }
+
+    #[test]
+    fn no_margin_is_the_normalized_softmax(case in case()) {
+        let config = NormalizedSoftmaxConfig { scale: SCALE, ..Default::default() };
+        let (vs, loss) = double(|path| config.init(path, case.classes as i64, case.dim as i64));
+        set(&vs, "weight", &case.weight());
+        let plain = total(&loss, &case.embeddings(), &case.labels());
+        assert_relative_eq!(lmcl_value(&case, 0.0), plain, max_relative = F64_REL);
+
+        let config = ArcFaceConfig { scale: SCALE, margin: 0.0, ..Default::default() };
+        let (vs, loss) = double(|path| config.init(path, case.classes as i64, case.dim as i64));
+        set(&vs, "weight", &case.weight());
+        assert_relative_eq!(total(&loss, &case.embeddings(), &case.labels()), plain, max_relative = F64_REL);
+    }
+
+    #[test]
+    fn lengths_do_not_count(case in case(), longer in 0.2..50.0f64) {
+        let stretch = |rows: &Tensor| {
+            let factors: Vec<f64> = (0..rows.size()[0]).map(|row| longer * (1.0 + row as f64)).collect();
+            rows * Tensor::from_slice(&factors).unsqueeze(1)
+        };
+        let stretched = lmcl_of(&case, 0.35, &stretch(&case.embeddings()), &stretch(&case.weight()), &case.labels());
+        assert_relative_eq!(stretched, lmcl_value(&case, 0.35), max_relative = F64_SUM_REL);
+    }
+
+    #[test]
+    fn a_common_rotation_changes_nothing(case in case()) {
+        let turn = rotation(&case.embeddings, case.dim);
+        let turned = lmcl_of(&case, 0.35, &case.embeddings().matmul(&turn), &case.weight().matmul(&turn), &case.labels());
+        assert_relative_eq!(turned, lmcl_value(&case, 0.35), max_relative = F64_SUM_REL);
+    }
+
+    #[test]
+    fn the_gradient_is_orthogonal_to_the_embedding(case in case(), margin in 0.0..1.0f64) {
+        let config = LmclConfig { scale: SCALE, margin, ..Default::default() };
+        let (vs, loss) = double(|path| config.init(path, case.classes as i64, case.dim as i64));
+        set(&vs, "weight", &case.weight());
+        let embeddings = case.embeddings();
+        let gradient = gradient(&loss, &embeddings, &case.labels());
+        let along = numbers(&(&embeddings * &gradient).sum_dim_intlist([-1i64].as_slice(), false, Kind::Double));
+        for along in along {
+            prop_assert!(along.abs() < F64_SUM_REL * SCALE, "{along}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_batch_does_not_count(case in case(), turn in 1..5i64) {
+        let order = Tensor::arange(case.labels.len() as i64, (Kind::Int64, Device::Cpu)).roll([turn], [0]);
+        let shuffled = lmcl_of(
+            &case, 0.35, &case.embeddings().index_select(0, &order), &case.weight(), &case.labels().index_select(0, &order),
+        );
+        assert_relative_eq!(shuffled, lmcl_value(&case, 0.35), max_relative = F64_SUM_REL);
+    }
+
+    #[test]
+    fn the_names_of_the_classes_do_not_count(case in case(), turn in 1..5i64) {
+        let classes = case.classes as i64;
+        let order = Tensor::arange(classes, (Kind::Int64, Device::Cpu)).roll([turn], [0]);
+        // Row k of the new prototypes is the old row order[k]; a label moves to where its row went.
+        let labels = (case.labels() + turn).remainder(classes);
+        let renamed = lmcl_of(&case, 0.35, &case.embeddings(), &case.weight().index_select(0, &order), &labels);
+        assert_relative_eq!(renamed, lmcl_value(&case, 0.35), max_relative = F64_SUM_REL);
+    }
+
+    #[test]
+    fn inputs_stay_as_they_are(case in case()) {
+        let config = LmclConfig { scale: SCALE, ..Default::default() };
+        let (vs, mut loss) = double(|path| config.init(path, case.classes as i64, case.dim as i64));
+        set(&vs, "weight", &case.weight());
+        let (embeddings, labels) = (case.embeddings(), case.labels());
+        loss.forward(&embeddings, &labels).unwrap().total().backward();
+        loss.update(&embeddings, &labels).unwrap();
+        prop_assert_eq!(embeddings, case.embeddings());
+        prop_assert_eq!(labels, case.labels());
+        prop_assert_eq!(loss.prototypes().detach(), case.weight());
+    }
+}
+
+/// ln(1 + (C−1)·e^(−s(C/(C−1) − m))) where every embedding sits on its prototype and the prototypes
+/// form a regular simplex: CosFace's optimum.
+#[test]
+fn the_simplex_optimum() {
+    // The corners of a regular triangle in the plane.
+    let corners: Vec<f64> = (0..3)
+        .flat_map(|k| {
+            let angle = 2.0 * std::f64::consts::PI * f64::from(k) / 3.0;
+            [angle.cos(), angle.sin()]
+        })
+        .collect();
+    let case = Case { classes: 3, dim: 2, embeddings: corners.clone(), weight: corners, labels: vec![0, 1, 2] };
+    let margin = 0.4;
+    let want = (1.0 + 2.0 * (-SCALE * (1.5 - margin)).exp()).ln();
+    assert_relative_eq!(lmcl_value(&case, margin), want, max_relative = F64_SUM_REL);
+}
+
+/// The margin as the formula says it, one sample by hand: cosines 0.6 and 0.8, label 1.
+#[test]
+fn one_sample_by_hand() {
+    let case =
+        Case { classes: 2, dim: 2, embeddings: vec![3.0, 4.0], weight: vec![2.0, 0.0, 0.0, 0.5], labels: vec![1] };
+    let (target, other) = (SCALE * (0.8 - 0.25), SCALE * 0.6);
+    let want = (target.exp() + other.exp()).ln() - target;
+    assert_relative_eq!(lmcl_value(&case, 0.25), want, max_relative = F64_REL);
+}
+
+/// Beyond theta + m > pi the target logit goes on falling as the angle grows.
+#[test]
+fn arcface_stays_monotone_behind_the_prototype() {
+    let config = ArcFaceConfig { scale: 1.0, margin: 0.5, ..Default::default() };
+    let (vs, loss) = double(|path| config.init(path, 2, 2));
+    set(&vs, "weight", &matrix(&[1.0, 0.0, 0.0, 1.0], 2));
+    let at = |angle: f64| {
+        // Mirrored at the x axis, the cosine to the other prototype grows instead; keep to the target's part.
+        let embedding = matrix(&[angle.cos(), angle.sin()], 2);
+        let value = total(&loss, &embedding, &Tensor::from_slice(&[0i64]));
+        // L = ln(1 + e^(other − target)), so target = other − ln(e^L − 1).
+        angle.sin() - (value.exp() - 1.0).ln()
+    };
+    let logits: Vec<f64> = (0..=62).map(|i| at(f64::from(i) * 0.05)).collect();
+    // cos falls on from theta = 0 only as sin m > 0 lets it; the margin is a true penalty everywhere.
+    assert!(logits.windows(2).all(|pair| pair[1] < pair[0]), "{logits:?}");
+}
