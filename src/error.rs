@@ -210,10 +210,5 @@ pub enum MetricError {
 
 #[cfg(feature = "torch")]
 fn first_line(error: &tch::TchError) -> String {
-    error
-        .to_string()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

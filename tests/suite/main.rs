@@ -7,3 +7,5 @@
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
+#[cfg(feature = "report")]
+mod report;

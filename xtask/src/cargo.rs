@@ -8,37 +8,14 @@ use anyhow::{Context, Result};
 use crate::surroundings::Surroundings;
 
 /// The main example.
-pub const DEMO: [&str; 7] = [
-    "run",
-    "--release",
-    "--features",
-    "cect,report",
-    "--example",
-    "open_set_cect",
-    "--",
-];
+pub const DEMO: [&str; 7] = ["run", "--release", "--features", "cect,report", "--example", "open_set_cect", "--"];
 /// Every test and doctest of the crate.
 pub const TEST: [&str; 3] = ["test", "--features", "cect,report"];
 /// The criterion binary.
-pub const BENCH: [&str; 6] = [
-    "bench",
-    "--features",
-    "cect,report",
-    "--bench",
-    "main",
-    "--",
-];
+pub const BENCH: [&str; 6] = ["bench", "--features", "cect,report", "--bench", "main", "--"];
 /// The embedded densities; needs no libtorch.
-pub const CATALOGUE: [&str; 8] = [
-    "run",
-    "--release",
-    "--no-default-features",
-    "--features",
-    "cect",
-    "--example",
-    "catalogue",
-    "--",
-];
+pub const CATALOGUE: [&str; 8] =
+    ["run", "--release", "--no-default-features", "--features", "cect", "--example", "catalogue", "--"];
 
 /// Runs `cargo task args` in the repository and hands on its exit code.
 ///
@@ -51,12 +28,7 @@ pub fn run(around: &Surroundings, task: &[&str], args: &[String]) -> Result<Exit
     let mut command = Command::new(&cargo);
     command.args(task).args(args).current_dir(&around.root);
     forget_own_variables(&mut command, around);
-    eprintln!(
-        "Running `cargo {}`",
-        [task, &args.iter().map(String::as_str).collect::<Vec<_>>()]
-            .concat()
-            .join(" ")
-    );
+    eprintln!("Running `cargo {}`", [task, &args.iter().map(String::as_str).collect::<Vec<_>>()].concat().join(" "));
     hand_over(command).with_context(|| format!("cannot run {}", cargo.display()))
 }
 
@@ -86,9 +58,6 @@ fn hand_over(mut command: Command) -> std::io::Result<ExitCode> {
 
 #[cfg(not(unix))]
 fn hand_over(mut command: Command) -> std::io::Result<ExitCode> {
-    let code = command
-        .status()?
-        .code()
-        .and_then(|code| u8::try_from(code).ok());
+    let code = command.status()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

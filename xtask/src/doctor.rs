@@ -60,20 +60,13 @@ pub fn run(around: &Surroundings) -> ExitCode {
 
 fn libtorch(around: &Surroundings, pip: Option<&Pip>) -> Finding {
     match libtorch::find(around) {
-        Ok(Some(found)) if found.source == libtorch::Source::Cache => Finding::Bad(
-            format!("{found}, but not yet visible as target/libtorch"),
-            "cargo xtask libtorch".to_owned(),
-        ),
+        Ok(Some(found)) if found.source == libtorch::Source::Cache => {
+            Finding::Bad(format!("{found}, but not yet visible as target/libtorch"), "cargo xtask libtorch".to_owned())
+        }
         Ok(Some(found)) => Finding::Good(found.to_string()),
         Ok(None) if Platform::host().is_err() => Finding::Bad(
-            format!(
-                "none found, and none is ready-made for {}-{}",
-                env::consts::OS,
-                env::consts::ARCH
-            ),
-            format!(
-                "export LIBTORCH=/path/to/libtorch   # a libtorch {VERSION}, with include/ and lib/"
-            ),
+            format!("none found, and none is ready-made for {}-{}", env::consts::OS, env::consts::ARCH),
+            format!("export LIBTORCH=/path/to/libtorch   # a libtorch {VERSION}, with include/ and lib/"),
         ),
         Ok(None) => Finding::Bad(
             format!("none found; {VERSION} is needed"),
@@ -91,25 +84,19 @@ fn libtorch(around: &Surroundings, pip: Option<&Pip>) -> Finding {
 
 /// Our errors read `problem: what to do`.
 fn sentence_and_fix(error: &str) -> (String, String) {
-    let (problem, fix) = error
-        .rsplit_once(": ")
-        .unwrap_or((error, "cargo xtask libtorch"));
+    let (problem, fix) = error.rsplit_once(": ").unwrap_or((error, "cargo xtask libtorch"));
     (problem.to_owned(), fix.to_owned())
 }
 
 fn cuda(around: &Surroundings) -> Finding {
     let libtorch = libtorch::find(around).ok().flatten();
     let driver = fs::read_to_string("/proc/driver/nvidia/version");
-    let driver = driver
-        .ok()
-        .and_then(|text| Some(text.lines().next()?.to_owned()));
+    let driver = driver.ok().and_then(|text| Some(text.lines().next()?.to_owned()));
     match (libtorch.is_some_and(|found| found.has_cuda()), driver) {
-        (true, Some(driver)) => {
-            Finding::Good(format!("libtorch_cuda.so is there; driver: {driver}"))
+        (true, Some(driver)) => Finding::Good(format!("libtorch_cuda.so is there; driver: {driver}")),
+        (true, None) => {
+            Finding::Note("libtorch_cuda.so is there, but no NVIDIA driver: all runs on the CPU".to_owned())
         }
-        (true, None) => Finding::Note(
-            "libtorch_cuda.so is there, but no NVIDIA driver: all runs on the CPU".to_owned(),
-        ),
         (false, Some(_)) => Finding::Note(format!(
             "there is an NVIDIA driver, but no libtorch_cuda.so: for the GPU, run `python3 -m pip \
              install torch=={VERSION}` and set LIBTORCH_USE_PYTORCH=1"
@@ -154,19 +141,9 @@ fn compiler(around: &Surroundings) -> Finding {
     let version = answer
         .ok()
         .filter(|answer| answer.status.success())
-        .and_then(|answer| {
-            Some(
-                String::from_utf8_lossy(&answer.stdout)
-                    .lines()
-                    .next()?
-                    .to_owned(),
-            )
-        });
+        .and_then(|answer| Some(String::from_utf8_lossy(&answer.stdout).lines().next()?.to_owned()));
     match version {
-        None => Finding::Bad(
-            format!("no compiler found as `{compiler}`"),
-            install_compiler(around),
-        ),
+        None => Finding::Bad(format!("no compiler found as `{compiler}`"), install_compiler(around)),
         Some(version) if compiles(around, &compiler) => Finding::Good(version),
         Some(version) => Finding::Bad(
             format!("{version} cannot compile a file that includes <optional> as C++17"),
@@ -215,10 +192,7 @@ pub fn install_pip(around: &Surroundings) -> String {
     if cfg!(target_os = "macos") {
         return "python3 -m ensurepip".to_owned();
     }
-    install(
-        around,
-        ["python3-pip", "python3-pip", "python-pip", "python3-pip"],
-    )
+    install(around, ["python3-pip", "python3-pip", "python-pip", "python3-pip"])
 }
 
 /// The command of the package manager that is there; names for apt, dnf, pacman and zypper.
@@ -241,10 +215,7 @@ mod tests {
 
     #[test]
     fn rust_versions() {
-        assert_eq!(
-            rust_version("rustc 1.88.0 (6b00bc388 2025-06-23)"),
-            Some((1, 88))
-        );
+        assert_eq!(rust_version("rustc 1.88.0 (6b00bc388 2025-06-23)"), Some((1, 88)));
         assert_eq!(rust_version("rustc 1.97.0-nightly (x)"), Some((1, 97)));
         assert_eq!(rust_version("rustc 1.88"), Some((1, 88)));
         assert_eq!(rust_version("clang 1.88"), None);
@@ -259,9 +230,6 @@ mod tests {
     #[test]
     fn an_error_is_split_into_problem_and_fix() {
         let (problem, fix) = sentence_and_fix("LIBTORCH is /a: b, which is wrong: unset it");
-        assert_eq!(
-            (problem.as_str(), fix.as_str()),
-            ("LIBTORCH is /a: b, which is wrong", "unset it")
-        );
+        assert_eq!((problem.as_str(), fix.as_str()), ("LIBTORCH is /a: b, which is wrong", "unset it"));
     }
 }

@@ -46,18 +46,8 @@ impl Libtorch {
 
 impl fmt::Display for Libtorch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let build = if self.has_cuda() {
-            "CUDA build"
-        } else {
-            "CPU build"
-        };
-        write!(
-            f,
-            "libtorch {} ({build}) in {}, {}",
-            self.version,
-            self.dir.display(),
-            self.source
-        )
+        let build = if self.has_cuda() { "CUDA build" } else { "CPU build" };
+        write!(f, "libtorch {} ({build}) in {}, {}", self.version, self.dir.display(), self.source)
     }
 }
 
@@ -90,18 +80,12 @@ pub fn find(around: &Surroundings) -> Result<Option<Libtorch>> {
         return Ok(None);
     };
     let dir = cached(around, &platform);
-    Ok(inspect(&dir).ok().map(|version| Libtorch {
-        dir,
-        version,
-        source: Source::Cache,
-    }))
+    Ok(inspect(&dir).ok().map(|version| Libtorch { dir, version, source: Source::Cache }))
 }
 
 /// Where a libtorch for this machine lies in the cache, if it was ever provided.
 pub fn cached(around: &Surroundings, platform: &Platform) -> PathBuf {
-    around
-        .cache
-        .join(format!("libtorch-{VERSION}-{}", platform.name))
+    around.cache.join(format!("libtorch-{VERSION}-{}", platform.name))
 }
 
 fn of_pytorch(around: &Surroundings, python: &str) -> Result<Libtorch> {
@@ -114,29 +98,17 @@ fn of_pytorch(around: &Surroundings, python: &str) -> Result<Libtorch> {
          `cargo xtask libtorch`"
     );
     let answer = around.command(python).args(["-c", ASK]).output();
-    let answer =
-        answer.with_context(|| format!("{chosen} but `{python}` cannot be run: {ways}"))?;
-    let lines: Vec<String> = String::from_utf8_lossy(&answer.stdout)
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let answer = answer.with_context(|| format!("{chosen} but `{python}` cannot be run: {ways}"))?;
+    let lines: Vec<String> = String::from_utf8_lossy(&answer.stdout).lines().map(str::to_owned).collect();
     let [version, dir] = lines.as_slice() else {
         let last = String::from_utf8_lossy(&answer.stderr);
-        let last = last
-            .lines()
-            .last()
-            .unwrap_or("it printed nothing")
-            .to_owned();
+        let last = last.lines().last().unwrap_or("it printed nothing").to_owned();
         return Err(anyhow!(last).context(format!("{chosen} but `{python}` has no torch: {ways}")));
     };
     if !fits(version) && !around.any_version {
         bail!("{chosen} but `{python}` has torch {version}, and {VERSION} is needed: {ways}");
     }
-    Ok(Libtorch {
-        dir: dir.into(),
-        version: version.clone(),
-        source: Source::PyTorch,
-    })
+    Ok(Libtorch { dir: dir.into(), version: version.clone(), source: Source::PyTorch })
 }
 
 fn of_variable(around: &Surroundings, dir: &Path) -> Result<Libtorch> {
@@ -157,11 +129,7 @@ fn of_variable(around: &Surroundings, dir: &Path) -> Result<Libtorch> {
     if !fits(&version) && !around.any_version {
         bail!("LIBTORCH is {shown}, a libtorch {version}, and {VERSION} is needed: {ways}");
     }
-    Ok(Libtorch {
-        dir: dir.to_path_buf(),
-        version,
-        source: Source::Variable,
-    })
+    Ok(Libtorch { dir: dir.to_path_buf(), version, source: Source::Variable })
 }
 
 fn in_target(around: &Surroundings) -> Result<Option<Libtorch>> {
@@ -172,11 +140,7 @@ fn in_target(around: &Surroundings) -> Result<Option<Libtorch>> {
     match inspect(&link) {
         Ok(version) => {
             let dir = link.canonicalize().unwrap_or(link);
-            Ok(Some(Libtorch {
-                dir,
-                version,
-                source: Source::Target,
-            }))
+            Ok(Some(Libtorch { dir, version, source: Source::Target }))
         }
         // Links are ours to replace.
         Err(_) if metadata.is_symlink() => Ok(None),
@@ -202,15 +166,8 @@ pub fn inspect(dir: &Path) -> Result<String> {
 }
 
 fn inspect_any(dir: &Path) -> Result<String> {
-    let library = if cfg!(target_os = "macos") {
-        "libtorch_cpu.dylib"
-    } else {
-        "libtorch_cpu.so"
-    };
-    for needed in [
-        Path::new("include/torch/csrc/api/include/torch/torch.h"),
-        &Path::new("lib").join(library),
-    ] {
+    let library = if cfg!(target_os = "macos") { "libtorch_cpu.dylib" } else { "libtorch_cpu.so" };
+    for needed in [Path::new("include/torch/csrc/api/include/torch/torch.h"), &Path::new("lib").join(library)] {
         if !dir.join(needed).is_file() {
             bail!("{} has no {}", dir.display(), needed.display());
         }
@@ -219,13 +176,10 @@ fn inspect_any(dir: &Path) -> Result<String> {
     if let Ok(text) = fs::read_to_string(dir.join("build-version")) {
         return Ok(text.trim().to_owned());
     }
-    [
-        "include/torch/headeronly/version.h",
-        "include/torch/version.h",
-    ]
-    .iter()
-    .find_map(|header| version_in_header(&fs::read_to_string(dir.join(header)).ok()?))
-    .with_context(|| format!("{} does not say its version", dir.display()))
+    ["include/torch/headeronly/version.h", "include/torch/version.h"]
+        .iter()
+        .find_map(|header| version_in_header(&fs::read_to_string(dir.join(header)).ok()?))
+        .with_context(|| format!("{} does not say its version", dir.display()))
 }
 
 /// Whether a version such as `2.11.0+cu130` is [`VERSION`]; what comes after `+` is the build.
@@ -236,19 +190,11 @@ fn fits(version: &str) -> bool {
 fn version_in_header(text: &str) -> Option<String> {
     let part = |name: &str| {
         text.lines().find_map(|line| {
-            let value = line
-                .strip_prefix("#define TORCH_VERSION_")?
-                .strip_prefix(name)?
-                .trim();
+            let value = line.strip_prefix("#define TORCH_VERSION_")?.strip_prefix(name)?.trim();
             value.parse::<u32>().ok()
         })
     };
-    Some(format!(
-        "{}.{}.{}",
-        part("MAJOR")?,
-        part("MINOR")?,
-        part("PATCH")?
-    ))
+    Some(format!("{}.{}.{}", part("MAJOR")?, part("MINOR")?, part("PATCH")?))
 }
 
 #[cfg(test)]
@@ -260,11 +206,7 @@ pub mod tests {
 
     /// A folder with just enough in it to pass for a libtorch.
     pub fn fake(dir: &Path, version: &str) {
-        let library = if cfg!(target_os = "macos") {
-            "libtorch_cpu.dylib"
-        } else {
-            "libtorch_cpu.so"
-        };
+        let library = if cfg!(target_os = "macos") { "libtorch_cpu.dylib" } else { "libtorch_cpu.so" };
         let api = dir.join("include/torch/csrc/api/include/torch");
         fs::create_dir_all(&api).unwrap();
         fs::create_dir_all(dir.join("lib")).unwrap();
@@ -299,24 +241,13 @@ pub mod tests {
     #[test]
     fn the_lock_file_has_the_torch_sys_that_wants_this_version() {
         let lock = include_str!("../../Cargo.lock");
-        let (_, entry) = lock
-            .split_once("name = \"torch-sys\"\nversion = \"")
-            .unwrap();
-        assert!(
-            entry.starts_with(TORCH_SYS),
-            "{}",
-            entry.lines().next().unwrap()
-        );
+        let (_, entry) = lock.split_once("name = \"torch-sys\"\nversion = \"").unwrap();
+        assert!(entry.starts_with(TORCH_SYS), "{}", entry.lines().next().unwrap());
     }
 
     #[test]
     fn versions() {
-        for (version, expected) in [
-            ("2.11.0", true),
-            ("2.11.0+cu130", true),
-            ("2.11.01", false),
-            ("2.8.0", false),
-        ] {
+        for (version, expected) in [("2.11.0", true), ("2.11.0+cu130", true), ("2.11.01", false), ("2.8.0", false)] {
             assert_eq!(fits(version), expected, "{version}");
         }
         let header = "#pragma once\n#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n\
@@ -367,10 +298,7 @@ pub mod tests {
         let old = dir.path().join("old");
         fake(&old, "2.8.0+cpu");
         let text = said(&old);
-        assert!(
-            text.contains("a libtorch 2.8.0+cpu, and 2.11.0 is needed"),
-            "{text}"
-        );
+        assert!(text.contains("a libtorch 2.8.0+cpu, and 2.11.0 is needed"), "{text}");
         assert!(text.contains("or unset it"), "{text}");
         let text = said(&dir.path().join("none"));
         assert!(text.contains("where no libtorch is"), "{text}");
@@ -390,23 +318,13 @@ pub mod tests {
         around.pytorch = Some("python3");
         let text = find(&around).unwrap_err().to_string();
         assert!(text.contains("`python3` cannot be run"), "{text}");
-        program(
-            &around,
-            "python3",
-            "echo 'No module named torch' >&2; exit 1",
-        );
+        program(&around, "python3", "echo 'No module named torch' >&2; exit 1");
         let error = find(&around).unwrap_err();
-        assert!(
-            error.to_string().contains("`python3` has no torch"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("`python3` has no torch"), "{error}");
         assert_eq!(error.root_cause().to_string(), "No module named torch");
         program(&around, "python3", "echo 2.10.0+cpu; echo /x");
         let text = find(&around).unwrap_err().to_string();
-        assert!(
-            text.contains("has torch 2.10.0+cpu, and 2.11.0 is needed"),
-            "{text}"
-        );
+        assert!(text.contains("has torch 2.10.0+cpu, and 2.11.0 is needed"), "{text}");
     }
 
     #[test]

@@ -72,10 +72,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         _ => {
-            eprintln!(
-                "error: `{}` is not a command of this project\n\n{HELP}",
-                args.join(" ")
-            );
+            eprintln!("error: `{}` is not a command of this project\n\n{HELP}", args.join(" "));
             Ok(ExitCode::from(2))
         }
     }

@@ -9,12 +9,7 @@ use crate::libtorch::VERSION;
 use crate::platform::Platform;
 use crate::surroundings::Surroundings;
 
-const CANDIDATES: [&[&str]; 4] = [
-    &["python3", "-m", "pip"],
-    &["python", "-m", "pip"],
-    &["pip3"],
-    &["pip"],
-];
+const CANDIDATES: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
 /// A pip that answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +24,7 @@ impl Pip {
     pub fn find(around: &Surroundings) -> Option<Self> {
         CANDIDATES.into_iter().find_map(|command| {
             let (program, args) = command.split_first()?;
-            let answer = around
-                .command(program)
-                .args(args)
-                .arg("--version")
-                .output()
-                .ok()?;
+            let answer = around.command(program).args(args).arg("--version").output().ok()?;
             let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
             answer.status.success().then_some(Self { command, version })
         })
@@ -50,13 +40,7 @@ impl Pip {
     ///
     /// # Errors
     /// If pip cannot be run or fails; what it had to say went to the terminal.
-    pub fn download(
-        &self,
-        around: &Surroundings,
-        platform: &Platform,
-        into: &Path,
-        scratch: &Path,
-    ) -> Result<()> {
+    pub fn download(&self, around: &Surroundings, platform: &Platform, into: &Path, scratch: &Path) -> Result<()> {
         let (program, args) = self.command.split_first().context("pip has no name")?;
         let mut pip = around.command(program);
         pip.args(args).args([
@@ -73,14 +57,9 @@ impl Pip {
         for tag in platform.tags {
             pip.args(["--platform", tag]);
         }
-        pip.arg("--dest")
-            .arg(into)
-            .arg(format!("torch=={VERSION}"))
-            .args(platform.companions);
+        pip.arg("--dest").arg(into).arg(format!("torch=={VERSION}")).args(platform.companions);
         pip.env("TMPDIR", scratch).stdin(Stdio::null());
-        let status = pip
-            .status()
-            .with_context(|| format!("cannot run `{}`", self.command()))?;
+        let status = pip.status().with_context(|| format!("cannot run `{}`", self.command()))?;
         if !status.success() {
             bail!(
                 "`{}` could not fetch the wheels of libtorch ({status}, its own words are above): \
@@ -110,9 +89,6 @@ mod tests {
         assert_eq!(Pip::find(&around).unwrap().command(), "pip");
         program(&around, "python", "echo pip 2");
         let pip = Pip::find(&around).unwrap();
-        assert_eq!(
-            (pip.command().as_str(), pip.version.as_str()),
-            ("python -m pip", "pip 2")
-        );
+        assert_eq!((pip.command().as_str(), pip.version.as_str()), ("python -m pip", "pip 2"));
     }
 }

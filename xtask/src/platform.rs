@@ -78,12 +78,7 @@ const MACOS_ARM64: Platform = Platform {
     name: "macos-arm64",
     tags: &["macosx_11_0_arm64"],
     companions: &[],
-    torch: &[
-        "libtorch.dylib",
-        "libtorch_cpu.dylib",
-        "libc10.dylib",
-        "libomp.dylib",
-    ],
+    torch: &["libtorch.dylib", "libtorch_cpu.dylib", "libc10.dylib", "libomp.dylib"],
     cuda: &[],
     alias: None,
 };
@@ -129,10 +124,7 @@ impl Platform {
 
     /// Every library that must be there in the end, in the libtorch folder.
     pub fn libraries(&self) -> impl Iterator<Item = String> {
-        self.torch
-            .iter()
-            .chain(self.cuda)
-            .map(|name| format!("lib/{name}"))
+        self.torch.iter().chain(self.cuda).map(|name| format!("lib/{name}"))
     }
 }
 
@@ -142,28 +134,12 @@ mod tests {
 
     #[test]
     fn machines() {
-        assert_eq!(
-            Platform::of("linux", "x86_64", false).unwrap().name,
-            "linux-x86_64"
-        );
-        assert_eq!(
-            Platform::of("linux", "aarch64", false).unwrap().name,
-            "linux-aarch64"
-        );
-        assert_eq!(
-            Platform::of("macos", "aarch64", false).unwrap().name,
-            "macos-arm64"
-        );
-        for (os, arch, musl) in [
-            ("macos", "x86_64", false),
-            ("windows", "x86_64", false),
-            ("linux", "x86_64", true),
-        ] {
+        assert_eq!(Platform::of("linux", "x86_64", false).unwrap().name, "linux-x86_64");
+        assert_eq!(Platform::of("linux", "aarch64", false).unwrap().name, "linux-aarch64");
+        assert_eq!(Platform::of("macos", "aarch64", false).unwrap().name, "macos-arm64");
+        for (os, arch, musl) in [("macos", "x86_64", false), ("windows", "x86_64", false), ("linux", "x86_64", true)] {
             let error = Platform::of(os, arch, musl).unwrap_err().to_string();
-            assert!(
-                error.contains(os) && error.contains("set LIBTORCH"),
-                "{error}"
-            );
+            assert!(error.contains(os) && error.contains("set LIBTORCH"), "{error}");
         }
     }
 
@@ -178,10 +154,7 @@ mod tests {
             ("torch/lib/libtorch_cuda.so", None),
             ("torch/lib/sub/libc10.so", None),
             ("torch/version.py", None),
-            (
-                "nvidia/cu13/lib/libcudart.so.13",
-                Some("lib/libcudart.so.13"),
-            ),
+            ("nvidia/cu13/lib/libcudart.so.13", Some("lib/libcudart.so.13")),
             ("nvidia/cu13/lib/libnvperf_host.so", None),
             ("other/torch/lib/libc10.so", None),
         ];

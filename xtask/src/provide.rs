@@ -31,13 +31,8 @@ pub fn ensure(around: &Surroundings) -> Result<Libtorch> {
         Some(found) => found,
         None => {
             let platform = Platform::host()?;
-            let dir =
-                provide(around, &platform).map_err(|error| explain_full_disk(error, around))?;
-            Libtorch {
-                dir,
-                version: VERSION.to_owned(),
-                source: Source::Cache,
-            }
+            let dir = provide(around, &platform).map_err(|error| explain_full_disk(error, around))?;
+            Libtorch { dir, version: VERSION.to_owned(), source: Source::Cache }
         }
     };
     if libtorch.source == Source::Cache {
@@ -56,12 +51,8 @@ fn provide(around: &Surroundings, platform: &Platform) -> Result<PathBuf> {
         );
     };
     let cache = &around.cache;
-    fs::create_dir_all(cache).with_context(|| {
-        format!(
-            "cannot create {}: set XDG_CACHE_HOME to a folder of yours",
-            cache.display()
-        )
-    })?;
+    fs::create_dir_all(cache)
+        .with_context(|| format!("cannot create {}: set XDG_CACHE_HOME to a folder of yours", cache.display()))?;
     sweep(around);
     if let Some(free) = free_bytes(around, cache)
         && free < PEAK_BYTES
@@ -72,10 +63,7 @@ fn provide(around: &Surroundings, platform: &Platform) -> Result<PathBuf> {
     let staging = Staging::new(cache)?;
     let wheels = staging.folder("wheels")?;
     let scratch = staging.folder("scratch")?;
-    eprintln!(
-        "1/3 fetching libtorch {VERSION} with `{}` (once, about 0.55 GB)",
-        pip.command()
-    );
+    eprintln!("1/3 fetching libtorch {VERSION} with `{}` (once, about 0.55 GB)", pip.command());
     pip.download(around, platform, &wheels, &scratch)?;
 
     let tree = staging.folder("libtorch")?;
@@ -94,11 +82,7 @@ fn assemble(platform: &Platform, wheels: &Path, tree: &Path) -> Result<Vec<wheel
     archives.retain(|path| path.extension().is_some_and(|extension| extension == "whl"));
     archives.sort();
     for archive in &archives {
-        let name = archive
-            .file_name()
-            .unwrap_or_default()
-            .display()
-            .to_string();
+        let name = archive.file_name().unwrap_or_default().display().to_string();
         let size = fs::metadata(archive).map_or(0, |metadata| metadata.len());
         eprintln!("2/3 unpacking {name} ({})", megabytes(size));
         files.extend(wheel::unpack(archive, |entry| platform.place(entry), tree)?);
@@ -111,8 +95,7 @@ fn assemble(platform: &Platform, wheels: &Path, tree: &Path) -> Result<Vec<wheel
             );
         }
     }
-    finish(platform, tree, &files)
-        .with_context(|| format!("cannot write to {}", tree.display()))?;
+    finish(platform, tree, &files).with_context(|| format!("cannot write to {}", tree.display()))?;
     libtorch::inspect(tree).context("the wheels that pip fetched do not hold a libtorch")?;
     Ok(files)
 }
@@ -191,9 +174,7 @@ impl Drop for Staging {
 fn sweep(around: &Surroundings) {
     for path in list(&around.cache).unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let owner = name
-            .strip_prefix(".libtorch-")
-            .and_then(|rest| rest.strip_suffix(PARTIAL));
+        let owner = name.strip_prefix(".libtorch-").and_then(|rest| rest.strip_suffix(PARTIAL));
         let Some(owner) = owner.and_then(|owner| owner.parse::<u32>().ok()) else {
             continue;
         };
@@ -207,11 +188,7 @@ fn sweep(around: &Surroundings) {
 fn is_running(around: &Surroundings, process: u32) -> bool {
     let signal = format!("kill -0 {process} 2>/dev/null");
     // If it cannot be told, the folder stays.
-    around
-        .command("sh")
-        .args(["-c", &signal])
-        .status()
-        .is_ok_and(|status| status.success())
+    around.command("sh").args(["-c", &signal]).status().is_ok_and(|status| status.success())
 }
 
 /// What the file system of `dir` has left, if `df` can tell.
@@ -226,9 +203,7 @@ fn free_in(df: &str) -> Option<u64> {
 }
 
 fn full_disk(cache: &Path, free: Option<u64>) -> String {
-    let left = free
-        .map(|free| format!(" ({} left)", megabytes(free)))
-        .unwrap_or_default();
+    let left = free.map(|free| format!(" ({} left)", megabytes(free))).unwrap_or_default();
     format!(
         "providing libtorch needs about 1.1 GB for a moment and 0.5 GB for good, which the disk of \
          {} does not have{left}: free some space, or set XDG_CACHE_HOME to a folder on another disk",
@@ -239,24 +214,14 @@ fn full_disk(cache: &Path, free: Option<u64>) -> String {
 fn explain_full_disk(error: anyhow::Error, around: &Surroundings) -> anyhow::Error {
     let full = error.chain().any(|cause| {
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        matches!(
-            kind,
-            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        )
+        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     });
-    if full {
-        error.context(full_disk(&around.cache, None))
-    } else {
-        error
-    }
+    if full { error.context(full_disk(&around.cache, None)) } else { error }
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(dir).and_then(|entries| {
-        entries
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<io::Result<Vec<_>>>()
-    });
+    let entries = fs::read_dir(dir)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>());
     entries.with_context(|| format!("cannot read {}", dir.display()))
 }
 
@@ -297,38 +262,19 @@ mod tests {
     fn fake_wheels(dir: &Path, platform: &Platform, leave_out: &str) -> PathBuf {
         let wheels = dir.join("wheels");
         fs::create_dir_all(&wheels).unwrap();
-        let torch: Vec<String> = platform
-            .torch
-            .iter()
-            .map(|name| format!("torch/lib/{name}"))
-            .collect();
-        let cuda: Vec<String> = platform
-            .cuda
-            .iter()
-            .map(|name| format!("nvidia/cu13/lib/{name}"))
-            .collect();
+        let torch: Vec<String> = platform.torch.iter().map(|name| format!("torch/lib/{name}")).collect();
+        let cuda: Vec<String> = platform.cuda.iter().map(|name| format!("nvidia/cu13/lib/{name}")).collect();
         let entries = |names: &[String]| {
             let names = names.iter().filter(|name| !name.ends_with(leave_out));
-            names
-                .map(|name| (name.clone(), vec![7u8; 3000]))
-                .collect::<Vec<_>>()
+            names.map(|name| (name.clone(), vec![7u8; 3000])).collect::<Vec<_>>()
         };
         let write = |file: &str, names: &[String]| {
             let entries = entries(names);
-            let entries: Vec<(&str, &[u8])> = entries
-                .iter()
-                .map(|(name, content)| (name.as_str(), content.as_slice()))
-                .collect();
+            let entries: Vec<(&str, &[u8])> =
+                entries.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
             make(&wheels.join(file), &entries);
         };
-        write(
-            "torch-2.11.0.whl",
-            &[
-                torch,
-                vec![TORCH_H.to_owned(), "torch/lib/libtorch_cuda.so".to_owned()],
-            ]
-            .concat(),
-        );
+        write("torch-2.11.0.whl", &[torch, vec![TORCH_H.to_owned(), "torch/lib/libtorch_cuda.so".to_owned()]].concat());
         write("nvidia.whl", &cuda);
         wheels
     }
@@ -357,10 +303,7 @@ mod tests {
         let provided = ensure(&around).unwrap();
         let cached = libtorch::cached(&around, &platform);
         assert_eq!(provided.dir, cached);
-        assert_eq!(
-            left_in_cache(&around),
-            [cached.file_name().unwrap().display().to_string()]
-        );
+        assert_eq!(left_in_cache(&around), [cached.file_name().unwrap().display().to_string()]);
         assert!(!cached.join("lib/libtorch_cuda.so").exists());
         if let Some((name, _)) = platform.alias {
             assert!(cached.join("lib").join(name).is_file());
@@ -368,10 +311,7 @@ mod tests {
 
         // Found again without pip, by way of the link, and linked again where it is gone.
         program(&around, "pip", "exit 1");
-        assert_eq!(
-            libtorch::find(&around).unwrap().unwrap().source,
-            Source::Target
-        );
+        assert_eq!(libtorch::find(&around).unwrap().unwrap().source, Source::Target);
         fs::remove_file(around.link()).unwrap();
         ensure(&around).unwrap();
         assert_eq!(around.link().read_link().unwrap(), cached);
@@ -404,27 +344,18 @@ mod tests {
         let fails = "case \"$*\" in *--version*) echo pip 1; exit;; esac; exit 3";
         program(&around, "pip", fails);
         let text = said();
-        assert!(
-            text.starts_with("`pip` could not fetch the wheels of libtorch"),
-            "{text}"
-        );
+        assert!(text.starts_with("`pip` could not fetch the wheels of libtorch"), "{text}");
 
         let wheels = fake_wheels(dir.path(), &platform, platform.torch[1]);
         fake_pip(&around, &wheels);
         let text = said();
-        assert!(
-            text.contains(&format!("hold no lib/{}", platform.torch[1])),
-            "{text}"
-        );
+        assert!(text.contains(&format!("hold no lib/{}", platform.torch[1])), "{text}");
 
         let wheel = fake_wheels(dir.path(), &platform, "nothing").join("torch-2.11.0.whl");
         let whole = fs::read(&wheel).unwrap();
         fs::write(&wheel, &whole[..whole.len() - 100]).unwrap();
         let text = said();
-        assert!(
-            text.starts_with("the wheel torch-2.11.0.whl is damaged"),
-            "{text}"
-        );
+        assert!(text.starts_with("the wheel torch-2.11.0.whl is damaged"), "{text}");
 
         program(&around, "df", "echo; echo disk 1000000 1 999999 100% /");
         let text = said();

@@ -32,26 +32,13 @@ impl Surroundings {
     pub fn from_env() -> Result<Self> {
         let manifest = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let manifest = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
-        let root = manifest
-            .parent()
-            .context("xtask does not lie in the repository")?
-            .to_path_buf();
+        let root = manifest.parent().context("xtask does not lie in the repository")?.to_path_buf();
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
-        let cache = cache_dir(
-            set("XDG_CACHE_HOME"),
-            set("HOME"),
-            cfg!(target_os = "macos"),
-        )
-        .context("the user's cache cannot be found: set HOME or XDG_CACHE_HOME")?;
-        let interpreter = if set("VIRTUAL_ENV").is_some() {
-            "python"
-        } else {
-            "python3"
-        };
+        let cache = cache_dir(set("XDG_CACHE_HOME"), set("HOME"), cfg!(target_os = "macos"))
+            .context("the user's cache cannot be found: set HOME or XDG_CACHE_HOME")?;
+        let interpreter = if set("VIRTUAL_ENV").is_some() { "python" } else { "python3" };
         Ok(Self {
-            libtorch: set("LIBTORCH")
-                .map(PathBuf::from)
-                .filter(|dir| !is_default(dir, &root)),
+            libtorch: set("LIBTORCH").map(PathBuf::from).filter(|dir| !is_default(dir, &root)),
             pytorch: env::var_os("LIBTORCH_USE_PYTORCH").map(|_| interpreter),
             any_version: env::var_os("LIBTORCH_BYPASS_VERSION_CHECK").is_some(),
             path: env::var_os("PATH").unwrap_or_default(),
@@ -80,8 +67,7 @@ fn is_default(libtorch: &Path, root: &Path) -> bool {
         let parent = libtorch.parent()?.canonicalize().ok()?;
         Some(parent == root.join("target").canonicalize().ok()?)
     };
-    libtorch == root.join("target/libtorch")
-        || libtorch.ends_with("libtorch") && same_parent().unwrap_or(false)
+    libtorch == root.join("target/libtorch") || libtorch.ends_with("libtorch") && same_parent().unwrap_or(false)
 }
 
 fn cache_dir(xdg: Option<OsString>, home: Option<OsString>, macos: bool) -> Option<PathBuf> {
@@ -105,18 +91,9 @@ mod tests {
     fn cache_follows_the_platform() {
         let some = |path: &str| Some(OsString::from(path));
         let cache = |xdg, home, macos| cache_dir(xdg, home, macos);
-        assert_eq!(
-            cache(some("/x"), some("/h"), false),
-            Some("/x/soft-lmccl".into())
-        );
-        assert_eq!(
-            cache(some("rel"), some("/h"), false),
-            Some("/h/.cache/soft-lmccl".into())
-        );
-        assert_eq!(
-            cache(None, some("/h"), true),
-            Some("/h/Library/Caches/soft-lmccl".into())
-        );
+        assert_eq!(cache(some("/x"), some("/h"), false), Some("/x/soft-lmccl".into()));
+        assert_eq!(cache(some("rel"), some("/h"), false), Some("/h/.cache/soft-lmccl".into()));
+        assert_eq!(cache(None, some("/h"), true), Some("/h/Library/Caches/soft-lmccl".into()));
         assert_eq!(cache(None, None, false), None);
     }
 

@@ -26,16 +26,8 @@ pub struct Unpacked {
 ///
 /// # Errors
 /// If the archive is damaged, names a path outside of `into`, or cannot be written.
-pub fn unpack(
-    archive: &Path,
-    place: impl Fn(&str) -> Option<String>,
-    into: &Path,
-) -> Result<Vec<Unpacked>> {
-    let name = archive
-        .file_name()
-        .unwrap_or_default()
-        .display()
-        .to_string();
+pub fn unpack(archive: &Path, place: impl Fn(&str) -> Option<String>, into: &Path) -> Result<Vec<Unpacked>> {
+    let name = archive.file_name().unwrap_or_default().display().to_string();
     let damaged = || format!("the wheel {name} is damaged: run `cargo xtask libtorch` once more");
     let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     let mut zip = ZipArchive::new(io::BufReader::new(file)).with_context(damaged)?;
@@ -52,16 +44,13 @@ pub fn unpack(
         let size = entry.size();
         let target = into.join(&path);
         let written = write(&mut entry, &target, size).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData
-            | io::ErrorKind::InvalidInput
-            | io::ErrorKind::UnexpectedEof => anyhow::Error::new(error).context(damaged()),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+                anyhow::Error::new(error).context(damaged())
+            }
             _ => anyhow::Error::new(error).context(format!("cannot write {}", target.display())),
         })?;
         if written != size {
-            bail!(
-                "{}: {entry_name} has {written} bytes instead of {size}",
-                damaged()
-            );
+            bail!("{}: {entry_name} has {written} bytes instead of {size}", damaged());
         }
         unpacked.push(Unpacked { path, size });
     }
@@ -109,12 +98,8 @@ pub fn check_contents(dir: &Path) -> Result<()> {
         }
     };
     for line in text.lines() {
-        let expected = line
-            .split_once(' ')
-            .and_then(|(size, path)| Some((size.parse().ok()?, path)));
-        let Some((size, path)) = expected else {
-            bail!("{} is damaged", list.display())
-        };
+        let expected = line.split_once(' ').and_then(|(size, path)| Some((size.parse().ok()?, path)));
+        let Some((size, path)) = expected else { bail!("{} is damaged", list.display()) };
         let found = fs::metadata(dir.join(path)).map(|metadata| metadata.len());
         if found.as_ref().ok() != Some::<&u64>(&size) {
             bail!("{} is missing or damaged", dir.join(path).display());
@@ -133,8 +118,7 @@ pub mod tests {
     pub fn make(path: &Path, entries: &[(&str, &[u8])]) {
         let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
         for (name, content) in entries {
-            zip.start_file(*name, zip::write::SimpleFileOptions::default())
-                .unwrap();
+            zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
             zip.write_all(content).unwrap();
         }
         zip.finish().unwrap();
@@ -148,16 +132,11 @@ pub mod tests {
     fn unpacks_what_has_a_place_and_notices_what_goes_missing() {
         let dir = tempfile::tempdir().unwrap();
         let wheel = dir.path().join("x.whl");
-        make(
-            &wheel,
-            &[("a/one", b"1"), ("b/two", b"22"), ("a/deep/three", b"333")],
-        );
+        make(&wheel, &[("a/one", b"1"), ("b/two", b"22"), ("a/deep/three", b"333")]);
         let into = dir.path().join("into");
         let files = unpack(&wheel, keep_a, &into).unwrap();
-        let expected = [("kept/one", 1), ("kept/deep/three", 3)].map(|(path, size)| Unpacked {
-            path: path.to_owned(),
-            size,
-        });
+        let expected =
+            [("kept/one", 1), ("kept/deep/three", 3)].map(|(path, size)| Unpacked { path: path.to_owned(), size });
         assert_eq!(files, expected);
         assert!(!into.join("b").exists());
 
@@ -173,9 +152,7 @@ pub mod tests {
     fn a_damaged_wheel_is_called_so() {
         let dir = tempfile::tempdir().unwrap();
         let wheel = dir.path().join("x.whl");
-        let noise: Vec<u8> = (0..50_000u32)
-            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-            .collect();
+        let noise: Vec<u8> = (0..50_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         make(&wheel, &[("a/one", &noise)]);
         let whole = fs::read(&wheel).unwrap();
 
@@ -184,9 +161,7 @@ pub mod tests {
         flipped[whole.len() / 2] ^= 0x55;
         for bytes in [truncated, &flipped] {
             fs::write(&wheel, bytes).unwrap();
-            let text = unpack(&wheel, keep_a, &dir.path().join("into"))
-                .unwrap_err()
-                .to_string();
+            let text = unpack(&wheel, keep_a, &dir.path().join("into")).unwrap_err().to_string();
             assert!(text.starts_with("the wheel x.whl is damaged: "), "{text}");
         }
     }
@@ -196,9 +171,7 @@ pub mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wheel = dir.path().join("x.whl");
         make(&wheel, &[("a/../../escaped", b"1")]);
-        let text = unpack(&wheel, keep_a, &dir.path().join("into"))
-            .unwrap_err()
-            .to_string();
+        let text = unpack(&wheel, keep_a, &dir.path().join("into")).unwrap_err().to_string();
         assert!(text.contains("it names the path a/../../escaped"), "{text}");
         assert!(!dir.path().join("escaped").exists());
     }
