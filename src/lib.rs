@@ -12,6 +12,9 @@ pub mod metrics;
 #[cfg(feature = "cect")]
 pub mod cect;
 
+#[cfg(feature = "report")]
+pub mod report;
+
 #[cfg(feature = "torch")]
 pub mod loss;
 #[cfg(feature = "torch")]

@@ -9,5 +9,7 @@ mod cect;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
+#[cfg(feature = "report")]
+mod report;
 #[cfg(feature = "torch")]
 mod train;

@@ -1,0 +1,156 @@
+//! What the pictures have in common: units, type, colors, and the way to a file.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process;
+
+use plotters::coord::Shift;
+use plotters::drawing::DrawingAreaErrorKind;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::{Error, Result};
+
+/// Units of the drawing in a pixel of the page. `plotters` rounds to whole units, which would show
+/// in a scatter of points if they were pixels.
+const UNITS: i32 = 4;
+
+pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+pub(super) const MUTED: RGBColor = RGBColor(0x66, 0x66, 0x66);
+pub(super) const GRID: RGBColor = RGBColor(0xd4, 0xd4, 0xd4);
+pub(super) const FAINT_GRID: RGBColor = RGBColor(0xee, 0xee, 0xee);
+
+/// The palette of Okabe and Ito without its yellow, which is lost on white.
+pub(super) const PALETTE: [RGBColor; 7] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x56, 0xb4, 0xe9),
+    RGBColor(0x00, 0x00, 0x00),
+];
+
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type DrawResult = std::result::Result<(), DrawingAreaErrorKind<io::Error>>;
+
+/// So many pixels of the page.
+pub(super) const fn px(pixels: i32) -> i32 {
+    pixels * UNITS
+}
+
+/// A raster put on the page as it is, PNG inside the SVG. `plotters` has no scaled bitmaps.
+#[derive(Debug)]
+pub(super) struct Raster {
+    /// Left, top, width and height in pixels of the page.
+    pub at: [i32; 4],
+    /// A PNG file, base64.
+    pub png: String,
+}
+
+/// Text of a height in pixels; anchored left and at its middle unless said otherwise.
+pub(super) fn text(pixels: i32, color: RGBColor) -> TextStyle<'static> {
+    // The SVG backend divides by this factor again.
+    let size = f64::from(px(pixels)) * 1.24;
+    let font = FontDesc::new(FontFamily::Name("Helvetica, Arial, sans-serif"), size, FontStyle::Normal);
+    TextStyle { font, color: color.to_backend_color(), pos: Pos::new(HPos::Left, VPos::Center) }
+}
+
+pub(super) fn bold(style: TextStyle<'static>) -> TextStyle<'static> {
+    TextStyle { font: style.font.style(FontStyle::Bold), ..style }
+}
+
+/// `1234567` as `1,234,567`.
+pub(super) fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Draws a picture of a size in pixels and writes it to `path`, all or nothing.
+pub(super) fn save(
+    path: &Path,
+    title: &str,
+    (width, height): (i32, i32),
+    rasters: &[Raster],
+    draw: impl FnOnce(&Area<'_>) -> DrawResult,
+) -> Result<()> {
+    let drawing_error = |problem: String| Error::Draw { path: path.to_owned(), problem };
+    let mut drawn = String::new();
+    {
+        let size = (px(width).unsigned_abs(), px(height).unsigned_abs());
+        let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
+        area.fill(&WHITE)
+            .and_then(|()| draw(&area))
+            .and_then(|()| area.present())
+            .map_err(|error| drawing_error(error.to_string()))?;
+    }
+    let svg = dress(&drawn, title, (width, height), rasters)
+        .ok_or_else(|| drawing_error("the drawing library wrote no SVG element".to_owned()))?;
+    write_atomically(path, svg.as_bytes())
+}
+
+/// Gives the drawing its size on the page, a title for those who cannot see it, and the rasters.
+fn dress(drawn: &str, title: &str, (width, height): (i32, i32), rasters: &[Raster]) -> Option<String> {
+    let (_, rest) = drawn.split_once("<svg")?;
+    let (_, body) = rest.split_once('>')?;
+    let (body, _) = body.rsplit_once("</svg>")?;
+    let title = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {} {}\">\n<title>{title}</title>",
+        px(width),
+        px(height)
+    );
+    svg.push_str(body);
+    for Raster { at: [x, y, width, height], png } in rasters {
+        writeln!(
+            svg,
+            "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" style=\"image-rendering:pixelated\" \
+             href=\"data:image/png;base64,{png}\"/>",
+            px(*x),
+            px(*y),
+            px(*width),
+            px(*height)
+        )
+        .ok()?;
+    }
+    svg.push_str("</svg>\n");
+    Some(svg)
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = path.with_file_name(format!(".{name}.{}.partial", process::id()));
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().map_err(|source| {
+        fs::remove_file(&partial).ok();
+        Error::Io { action: "write", path: path.to_owned(), source }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        for (count, expected) in cases {
+            assert_eq!(thousands(count), expected);
+        }
+    }
+}
