@@ -153,5 +153,5 @@ fn volumes_of_bytes_are_numbers_too() {
 fn volumes_of_another_size_are_named() {
     let vs = nn::VarStore::new(Device::Cpu);
     let net = compact_net(&vs.root(), SIDE, config()).unwrap();
-    net.forward_t(&Tensor::zeros([2, 1, 7, 7, 8], FLOAT), false);
+    let _ = net.forward_t(&Tensor::zeros([2, 1, 7, 7, 8], FLOAT), false);
 }
