@@ -127,6 +127,38 @@ fn what_is_no_checkpoint_is_refused() {
 }
 
 #[test]
+fn another_format_is_refused_and_named() {
+    let directory = TempDir::new().unwrap();
+    let (path, _) = saved(&directory);
+    let mut bytes = fs::read(&path).unwrap();
+    // The header is JSON within JSON; 9 is as long as 1.
+    let key = br#"\"format\":1"#;
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    bytes[at + key.len() - 1] = b'9';
+    fs::write(&path, bytes).unwrap();
+    let (mut vs, _loss) = store(3);
+    let before = snapshot(&vs);
+    let error = load::<SoftLmcclConfig>(&path, &mut vs, &names(&["a", "b", "c"])).unwrap_err().to_string();
+    assert!(error.ends_with("run.safetensors: format 9, this version reads 1"), "{error}");
+    assert_eq!(snapshot(&vs), before);
+}
+
+#[test]
+fn a_transposed_variable_is_saved_as_it_reads() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("transposed.safetensors");
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let weight = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]).tr();
+    let weight = vs.root().add("weight", weight, false);
+    assert!(!weight.is_contiguous());
+    save(&path, &vs, &Meta { config: (), classes: vec![] }).unwrap();
+    let before = weight.copy();
+    let _ = weight.shallow_clone().zero_();
+    load::<()>(&path, &mut vs, &[]).unwrap();
+    assert_eq!(weight, before);
+}
+
+#[test]
 fn a_failed_save_leaves_the_last_good_file() {
     let directory = TempDir::new().unwrap();
     let (path, before) = saved(&directory);

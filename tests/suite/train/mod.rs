@@ -2,3 +2,5 @@
 
 mod checkpoint;
 mod learning;
+mod network;
+mod step;
