@@ -1,8 +1,12 @@
-//! Soft large-margin centralized cosine loss, center loss and exact open-set verification.
+#![cfg_attr(feature = "torch", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "torch"),
+    doc = "Exact open-set verification metrics, and with `cect` a subtomogram simulator."
+)]
+#![allow(clippy::needless_doctest_main, reason = "the README shows a whole build.rs")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
-#[cfg(any(feature = "torch", feature = "cect", feature = "report"))]
 mod files;
 #[cfg(feature = "torch")]
 pub mod params;

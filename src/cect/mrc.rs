@@ -9,15 +9,14 @@
 //! fixed header does not need.
 
 use std::{
-    fs::File,
-    io::{BufWriter, Read, Write},
+    io::{Read, Write},
     path::Path,
 };
 
 use flate2::{Compression, write::GzEncoder};
 
 use super::{Volume, input};
-use crate::{Error, Result};
+use crate::{Error, Result, files::write_atomically};
 
 const HEADER_BYTES: usize = 1024;
 
@@ -162,18 +161,16 @@ impl Map {
     /// [`Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let write = || -> std::io::Result<()> {
-            let mut file = BufWriter::new(File::create(path)?);
-            if path.extension().is_some_and(|extension| extension == "gz") {
-                let mut encoder = GzEncoder::new(&mut file, Compression::best());
-                self.write(&mut encoder)?;
-                encoder.finish()?;
-            } else {
-                self.write(&mut file)?;
-            }
-            file.into_inner().map_err(|error| error.into_error())?.sync_all()
+        let packed = path.extension().is_some_and(|extension| extension == "gz");
+        let mut bytes = Vec::new();
+        let written = if packed {
+            let mut encoder = GzEncoder::new(&mut bytes, Compression::best());
+            self.write(&mut encoder).and_then(|()| encoder.finish().map(drop))
+        } else {
+            self.write(&mut bytes)
         };
-        write().map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
+        written.map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })?;
+        write_atomically(path, &bytes)
     }
 
     fn write(&self, writer: &mut impl Write) -> std::io::Result<()> {

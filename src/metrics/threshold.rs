@@ -1,14 +1,14 @@
 //! A threshold to ship: fitted on one set, saved with how, applied to others.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::embeddings::cosine;
 use super::pairs::PairScores;
 use super::roc::OperatingPoint;
-use crate::{Error, MetricError};
+use crate::{Error, MetricError, files::write_atomically};
 
 /// What a [`VerificationThreshold`] is fitted for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -149,14 +149,7 @@ impl VerificationThreshold {
         let path = path.as_ref();
         let mut json = serde_json::to_string_pretty(self).expect("a record of finite numbers is JSON");
         json.push('\n');
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        fs::write(&partial, json).and_then(|()| fs::rename(&partial, path)).map_err(|source| {
-            // The error that counts is the first one.
-            let _ = fs::remove_file(&partial);
-            Error::Io { action: "write", path: path.to_owned(), source }
-        })
+        write_atomically(path, json.as_bytes())
     }
 
     /// Reads what [`save`](Self::save) wrote.

@@ -1,17 +1,15 @@
 //! What the pictures have in common: units, type, colors, and the way to a file.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
-use std::process;
 
 use plotters::coord::Shift;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::{Error, Result};
+use crate::{Error, Result, files::write_atomically};
 
 /// Units of the drawing in a pixel of the page. `plotters` rounds to whole units, which would show
 /// in a scatter of points if they were pixels.
@@ -67,7 +65,7 @@ pub(super) fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -125,21 +123,6 @@ fn dress(drawn: &str, title: &str, (width, height): (i32, i32), rasters: &[Raste
     }
     svg.push_str("</svg>\n");
     Some(svg)
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = path.with_file_name(format!(".{name}.{}.partial", process::id()));
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|source| {
-        fs::remove_file(&partial).ok();
-        Error::Io { action: "write", path: path.to_owned(), source }
-    })
 }
 
 #[cfg(test)]

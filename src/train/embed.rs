@@ -42,10 +42,6 @@ pub fn embed(
         labels.extend(Vec::<i64>::try_from(batch_labels.to_device(Device::Cpu))?);
     }
     let rows = values.len().checked_div(dim).unwrap_or(0);
-    let view = ArrayView2::from_shape((rows, dim), &values).map_err(|_| Error::Tensor {
-        what: "embeddings",
-        expected: format!("every batch to give {dim} columns"),
-        got: format!("{} numbers in all", values.len()),
-    })?;
+    let view = ArrayView2::from_shape((rows, dim), &values).expect("every batch has given rows of `dim` numbers");
     Ok(EmbeddingSet::new(view, &labels)?)
 }

@@ -1,5 +1,7 @@
 //! One optimization step, in the one right order.
 
+use std::sync::PoisonError;
+
 use tch::{Tensor, nn};
 
 use crate::{
@@ -51,12 +53,12 @@ pub fn backward_step(
 /// The paper's `L_reg`: weight decay on networks and softmax heads, none on prototypes, biases,
 /// centers and normalization layers (see [`params`](crate::params)).
 ///
-/// Variables that join the store later belong to groups as well, but a group that was empty when
-/// the optimizer was built starts with the optimizer's own decay: call this after everything is made.
+/// Call it once everything is in `vs`, the store that `optimizer` was built from. Groups of your own
+/// keep what you gave them.
 ///
 /// # Errors
 /// [`Error::Config`] unless `weight_decay` is finite and ≥ 0.
-pub fn set_weight_decay(optimizer: &mut nn::Optimizer, weight_decay: f64) -> Result<()> {
+pub fn set_weight_decay(optimizer: &mut nn::Optimizer, vs: &nn::VarStore, weight_decay: f64) -> Result<()> {
     if !(weight_decay.is_finite() && weight_decay >= 0.0) {
         return Err(Error::Config {
             field: "weight_decay",
@@ -64,7 +66,13 @@ pub fn set_weight_decay(optimizer: &mut nn::Optimizer, weight_decay: f64) -> Res
             got: weight_decay.to_string(),
         });
     }
+    // A group exists once a variable has joined it or a later one; `tch` panics on the others.
+    let variables = vs.variables_.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = variables.trainable_variables.iter().map(|variable| variable.group).max().unwrap_or(0);
+    drop(variables);
     optimizer.set_weight_decay_group(DECAY_GROUP, weight_decay);
-    optimizer.set_weight_decay_group(NO_DECAY_GROUP, 0.0);
+    if NO_DECAY_GROUP <= last {
+        optimizer.set_weight_decay_group(NO_DECAY_GROUP, 0.0);
+    }
     Ok(())
 }

@@ -111,7 +111,7 @@ pub fn fit(
         });
     }
     let mut optimizer = nn::AdamW::default().build(vs, config.learning_rate)?;
-    set_weight_decay(&mut optimizer, config.weight_decay)?;
+    set_weight_decay(&mut optimizer, vs, config.weight_decay)?;
     let mut order = SampleStream::new(samples, config.seed);
     for step in 1..=steps {
         let learning_rate = one_cycle((step - 1) as f64 / steps as f64) * config.learning_rate;

@@ -7,7 +7,7 @@ use soft_lmccl::{
         SoftmaxHeadConfig,
     },
     params::NO_DECAY_GROUP,
-    tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig},
+    tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig, no_grad_guard},
     train::{backward_step, set_weight_decay},
 };
 
@@ -226,8 +226,8 @@ fn a_guard_names_the_place_of_what_is_not_finite() {
     let mut loss = Guarded { inner: CenterLossConfig::default().init(&vs.root(), C, 3).unwrap() };
     let labels = Tensor::from_slice(&[0i64, 1]);
     for (value, name) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
-        let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5, 0.0], [2.0, value, 1.0]]);
-        let message = format!("embeddings: expected finite numbers, got {name} in row 1, column 1");
+        let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5, 0.0], [2.0, 1.0, value]]);
+        let message = format!("embeddings: expected finite numbers, got {name} in row 1, column 2");
         assert_eq!(loss.forward(&embeddings, &labels).unwrap_err().to_string(), message);
         assert_eq!(loss.update(&embeddings, &labels).unwrap_err().to_string(), message);
     }
@@ -263,7 +263,14 @@ fn weight_decay_goes_by_group() {
     let net = nn::linear(vs.root() / "net", 4, D, Default::default());
     let _loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), C, D).unwrap();
     let mut optimizer = nn::AdamW::default().build(&vs, 0.1).unwrap();
-    set_weight_decay(&mut optimizer, 0.5).unwrap();
+    set_weight_decay(&mut optimizer, &vs, 0.5).unwrap();
+    {
+        // Biases start at 0, which no decay would show.
+        let _frozen = no_grad_guard();
+        for variable in vs.trainable_variables() {
+            let _ = variable.shallow_clone().g_add_scalar_(1.0);
+        }
+    }
     let before: std::collections::HashMap<_, _> =
         vs.variables().into_iter().map(|(name, v)| (name, v.detach().copy())).collect();
     // A gradient of zero: what moves now is moved by decay alone, by 1 − lr·decay.
@@ -278,7 +285,7 @@ fn weight_decay_goes_by_group() {
     }
     assert_eq!(NO_DECAY_GROUP, 1);
     for (decay, got) in [(-1.0, "-1"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
-        let error = set_weight_decay(&mut optimizer, decay).unwrap_err();
+        let error = set_weight_decay(&mut optimizer, &vs, decay).unwrap_err();
         assert_eq!(error.to_string(), format!("invalid `weight_decay`: expected a finite number >= 0, got {got}"));
     }
 }

@@ -78,12 +78,14 @@ fn half_precision_embeddings_meet_single_precision_heads() {
     }
 }
 
-/// Heads made in a store of half precision are in single precision all the same.
+/// Heads have the precision of their store, but never less than single.
 #[test]
-fn heads_of_a_half_precision_store() {
-    let mut vs = nn::VarStore::new(Device::Cpu);
-    vs.set_kind(Kind::Half);
-    let center = CenterLossConfig::default().init(&(vs.root() / "center"), C, D).unwrap();
-    let lmcl = LmclConfig::default().init(&(vs.root() / "lmcl"), C, D).unwrap();
-    assert_eq!((center.centers().kind(), lmcl.prototypes().kind()), (Kind::Float, Kind::Float));
+fn heads_of_a_store_of_another_precision() {
+    for (store, heads) in [(Kind::Half, Kind::Float), (Kind::BFloat16, Kind::Float), (Kind::Double, Kind::Double)] {
+        let mut vs = nn::VarStore::new(Device::Cpu);
+        vs.set_kind(store);
+        let center = CenterLossConfig::default().init(&(vs.root() / "center"), C, D).unwrap();
+        let lmcl = LmclConfig::default().init(&(vs.root() / "lmcl"), C, D).unwrap();
+        assert_eq!((center.centers().kind(), lmcl.prototypes().kind()), (heads, heads), "{store:?}");
+    }
 }

@@ -104,7 +104,7 @@ fn weight_decay_reaches_what_it_should() {
     let center = CenterLossConfig { rule: CenterUpdate::Gradient, ..Default::default() };
     let _center = center.init(&(vs.root() / "center"), 3, 4).unwrap();
     let mut optimizer = nn::AdamW::default().build(&vs, 0.1).unwrap();
-    set_weight_decay(&mut optimizer, 0.5).unwrap();
+    set_weight_decay(&mut optimizer, &vs, 0.5).unwrap();
     {
         let _frozen = no_grad_guard();
         for variable in vs.trainable_variables() {

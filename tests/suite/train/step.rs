@@ -6,7 +6,6 @@ use approx::assert_relative_eq;
 use soft_lmccl::{
     Error, Result,
     loss::{Loss, LossTerms},
-    params::NO_DECAY_GROUP,
     tch::{Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig},
     train::{FitConfig, backward_step, embed, fit},
 };
@@ -79,8 +78,6 @@ impl ModuleT for Line {
 }
 
 fn line(vs: &nn::VarStore, trains: bool) -> Line {
-    // `set_weight_decay` needs a variable in each group.
-    let _other_group = vs.root().set_group(NO_DECAY_GROUP).var("offset", &[], nn::Init::Const(0.0));
     Line { weight: vs.root().var("weight", &[], nn::Init::Const(1.0)), trains }
 }
 
