@@ -11,3 +11,4 @@ mod loss;
 mod metrics;
 #[cfg(feature = "torch")]
 mod train;
+mod verify;
