@@ -1,5 +1,8 @@
 //! Pairs counted by score on a fixed-point grid: every figure of the exact curve, without the pairs.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rayon::prelude::*;
 
 use super::pairs::PairCounts;
@@ -20,12 +23,12 @@ const BLOCK: usize = 1 << 12;
 /// count, what sorting these scores would give. The step of 2.4·10⁻⁷ is that of `f32` just above 1 and
 /// of the order of the rounding error of an `f32` cosine.
 ///
-/// Holds 64 MiB for each counting thread, and 128 MiB more beyond 2³² pairs, however many pairs there are.
+/// Holds 16 MiB for each thread that counted and at most 128 MiB for all, however many pairs there are.
 #[derive(Debug)]
 pub struct ScoreHistogram {
     counts: PairCounts,
-    tallies: Vec<Tally<u32>>,
-    carried: Option<Tally<u64>>,
+    tallies: Vec<Tally>,
+    overflow: Overflow,
     blocks: Vec<Block>,
     /// Twice the area under the curve, in couples of a matching and a non-matching pair.
     twice_area: u128,
@@ -51,21 +54,21 @@ struct Partial {
     non_matching: u64,
     twice_area: u128,
     /// The largest gain of correct pairs over the block's start.
-    gain: i128,
+    gain: u64,
 }
 
 impl ScoreHistogram {
     /// Joins what was counted side by side.
-    pub(crate) fn new(tallies: Vec<Tally<u32>>, carried: Option<Tally<u64>>) -> Result<Self, MetricError> {
+    pub(crate) fn new(tallies: Vec<Tally>, overflow: Overflow) -> Result<Self, MetricError> {
         let mut histogram = Self {
             counts: PairCounts { matching: 0, non_matching: 0 },
             tallies,
-            carried,
+            overflow,
             blocks: Vec::new(),
             twice_area: 0,
         };
         let partials: Vec<Partial> =
-            (0..KEYS.div_ceil(BLOCK)).into_par_iter().rev().filter_map(|index| histogram.partial(index)).collect();
+            histogram.occupied_blocks().into_par_iter().rev().filter_map(|index| histogram.partial(index)).collect();
         histogram.counts = PairCounts {
             matching: partials.iter().map(|partial| partial.matching).sum(),
             non_matching: partials.iter().map(|partial| partial.non_matching).sum(),
@@ -78,8 +81,7 @@ impl ScoreHistogram {
             point.threshold = score_of(partial.lowest);
             point.true_accepts += partial.matching;
             point.false_accepts += partial.non_matching;
-            let most_correct = i128::from(before.correct()) + partial.gain;
-            let most_correct = u64::try_from(most_correct).expect("correct pairs are counted in u64");
+            let most_correct = before.correct() + partial.gain;
             histogram.blocks.push(Block { index: partial.index, before, end: point, most_correct });
             histogram.twice_area +=
                 partial.twice_area + 2 * u128::from(before.true_accepts) * u128::from(partial.non_matching);
@@ -161,8 +163,7 @@ impl ScoreHistogram {
 
     fn push_points(&self, block: &Block, points: &mut Vec<OperatingPoint>) {
         let mut point = block.before;
-        for key in keys_of(block.index).rev() {
-            let (matching, non_matching) = self.at(key);
+        for (key, [matching, non_matching]) in self.counts_in(block.index) {
             if matching + non_matching > 0 {
                 point.threshold = score_of(key);
                 point.true_accepts += matching;
@@ -172,18 +173,36 @@ impl ScoreHistogram {
         }
     }
 
-    fn at(&self, key: usize) -> (u64, u64) {
-        let carried = self.carried.as_ref().map_or((0, 0), |tally| (tally.matching[key], tally.non_matching[key]));
-        self.tallies.iter().fold(carried, |(matching, non_matching), tally| {
-            (matching + u64::from(tally.matching[key]), non_matching + u64::from(tally.non_matching[key]))
-        })
+    /// From the block of the lowest score to that of the highest: counters elsewhere were never touched,
+    /// and reading them would be the longest part of a short run.
+    fn occupied_blocks(&self) -> std::ops::Range<usize> {
+        let keys = self.tallies.iter().map(|tally| tally.keys).fold(KeyRange::NONE, KeyRange::join);
+        keys.lowest as usize / BLOCK..(keys.highest as usize + 1).div_ceil(BLOCK)
+    }
+
+    /// The keys of a block, highest first, each with its matching and non-matching pairs.
+    fn counts_in(&self, index: usize) -> impl Iterator<Item = (usize, [u64; 2])> {
+        let keys = keys_of(index);
+        let mut counts = vec![[0; 2]; keys.len()];
+        for kind in [MATCHING, NON_MATCHING] {
+            for tally in &self.tallies {
+                for (sum, &count) in counts.iter_mut().zip(&tally.counters[kind][keys.clone()]) {
+                    sum[kind] += u64::from(count);
+                }
+            }
+            if let Some(turns) = self.overflow.turns[kind][index].get() {
+                for (sum, turns) in counts.iter_mut().zip(turns) {
+                    sum[kind] += TURN * turns.load(Ordering::Relaxed);
+                }
+            }
+        }
+        keys.zip(counts).rev()
     }
 
     /// Sums up one block; none if no pair has a score in it.
     fn partial(&self, index: usize) -> Option<Partial> {
         let mut sums = Partial { index, lowest: KEYS, matching: 0, non_matching: 0, twice_area: 0, gain: 0 };
-        for key in keys_of(index).rev() {
-            let (matching, non_matching) = self.at(key);
+        for (key, [matching, non_matching]) in self.counts_in(index) {
             if matching + non_matching == 0 {
                 continue;
             }
@@ -191,7 +210,7 @@ impl ScoreHistogram {
             sums.twice_area += u128::from(non_matching) * (2 * u128::from(sums.matching) + u128::from(matching));
             sums.matching += matching;
             sums.non_matching += non_matching;
-            sums.gain = sums.gain.max(i128::from(sums.matching) - i128::from(sums.non_matching));
+            sums.gain = sums.gain.max(sums.matching.saturating_sub(sums.non_matching));
         }
         (sums.lowest < KEYS).then_some(sums)
     }
@@ -216,53 +235,90 @@ fn key_of(score: f32) -> u32 {
     (score.clamp(-1.0, 1.0) * STEPS as f32 + ROUND).to_bits() - LOWEST
 }
 
-/// The counters of one thread.
+/// The lowest and the highest key that were counted.
+#[derive(Debug, Clone, Copy)]
+struct KeyRange {
+    lowest: u32,
+    highest: u32,
+}
+
+impl KeyRange {
+    const NONE: Self = Self { lowest: 2 * STEPS, highest: 0 };
+
+    fn join(self, other: Self) -> Self {
+        Self { lowest: self.lowest.min(other.lowest), highest: self.highest.max(other.highest) }
+    }
+}
+
+const MATCHING: usize = 0;
+const NON_MATCHING: usize = 1;
+/// Pairs after which a counter of a thread starts again from 0.
+const TURN: u64 = 1 << 8;
+
+/// The counters of one thread, by kind and key.
+///
+/// Pairs arrive in no order of their scores, so that the speed of counting is that of the cache which
+/// holds the counters. Hence they are bytes, and how often each has gone round is kept elsewhere.
 #[derive(Debug)]
-pub(crate) struct Tally<C> {
-    matching: Vec<C>,
-    non_matching: Vec<C>,
+pub(crate) struct Tally {
+    keys: KeyRange,
+    counters: [Vec<u8>; 2],
 }
 
-impl<C: Clone + Default> Tally<C> {
+impl Tally {
     /// What one takes, in bytes.
-    pub(crate) const BYTES: u64 = 2 * (KEYS * size_of::<C>()) as u64;
-}
+    pub(crate) const BYTES: u64 = 2 * KEYS as u64;
 
-impl Tally<u32> {
     pub(crate) fn new() -> Self {
-        Self { matching: vec![0; KEYS], non_matching: vec![0; KEYS] }
+        Self { keys: KeyRange::NONE, counters: [vec![0; KEYS], vec![0; KEYS]] }
     }
 
-    /// Counts scores of pairs of one kind. No more than `u32::MAX` may be counted before [`Tally::carry`].
-    pub(crate) fn count(&mut self, scores: &[f32], same: bool) {
+    /// Counts scores of pairs of one kind.
+    pub(crate) fn count(&mut self, scores: &[f32], same: bool, overflow: &Overflow) {
         // Rounded a few at a time: the first loop is made of vector instructions, the second cannot be.
         const AT_A_TIME: usize = 64;
-        let counters = if same { &mut self.matching } else { &mut self.non_matching };
+        let kind = if same { MATCHING } else { NON_MATCHING };
+        let counters = self.counters[kind].as_mut_slice();
         let mut keys = [0; AT_A_TIME];
+        let KeyRange { mut lowest, mut highest } = self.keys;
         for scores in scores.chunks(AT_A_TIME) {
             for (key, &score) in keys.iter_mut().zip(scores) {
                 *key = key_of(score);
+                lowest = lowest.min(*key);
+                highest = highest.max(*key);
             }
             for &key in &keys[..scores.len()] {
-                counters[key as usize] += 1;
+                let counter = &mut counters[key as usize];
+                *counter = counter.wrapping_add(1);
+                if *counter == 0 {
+                    overflow.turn(kind, key as usize);
+                }
             }
         }
+        self.keys = KeyRange { lowest, highest };
     }
 }
 
-impl Tally<u64> {
+/// How often the counters of all threads have gone round, in blocks that are made when needed.
+#[derive(Debug)]
+pub(crate) struct Overflow {
+    turns: [Vec<OnceLock<Vec<AtomicU64>>>; 2],
+}
+
+impl Overflow {
+    /// What one takes at most, in bytes.
+    pub(crate) const BYTES: u64 = (2 * KEYS.next_multiple_of(BLOCK) * size_of::<AtomicU64>()
+        + 2 * KEYS.div_ceil(BLOCK) * size_of::<OnceLock<Vec<AtomicU64>>>()) as u64;
+
     pub(crate) fn new() -> Self {
-        Self { matching: vec![0; KEYS], non_matching: vec![0; KEYS] }
+        let none = || (0..KEYS.div_ceil(BLOCK)).map(|_| OnceLock::new()).collect();
+        Self { turns: [none(), none()] }
     }
 
-    /// Moves counts over before they can overflow.
-    pub(crate) fn carry(&mut self, from: &mut Tally<u32>) {
-        let kinds = [(&mut self.matching, &mut from.matching), (&mut self.non_matching, &mut from.non_matching)];
-        for (to, from) in kinds {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to += u64::from(std::mem::take(from));
-            }
-        }
+    #[cold]
+    fn turn(&self, kind: usize, key: usize) {
+        let block = self.turns[kind][key / BLOCK].get_or_init(|| (0..BLOCK).map(|_| AtomicU64::new(0)).collect());
+        block[key % BLOCK].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -294,17 +350,17 @@ mod tests {
     }
 
     #[test]
-    fn carried_counts_are_counted_once() {
-        let mut narrow = Tally::<u32>::new();
-        narrow.count(&[0.5, 0.5, -0.25], true);
-        narrow.count(&[0.25], false);
-        let mut wide = Tally::<u64>::new();
-        wide.carry(&mut narrow);
-        wide.matching[key_of(0.5) as usize] += u64::from(u32::MAX);
-        narrow.count(&[0.5], true);
-        let histogram = ScoreHistogram::new(vec![narrow], Some(wide)).unwrap();
-        let matching = 4 + u64::from(u32::MAX);
-        assert_eq!(histogram.counts(), PairCounts { matching, non_matching: 1 });
-        assert_eq!(histogram.at_far(0.0).unwrap().point.true_accepts, matching - 1);
+    fn counters_that_go_round_lose_nothing() {
+        let overflow = Overflow::new();
+        let mut tallies = [Tally::new(), Tally::new()];
+        for (tally, pairs) in tallies.iter_mut().zip([255, 70_001]) {
+            tally.count(&vec![0.5; pairs], true, &overflow);
+            tally.count(&vec![0.25; 2 * pairs], false, &overflow);
+        }
+        tallies[0].count(&[-0.25], true, &overflow);
+        let histogram = ScoreHistogram::new(tallies.into(), overflow).unwrap();
+        assert_eq!(histogram.counts(), PairCounts { matching: 70_257, non_matching: 140_512 });
+        assert_eq!(histogram.at_far(0.0).unwrap().point.true_accepts, 70_256);
+        assert_eq!(histogram.at_far(1.0).unwrap().point.true_accepts, 70_257);
     }
 }

@@ -60,7 +60,7 @@ pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
 pub use gallery::{Gallery, Identity, Prototype};
 pub use histogram::ScoreHistogram;
-pub(crate) use histogram::Tally;
+pub(crate) use histogram::{Overflow, Tally};
 pub use open_set::{DirPoint, Identification, Positive, Probe};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use paper_grid::{PaperGridReport, PaperGridTar};

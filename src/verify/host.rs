@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis};
@@ -10,25 +9,20 @@ use rayon::prelude::*;
 
 use super::Progress;
 use crate::Error;
-use crate::metrics::{EmbeddingSet, ScoreHistogram, Tally};
+use crate::metrics::{EmbeddingSet, Overflow, ScoreHistogram, Tally};
 
 /// Packing buffers of the matrix product, in bytes; a generous bound for `f32` on any machine.
 const PACKING_BYTES: u64 = 2 << 20;
 
 /// What the threads hold together, in bytes.
-pub(super) fn shared_bytes(rows: usize, pairs: u64) -> u64 {
-    let order = (rows * size_of::<Placed>()) as u64;
-    order + if needs_carry(pairs) { Tally::<u64>::BYTES } else { 0 }
+pub(super) fn shared_bytes(rows: usize) -> u64 {
+    (rows * size_of::<Placed>()) as u64 + Overflow::BYTES
 }
 
 /// What one thread holds, in bytes.
 pub(super) fn worker_bytes(tile: usize, dim: usize) -> u64 {
     let values = tile * tile + 2 * tile * dim;
-    Tally::<u32>::BYTES + (values * size_of::<f32>()) as u64 + PACKING_BYTES
-}
-
-fn needs_carry(pairs: u64) -> bool {
-    pairs > u64::from(u32::MAX)
+    Tally::BYTES + (values * size_of::<f32>()) as u64 + PACKING_BYTES
 }
 
 /// A row in class order: those up to `class_end` are of its class.
@@ -48,24 +42,16 @@ pub(super) fn count(
 ) -> Result<ScoreHistogram, Error> {
     let order = by_class(set.labels());
     let tiles = Tiles::new(set.len(), tile);
-    let carried = needs_carry(total).then(|| Mutex::new(Tally::<u64>::new()));
+    let overflow = Overflow::new();
     let (next, done, stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
 
     let tallies = (0..workers)
         .into_par_iter()
         .map(|_| {
             let mut worker = Worker::new(set, &order, tile);
-            let mut uncarried = 0;
             while !stopped.load(Ordering::Relaxed) {
                 let Some((rows, columns)) = tiles.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                if let Some(carried) = &carried
-                    && uncarried + (tile * tile) as u64 > u64::from(u32::MAX)
-                {
-                    carried.lock().unwrap_or_else(PoisonError::into_inner).carry(&mut worker.tally);
-                    uncarried = 0;
-                }
-                let pairs = worker.count_tile(rows, columns);
-                uncarried += pairs;
+                let pairs = worker.count_tile(rows, columns, &overflow);
                 let done = done.fetch_add(pairs, Ordering::Relaxed) + pairs;
                 if progress(Progress { done, total }).is_break() {
                     stopped.store(true, Ordering::Relaxed);
@@ -78,8 +64,7 @@ pub(super) fn count(
     if stopped.into_inner() {
         return Err(Error::Stopped { done: done.into_inner(), total });
     }
-    let carried = carried.map(|carried| carried.into_inner().unwrap_or_else(PoisonError::into_inner));
-    Ok(ScoreHistogram::new(tallies, carried)?)
+    Ok(ScoreHistogram::new(tallies, overflow)?)
 }
 
 /// Rows class by class: then the pairs of a row with all later ones are first matching, then not.
@@ -132,7 +117,7 @@ struct Worker<'a> {
     rows: Array2<f32>,
     columns: Array2<f32>,
     scores: Array2<f32>,
-    tally: Tally<u32>,
+    tally: Tally,
 }
 
 impl<'a> Worker<'a> {
@@ -140,11 +125,11 @@ impl<'a> Worker<'a> {
         let tile = tile.min(set.len());
         let panel = Array2::zeros((tile, set.dim()));
         let scores = Array2::zeros((tile, tile));
-        Self { set, order, rows: panel.clone(), columns: panel, scores, tally: Tally::<u32>::new() }
+        Self { set, order, rows: panel.clone(), columns: panel, scores, tally: Tally::new() }
     }
 
     /// Counts the pairs of a tile that lie above the diagonal; returns how many.
-    fn count_tile(&mut self, rows: Span, columns: Span) -> u64 {
+    fn count_tile(&mut self, rows: Span, columns: Span, overflow: &Overflow) -> u64 {
         let Self { set, order, .. } = *self;
         gather(set, &order[rows.clone()], &mut self.rows);
         gather(set, &order[columns.clone()], &mut self.columns);
@@ -160,8 +145,8 @@ impl<'a> Worker<'a> {
             let from = columns.start.max(i + 1);
             let scores = scores.get(from - columns.start..).unwrap_or_default();
             let (matching, non_matching) = scores.split_at(order[i].class_end.saturating_sub(from).min(scores.len()));
-            self.tally.count(matching, true);
-            self.tally.count(non_matching, false);
+            self.tally.count(matching, true, overflow);
+            self.tally.count(non_matching, false, overflow);
             pairs += scores.len() as u64;
         }
         pairs

@@ -43,7 +43,7 @@ use crate::metrics::{EmbeddingSet, ScoreHistogram};
 #[serde(default, deny_unknown_fields)]
 pub struct AllPairs {
     /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. It decides how many threads
-    /// count: each needs about 65 MiB, and more than 2³² pairs need 128 MiB once.
+    /// count: together they need 128 MiB, and each about 20 MiB more.
     pub memory_budget: u64,
     /// Rows and columns of a tile, 256 by default: its scores and both its operands stay in the
     /// second-level cache of a core up to about 256 dimensions.
@@ -102,17 +102,17 @@ impl AllPairs {
     ) -> Result<ScoreHistogram, Error> {
         let counts = set.pair_counts();
         counts.require_both()?;
-        let workers = self.workers(set, counts.total())?;
+        let workers = self.workers(set)?;
         host::count(set, self.tile, workers, counts.total(), &progress)
     }
 
     /// How many threads the budget allows, at most one for each thread of the pool.
-    fn workers(&self, set: &EmbeddingSet, pairs: u64) -> Result<usize, Error> {
+    fn workers(&self, set: &EmbeddingSet) -> Result<usize, Error> {
         if !(1..=4096).contains(&self.tile) {
             let got = self.tile.to_string();
             return Err(Error::Config { field: "tile", expected: "from 1 to 4096".to_owned(), got });
         }
-        let shared = host::shared_bytes(set.len(), pairs);
+        let shared = host::shared_bytes(set.len());
         let each = host::worker_bytes(self.tile, set.dim());
         let affordable = self.memory_budget.saturating_sub(shared) / each;
         if affordable == 0 {
