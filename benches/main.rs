@@ -3,8 +3,9 @@
 mod cect;
 mod loss;
 mod metrics;
+mod verify;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, loss::benches, metrics::benches, cect::benches);
+criterion_group!(benches, loss::benches, metrics::benches, cect::benches, verify::benches);
 criterion_main!(benches);

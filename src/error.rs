@@ -77,6 +77,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A long run was stopped by the caller.
+    #[error("stopped by the caller after {done} of {total} pairs")]
+    Stopped {
+        /// Pairs that were counted.
+        done: u64,
+        /// Pairs that there are.
+        total: u64,
+    },
     /// A metric is undefined.
     #[error(transparent)]
     Metric(#[from] MetricError),

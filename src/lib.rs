@@ -12,6 +12,7 @@ mod files;
 pub mod params;
 
 pub mod metrics;
+pub mod verify;
 
 #[cfg(feature = "cect")]
 pub mod cect;

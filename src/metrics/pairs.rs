@@ -43,7 +43,7 @@ impl PairCounts {
         self.matching + self.non_matching
     }
 
-    pub(super) fn require_both(self) -> Result<(), MetricError> {
+    pub(crate) fn require_both(self) -> Result<(), MetricError> {
         if self.matching == 0 || self.non_matching == 0 {
             return Err(MetricError::OneClass { matching: self.matching, non_matching: self.non_matching });
         }

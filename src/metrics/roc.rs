@@ -81,6 +81,12 @@ impl OperatingPoint {
         self.matching - self.true_accepts
     }
 
+    /// Whether `FAR < FRR`.
+    pub(super) fn accepts_less_than_it_rejects(&self) -> bool {
+        let (far, frr) = self.scaled_errors();
+        far < frr
+    }
+
     /// `FAR` and `FRR` over their common denominator, so that they compare without rounding.
     fn scaled_errors(&self) -> (u128, u128) {
         let far = u128::from(self.false_accepts) * u128::from(self.matching);
@@ -165,6 +171,11 @@ impl RocCurve {
         Self { points }
     }
 
+    /// The curve, or a part of it, of which all points are known.
+    pub(super) fn from_points(points: Vec<OperatingPoint>) -> Self {
+        Self { points }
+    }
+
     /// Area under the curve: the chance that a matching pair scores higher than a non-matching one.
     ///
     /// # Formula
@@ -240,10 +251,7 @@ impl RocCurve {
 
     /// The points between which `FAR − FRR` changes sign: negative at the first, not so at the second.
     fn equal_errors(&self) -> (OperatingPoint, OperatingPoint) {
-        let crossing = self.points.partition_point(|point| {
-            let (far, frr) = point.scaled_errors();
-            far < frr
-        });
+        let crossing = self.points.partition_point(OperatingPoint::accepts_less_than_it_rejects);
         // The curve runs from FAR 0, FRR 1 to FAR 1, FRR 0: there is a point on either side.
         (self.points[crossing - 1], self.points[crossing])
     }

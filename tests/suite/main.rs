@@ -13,3 +13,4 @@ mod metrics;
 mod report;
 #[cfg(feature = "torch")]
 mod train;
+mod verify;
