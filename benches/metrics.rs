@@ -4,7 +4,7 @@ use criterion::{Criterion, Throughput};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use soft_lmccl::metrics::{EmbeddingSet, PairProtocol, PairScores};
+use soft_lmccl::metrics::{BootstrapOptions, EerMethod, EmbeddingSet, PairProtocol, PairScores};
 
 pub fn benches(c: &mut Criterion) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -23,6 +23,14 @@ pub fn benches(c: &mut Criterion) {
     let set = EmbeddingSet::new(values.view(), &labels).expect("random rows are finite and not zero");
     group.throughput(Throughput::Elements(set.pair_counts().total()));
     group.bench_function("pairs/n=900,d=128", |b| b.iter_with_large_drop(|| set.pair_scores(PairProtocol::All)));
+
+    let draws = 100;
+    let options = BootstrapOptions { draws, ..Default::default() };
+    group.throughput(Throughput::Elements(u64::from(draws)));
+    group.sample_size(10);
+    group.bench_function("bootstrap/n=900,draws=100", |b| {
+        b.iter(|| set.bootstrap(&options, |roc| Ok([roc.auc(), roc.eer(EerMethod::Linear)])));
+    });
 
     group.finish();
 }

@@ -36,13 +36,19 @@ fn main() -> ExitCode {
     match rebuild(Path::new(&arguments[0]), &out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("error: {error}{cause}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn rebuild(directory: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+    let entries = catalogue::entries();
+    let files: Vec<Option<PathBuf>> = entries.iter().map(|entry| find(directory, entry.id())).collect();
+    if files.iter().all(Option::is_none) {
+        return Err(format!("no structure of the catalogue in {}", directory.display()).into());
+    }
     fs::create_dir_all(out)?;
     let mut table = String::from("id\tatoms\tassembly\tkilodaltons\telectrons\tradius\n");
     let mut missing = Vec::new();
@@ -50,12 +56,11 @@ fn rebuild(directory: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         "{:9} {:>7} {:>6} {:>9} {:>8} {:>4} {:>9}  assembly",
         "id", "atoms", "kDa", "electrons", "radius Å", "box", "change"
     );
-    for entry in catalogue::entries() {
+    for (entry, path) in entries.iter().zip(files) {
         let id = entry.id();
-        let Some(path) = find(directory, id) else {
+        let Some(path) = path else {
             missing.push(id);
-            let kept = entry.measured();
-            line(&mut table, id, kept);
+            line(&mut table, id, entry.measured());
             continue;
         };
         let structure = Structure::open(&path, entry.assembly())?;
@@ -80,9 +85,6 @@ fn rebuild(directory: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         );
         line(&mut table, id, &measured);
         Map::from_volume(template.volume(), VOXEL_SIZE).save(out.join(format!("{id}.mrc.gz")))?;
-    }
-    if missing.len() == catalogue::entries().len() {
-        return Err(format!("no structure of the catalogue in {}", directory.display()).into());
     }
     fs::write(out.join("catalogue.tsv"), table)?;
     if !missing.is_empty() {

@@ -155,6 +155,12 @@ pub enum MetricError {
         /// The row.
         row: usize,
     },
+    /// An embedding of which nothing is left when the mean of its values is subtracted.
+    #[error("embedding {row} has one value in all columns, so nothing is left without its mean")]
+    ConstantEmbedding {
+        /// The row.
+        row: usize,
+    },
     /// A class label that is negative or does not fit 32 bits.
     #[error("label {label} of embedding {row} is outside 0..={}", u32::MAX)]
     EmbeddingLabel {
@@ -180,6 +186,54 @@ pub enum MetricError {
         field: &'static str,
         /// The value found.
         value: f64,
+    },
+    /// An argument is out of range.
+    #[error("invalid `{field}`: expected {expected}, got {got}")]
+    Argument {
+        /// The argument's name.
+        field: &'static str,
+        /// What is accepted.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// A threshold fitted here would accept nothing, on these pairs or on any others.
+    #[error("no threshold fits: {reason}")]
+    NoThreshold {
+        /// Why accepting nothing is the best there is.
+        reason: &'static str,
+    },
+    /// Two embeddings, or an embedding and a gallery, of different dimensions.
+    #[error("embeddings of {left} and of {right} dimensions have no cosine")]
+    Dimension {
+        /// Dimensions of the first.
+        left: usize,
+        /// Dimensions of the second.
+        right: usize,
+    },
+    /// Open-set figures need probes of enrolled classes and of others.
+    #[error("need probes of enrolled classes and of others, got {known} and {unknown}")]
+    OpenSet {
+        /// Probes of enrolled classes.
+        known: u64,
+        /// Probes of other classes.
+        unknown: u64,
+    },
+    /// A class is too small to enroll so many of its examples.
+    #[error("cannot enroll {asked} of the {available} examples of class {label} and keep one to probe with")]
+    TooFewExamples {
+        /// The class.
+        label: u32,
+        /// Examples to be enrolled.
+        asked: usize,
+        /// Examples that exist.
+        available: usize,
+    },
+    /// Examples that cancel out have no mean direction.
+    #[error("the mean of class {label} is zero, so it has no direction")]
+    ZeroPrototype {
+        /// The class.
+        label: u32,
     },
     /// So many folds cannot be made.
     #[error("`folds` must be from 2 to the number of pairs ({pairs}), got {folds}")]

@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
+#[cfg(any(feature = "torch", feature = "cect", feature = "report"))]
+mod files;
 #[cfg(feature = "torch")]
 pub mod params;
 

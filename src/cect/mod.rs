@@ -6,7 +6,7 @@
 //! catalogue (23 classes) ───────────────┘
 //! ```
 //!
-//! Nothing here needs libtorch.
+//! Nothing here but `Batch`, which hands samples to a network, needs libtorch.
 
 mod assembly;
 mod atoms;

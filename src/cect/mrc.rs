@@ -3,6 +3,10 @@
 //! Modes 0, 1, 2, 6 and 12 are read in both byte orders, compressed with gzip or not; mode 2 is
 //! written. The header is believed only as far as the file bears it out: nothing is allocated for
 //! voxels that are not there.
+//!
+//! The crate `mrc` (0.8) reads more modes, but allocates what a header claims before it looks for
+//! it, leaves axes in the order they are stored, and holds `unsafe` code, which a format of one
+//! fixed header does not need.
 
 use std::{
     fs::File,

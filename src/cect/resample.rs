@@ -12,8 +12,14 @@ pub struct Resampled {
     pub radius: f64,
 }
 
-/// How far above the background a voxel must lie to belong to the particle, in standard deviations.
+/// How far above the background a voxel must lie to belong to the particle, in spreads of the latter.
 const THRESHOLD: f64 = 3.0;
+
+/// How many spreads the brightest voxel must rise: in a box of noise it rises a little over four.
+const CLEAREST: f64 = 5.0;
+
+/// Below this part of the maximum, a voxel is not of the particle even where there is no noise.
+const FAINTEST: f64 = 0.01;
 
 /// Pieces smaller than this part of the largest one are noise.
 const SMALLEST_PIECE: f64 = 0.05;
@@ -21,15 +27,17 @@ const SMALLEST_PIECE: f64 = 0.05;
 /// Resamples a density map to [`VOXEL_SIZE`], centered on its center of mass.
 ///
 /// The map must show the particle brighter than the background, as single-particle maps and
-/// subtomogram averages do. Background and its spread are the median and the median absolute
-/// deviation of the faces of the box; what lies less than three deviations above it, and pieces
-/// smaller than a twentieth of the largest, become zero. Then each new voxel receives the integral
+/// subtomogram averages do. The background is the median of the faces of the box. Its spread is the
+/// root mean square of all voxels below it, which are noise whatever the faces are (often padded
+/// with zeros), or that of the faces by their median absolute deviation if that is more. What lies
+/// less than three spreads or a hundredth of the maximum above the background, and pieces smaller
+/// than a twentieth of the largest, become zero. Then each new voxel receives the integral
 /// of the map, interpolated linearly, over its volume: all density arrives, and what is finer than
 /// the new voxels is averaged out, not folded back.
 ///
 /// # Errors
-/// [`Error::Volume`] if the header gives no voxel size, nothing rises above the background, or the
-/// contrast is inverted; [`Error::Config`] with the side needed if `side` is too small.
+/// [`Error::Volume`] if the header gives no voxel size, nothing rises five spreads above the
+/// background, or the contrast is inverted; [`Error::Config`] with the side needed if `side` is too small.
 ///
 /// # Examples
 /// ```
@@ -90,7 +98,7 @@ fn particle(map: &Map) -> Result<Vec<f64>> {
         *face = (*face - background).abs();
     }
     // 1.4826: the standard deviation of a normal distribution over its median absolute deviation.
-    let floor = THRESHOLD * 1.4826 * f64::from(median(&mut faces));
+    let face_spread = 1.4826 * f64::from(median(&mut faces));
     let mut voxels: Vec<f64> = map.voxels().iter().map(|&voxel| f64::from(voxel) - f64::from(background)).collect();
     let lowest = voxels.iter().copied().fold(0.0, f64::min);
     let highest = voxels.iter().copied().fold(0.0, f64::max);
@@ -100,17 +108,25 @@ fn particle(map: &Map) -> Result<Vec<f64>> {
              above): invert the contrast of the map"
         )));
     }
-    // A masked map has a background of exact zeros, and its rounding noise is no particle.
-    let floor = floor.max(1e-4 * highest);
+    let (mut squares, mut count) = (0.0, 0.0);
+    for &below in voxels.iter().filter(|&&voxel| voxel < 0.0) {
+        squares += below * below;
+        count += 1.0;
+    }
+    let spread = face_spread.max((squares / f64::max(count, 1.0)).sqrt());
+    if highest <= f64::EPSILON * f64::from(background.abs()) || highest < CLEAREST * spread {
+        return Err(Error::Volume(format!(
+            "no particle stands out: the brightest voxel is {highest:.3} above a background that \
+             varies by {spread:.3}"
+        )));
+    }
+    let floor = (THRESHOLD * spread).max(FAINTEST * highest);
     for voxel in &mut voxels {
         if *voxel <= floor {
             *voxel = 0.0;
         }
     }
     drop_specks(&mut voxels, shape);
-    if voxels.iter().all(|&voxel| voxel <= 0.0) {
-        return Err(Error::Volume("nothing rises above the background, so there is no particle".to_owned()));
-    }
     Ok(voxels)
 }
 

@@ -210,8 +210,9 @@ impl SimulationConfig {
 
     /// Whether tilting sees the frequency `[z, y, x]`: the beam is along z, the tilt axis is y.
     pub fn in_wedge(&self, [z, _, x]: [f64; 3]) -> bool {
-        // The tilt's own plane counts as seen although its tangent rounds.
-        z.abs() <= x.abs() * self.max_tilt.to_radians().tan() * (1.0 + 1e-12)
+        // The plane of the largest tilt is seen, although its sine and cosine round.
+        let (sine, cosine) = self.max_tilt.to_radians().sin_cos();
+        z.abs() * cosine <= x.abs() * sine + 1e-9
     }
 }
 
@@ -229,7 +230,9 @@ fn electron_wavelength(kilovolts: f64) -> f64 {
 /// use soft_lmccl::cect::{SimulationConfig, catalogue, cramped};
 ///
 /// let config = SimulationConfig { side: 40, ..Default::default() };
-/// assert!(cramped(&catalogue::templates(), &config).len() < 3);
+/// assert!(cramped(&catalogue::templates(), &config).is_empty());
+/// let config = SimulationConfig { side: 24, ..config };
+/// assert!(cramped(&catalogue::templates(), &config).contains(&"4v5d"));
 /// ```
 pub fn cramped<'a>(templates: &'a [Template], config: &SimulationConfig) -> Vec<&'a str> {
     let half = config.side as f64 / 2.0 * config.voxel_size;

@@ -1,6 +1,6 @@
 //! Unit-length embeddings and the cosines between them.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView1, ArrayView2, aview1};
 use rayon::prelude::*;
 
 use super::pairs::{PairCounts, PairIndex, PairProtocol, PairScores};
@@ -13,6 +13,10 @@ use crate::MetricError;
 /// alone; the result is promoted to `f64`. It is therefore the same on every machine, for any number
 /// of threads, for `(i, j)` and `(j, i)`, and for every [`PairProtocol`]. It is not clamped: two equal
 /// rows score 1 to within rounding, on either side.
+///
+/// Cosines that differ by less than about 2·10⁻⁷ are one score, or in either order. Only embeddings that
+/// have collapsed to nearly one direction, with distances below 10⁻³, come so close together;
+/// [`CollapseReport`](super::CollapseReport) shows them.
 ///
 /// # Examples
 /// ```
@@ -54,14 +58,7 @@ impl EmbeddingSet {
         let mut values = Vec::with_capacity(rows * dim);
         let mut classes = Vec::with_capacity(rows);
         for (row, (embedding, &label)) in embeddings.outer_iter().zip(labels).enumerate() {
-            if let Some((column, &value)) = embedding.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-                return Err(MetricError::EmbeddingNotFinite { row, column, value });
-            }
-            // In f64 no square of a nonzero f32 underflows and no sum of squares overflows.
-            let norm = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-            if norm <= 0.0 {
-                return Err(MetricError::ZeroEmbedding { row });
-            }
+            let norm = norm(row, embedding)?;
             let class = u32::try_from(label).map_err(|_| MetricError::EmbeddingLabel { row, label })?;
             values.extend(embedding.iter().map(|&x| (f64::from(x) / norm) as f32));
             classes.push(class);
@@ -170,6 +167,13 @@ impl EmbeddingSet {
         }
     }
 
+    /// Some of the rows, in the order given.
+    pub(super) fn subset(&self, rows: &[usize]) -> Self {
+        let values = rows.iter().flat_map(|&row| self.row(row)).copied().collect();
+        let labels = rows.iter().map(|&row| self.labels[row]).collect();
+        Self { dim: self.dim, values, labels }
+    }
+
     /// Cosines of all pairs, row by row; each row of the triangle has one writer.
     fn upper_triangle(&self) -> Vec<f64> {
         let n = self.len();
@@ -198,9 +202,33 @@ impl EmbeddingSet {
     }
 }
 
+/// The cosine of two rows of any length, each scaled to length 1 first.
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> Result<f64, MetricError> {
+    if a.len() != b.len() {
+        return Err(MetricError::Dimension { left: a.len(), right: b.len() });
+    }
+    Ok(f64::from(dot(&unit(0, a)?, &unit(1, b)?)))
+}
+
+/// A row scaled to length 1, as every row of a set is.
+pub(super) fn unit(row: usize, values: &[f32]) -> Result<Vec<f32>, MetricError> {
+    let norm = norm(row, aview1(values))?;
+    Ok(values.iter().map(|&x| (f64::from(x) / norm) as f32).collect())
+}
+
+/// Length of a row that has one. In `f64` no square of a nonzero `f32` underflows and no sum of them
+/// overflows.
+fn norm(row: usize, embedding: ArrayView1<'_, f32>) -> Result<f64, MetricError> {
+    if let Some((column, &value)) = embedding.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+        return Err(MetricError::EmbeddingNotFinite { row, column, value });
+    }
+    let norm = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    if norm > 0.0 { Ok(norm) } else { Err(MetricError::ZeroEmbedding { row }) }
+}
+
 /// Sixteen running sums, added from first to last at the end: wide enough for the compiler to use
 /// vector registers, and in an order that is written here, not chosen by a library or a machine.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let (a_blocks, a_tail) = a.as_chunks::<LANES>();
     let (b_blocks, b_tail) = b.as_chunks::<LANES>();

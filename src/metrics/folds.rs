@@ -94,31 +94,11 @@ impl PairScores {
         prefer: impl Fn(&OperatingPoint, &OperatingPoint) -> bool,
     ) -> Result<Vec<OperatingPoint>, MetricError> {
         let fold_of = deal(self.scores().len(), folds, seed)?;
-        let mut inside = vec![PairCounts { matching: 0, non_matching: 0 }; folds];
-        for (&fold, &same) in fold_of.iter().zip(self.same()) {
-            if same {
-                inside[fold].matching += 1;
-            } else {
-                inside[fold].non_matching += 1;
-            }
-        }
+        let parts = parts(self.same(), &fold_of, folds)?;
         // Sorted once, for all folds.
         let ranking = descending(self.iter().zip(fold_of).map(|((score, same), fold)| (score, (same, fold))).collect());
         let mut judged = Vec::with_capacity(folds);
-        for (fold, &test) in inside.iter().enumerate() {
-            let train = PairCounts {
-                matching: self.counts().matching - test.matching,
-                non_matching: self.counts().non_matching - test.non_matching,
-            };
-            for (part, counts) in [("the test part of", test), ("the training part of", train)] {
-                counts.require_both().map_err(|_| MetricError::FoldOneClass {
-                    part,
-                    fold: fold + 1,
-                    folds,
-                    matching: counts.matching,
-                    non_matching: counts.non_matching,
-                })?;
-            }
+        for (fold, (train, test)) in parts.into_iter().enumerate() {
             let mut on_train = OperatingPoint::nothing_accepted(train);
             let mut on_test = OperatingPoint::nothing_accepted(test);
             let mut chosen = (on_train, on_test);
@@ -126,9 +106,9 @@ impl PairScores {
                 let mut is_threshold = false;
                 for &(score, (same, member)) in tied {
                     if member == fold {
-                        on_test.accept(score, same);
+                        on_test.accept(score, same, 1);
                     } else {
-                        on_train.accept(score, same);
+                        on_train.accept(score, same, 1);
                         is_threshold = true;
                     }
                 }
@@ -146,7 +126,7 @@ impl PairScores {
 }
 
 /// The fold of each pair: shuffled, then cut into `folds` runs of equal length to within one.
-fn deal(pairs: usize, folds: usize, seed: u64) -> Result<Vec<usize>, MetricError> {
+pub(super) fn deal(pairs: usize, folds: usize, seed: u64) -> Result<Vec<usize>, MetricError> {
     if folds < 2 || folds > pairs {
         return Err(MetricError::Folds { folds, pairs: pairs as u64 });
     }
@@ -155,7 +135,39 @@ fn deal(pairs: usize, folds: usize, seed: u64) -> Result<Vec<usize>, MetricError
     Ok(fold_of)
 }
 
-fn mean_and_std(values: impl ExactSizeIterator<Item = f64> + Clone) -> (f64, f64) {
+/// The pairs beside each fold, and those in it: both kinds in both.
+pub(super) fn parts(
+    same: &[bool],
+    fold_of: &[usize],
+    folds: usize,
+) -> Result<Vec<(PairCounts, PairCounts)>, MetricError> {
+    let mut inside = vec![PairCounts { matching: 0, non_matching: 0 }; folds];
+    for (&fold, &same) in fold_of.iter().zip(same) {
+        if same {
+            inside[fold].matching += 1;
+        } else {
+            inside[fold].non_matching += 1;
+        }
+    }
+    let matching: u64 = inside.iter().map(|fold| fold.matching).sum();
+    let non_matching: u64 = inside.iter().map(|fold| fold.non_matching).sum();
+    let with_rest = inside.iter().enumerate().map(|(fold, &test)| {
+        let train = PairCounts { matching: matching - test.matching, non_matching: non_matching - test.non_matching };
+        for (part, counts) in [("the test part of", test), ("the training part of", train)] {
+            counts.require_both().map_err(|_| MetricError::FoldOneClass {
+                part,
+                fold: fold + 1,
+                folds,
+                matching: counts.matching,
+                non_matching: counts.non_matching,
+            })?;
+        }
+        Ok((train, test))
+    });
+    with_rest.collect()
+}
+
+pub(super) fn mean_and_std(values: impl ExactSizeIterator<Item = f64> + Clone) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.clone().sum::<f64>() / count;
     let variance = values.map(|value| (value - mean).powi(2)).sum::<f64>() / count;
@@ -187,7 +199,7 @@ mod tests {
                 let test = members(&|own| own == fold);
                 let mut point = OperatingPoint::nothing_accepted(test.counts());
                 for (score, same) in test.iter().filter(|(score, _)| *score >= threshold) {
-                    point.accept(score, same);
+                    point.accept(score, same, 1);
                 }
                 OperatingPoint { threshold, ..point }
             })

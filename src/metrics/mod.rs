@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! EmbeddingSet ── pair_scores(PairProtocol) ─> PairScores ── roc() ─> RocCurve ─> auc, eer, at_far, best_accuracy
-//!                                                  └── cross_validated_accuracy, cross_validated_tar
+//!        │                                         └── cross_validated_accuracy, cross_validated_tar
+//!        ├── bootstrap ─> Bootstrap                └── VerificationThreshold::fit ─> verify, rates_on
+//!        └── Gallery::enroll ─> search ─> Identification ─> closed_set_accuracy, auroc, oscr, dir_at_fpir, cmc
 //! ```
 //!
 //! # Conventions
@@ -37,17 +39,31 @@
 //! # Ok::<(), soft_lmccl::MetricError>(())
 //! ```
 
+mod collapse;
+mod confidence;
+mod confusion;
 mod embeddings;
 mod folds;
+mod gallery;
+mod open_set;
 mod pairs;
+mod paper_grid;
 mod report;
 mod roc;
+mod threshold;
 
+pub use collapse::CollapseReport;
+pub use confidence::{Bootstrap, BootstrapOptions, Estimate, Interval, wilson};
+pub use confusion::{ClassPair, Confusion};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
+pub use gallery::{Gallery, Identity, Prototype};
+pub use open_set::{DirPoint, Identification, Positive, Probe};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
+pub use paper_grid::{PaperGridReport, PaperGridTar};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
 pub use roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
+pub use threshold::{ThresholdRule, Verdict, VerificationThreshold};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -58,11 +74,18 @@ use rand_chacha::ChaCha8Rng;
 enum Stream {
     Pairs,
     Folds,
+    Enrollment,
+    Bootstrap { draw: u32 },
 }
 
 /// The one generator of this module: ChaCha8, the same numbers on every platform.
 fn seeded(seed: u64, stream: Stream) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(stream as u64);
+    rng.set_stream(match stream {
+        Stream::Pairs => 0,
+        Stream::Folds => 1,
+        Stream::Enrollment => 2,
+        Stream::Bootstrap { draw } => (1 << 32) + u64::from(draw),
+    });
     rng
 }

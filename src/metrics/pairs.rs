@@ -165,6 +165,11 @@ impl PairIndex {
         self.counts
     }
 
+    /// The rows of each class, in increasing order of both.
+    pub(super) fn classes(&self) -> impl ExactSizeIterator<Item = &[usize]> {
+        self.classes.iter().map(|class| &self.rows[class.start..class.end])
+    }
+
     /// Distinct pairs of each kind, in increasing order.
     pub(super) fn sample(
         &self,

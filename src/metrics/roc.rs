@@ -37,13 +37,13 @@ impl OperatingPoint {
         }
     }
 
-    /// Lowers the threshold past one pair.
-    pub(super) fn accept(&mut self, threshold: f64, same: bool) {
+    /// Lowers the threshold past a pair that counts `weight` times.
+    pub(super) fn accept(&mut self, threshold: f64, same: bool, weight: u64) {
         self.threshold = threshold;
         if same {
-            self.true_accepts += 1;
+            self.true_accepts += weight;
         } else {
-            self.false_accepts += 1;
+            self.false_accepts += weight;
         }
     }
 
@@ -142,19 +142,29 @@ impl PairScores {
     /// The exact curve: one point per distinct score, ties merged. `O(n log n)`, on all threads.
     #[must_use]
     pub fn roc(&self) -> RocCurve {
-        let mut point = OperatingPoint::nothing_accepted(self.counts());
-        let mut points = vec![point];
-        for tied in descending(self.iter().collect()).chunk_by(tied) {
-            for &(score, same) in tied {
-                point.accept(score, same);
-            }
-            points.push(point);
-        }
-        RocCurve { points }
+        RocCurve::weighted(self.counts(), &descending(self.iter().collect()), |&same| (same, 1))
     }
 }
 
 impl RocCurve {
+    /// The curve of a ranking in which each item is of a kind and counts a number of times, maybe none;
+    /// `counts` are the sums of both kinds.
+    pub(super) fn weighted<T>(counts: PairCounts, ranking: &[(f64, T)], weigh: impl Fn(&T) -> (bool, u64)) -> Self {
+        let mut point = OperatingPoint::nothing_accepted(counts);
+        let mut points = vec![point];
+        for tied in ranking.chunk_by(tied) {
+            let before = point;
+            for (score, item) in tied {
+                let (same, weight) = weigh(item);
+                point.accept(*score, same, weight);
+            }
+            if point.true_accepts > before.true_accepts || point.false_accepts > before.false_accepts {
+                points.push(point);
+            }
+        }
+        Self { points }
+    }
+
     /// Area under the curve: the chance that a matching pair scores higher than a non-matching one.
     ///
     /// # Formula
@@ -187,6 +197,7 @@ impl RocCurve {
     /// matching ones is rejected, `FAR = FRR`. A fraction, also where the paper's heading says percent.
     ///
     /// # Formula
+    /// [`EerMethod::MinDifference`] is the mean of both errors at [`eer_point`](Self::eer_point).
     /// [`EerMethod::Linear`], on the segment from point `p` to point `q` on which `FAR − FRR` changes
     /// sign, with `FA`, `FR` false accepts and rejects, `M`, `N` matching and non-matching pairs:
     /// ```text
@@ -195,12 +206,7 @@ impl RocCurve {
     /// in integers up to the division.
     #[must_use]
     pub fn eer(&self, method: EerMethod) -> f64 {
-        let crossing = self.points.partition_point(|point| {
-            let (far, frr) = point.scaled_errors();
-            far < frr
-        });
-        // The curve runs from FAR 0, FRR 1 to FAR 1, FRR 0: there is a point on either side.
-        let (before, after) = (self.points[crossing - 1], self.points[crossing]);
+        let (before, after) = self.equal_errors();
         match method {
             EerMethod::Linear => {
                 let true_accepts = u128::from(after.true_accepts - before.true_accepts);
@@ -212,16 +218,34 @@ impl RocCurve {
                 numerator as f64 / denominator as f64
             }
             EerMethod::MinDifference => {
-                let difference = |point: &OperatingPoint| {
-                    let (far, frr) = point.scaled_errors();
-                    far.abs_diff(frr)
-                };
-                let nearest = if difference(&after) < difference(&before) { after } else { before };
+                let nearest = self.eer_point();
                 let (far, frr) = nearest.scaled_errors();
                 let couples = u128::from(nearest.matching) * u128::from(nearest.non_matching);
                 (far + frr) as f64 / (2 * couples) as f64
             }
         }
+    }
+
+    /// The point of smallest `|FAR − FRR|`: the threshold to use where both errors should be equal. Of two
+    /// such points the one of the higher threshold.
+    #[must_use]
+    pub fn eer_point(&self) -> OperatingPoint {
+        let (before, after) = self.equal_errors();
+        let difference = |point: &OperatingPoint| {
+            let (far, frr) = point.scaled_errors();
+            far.abs_diff(frr)
+        };
+        if difference(&after) < difference(&before) { after } else { before }
+    }
+
+    /// The points between which `FAR − FRR` changes sign: negative at the first, not so at the second.
+    fn equal_errors(&self) -> (OperatingPoint, OperatingPoint) {
+        let crossing = self.points.partition_point(|point| {
+            let (far, frr) = point.scaled_errors();
+            far < frr
+        });
+        // The curve runs from FAR 0, FRR 1 to FAR 1, FRR 0: there is a point on either side.
+        (self.points[crossing - 1], self.points[crossing])
     }
 
     /// The point of the largest TAR among those with `FAR <= target_far`.

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 #[serde(default, deny_unknown_fields)]
 pub struct CompactNetConfig {
     /// Channels of the blocks, each of which halves the side. Default 16, 32, 64: what two cores
-    /// train in a minute.
+    /// train in about a minute.
     pub channels: Vec<i64>,
     /// `D`, the length of an embedding. Default 128.
     pub embedding_dim: i64,
@@ -39,7 +39,11 @@ impl CompactNetConfig {
     }
 }
 
-/// Stride-2 blocks of convolution, batch normalization and PReLU, then one linear layer.
+/// Blocks of two 3³ convolutions, the first of stride 2, each with batch normalization and PReLU;
+/// then one linear layer.
+///
+/// The last block is flattened, not averaged: where in the box a feature lies is what tells one
+/// particle from another.
 ///
 /// The embedding is batch-normalized, as in the authors' network (`fc_bn`): every dimension starts
 /// with unit variance, so that the center term starts at `D/2`.
@@ -49,9 +53,30 @@ impl CompactNetConfig {
 #[derive(Debug)]
 pub struct CompactNet {
     side: i64,
-    blocks: Vec<(Conv3d, BatchNorm, PRelu)>,
+    layers: Vec<Layer>,
     fc: Linear,
     fc_bn: BatchNorm,
+}
+
+#[derive(Debug)]
+struct Layer {
+    conv: Conv3d,
+    bn: BatchNorm,
+    prelu: PRelu,
+}
+
+impl Layer {
+    fn init(path: &nn::Path<'_>, from: i64, to: i64, stride: i64) -> Result<Self> {
+        Ok(Self {
+            conv: Conv3d::init(&(path / "conv"), from, to, 3, stride)?,
+            bn: BatchNorm::init(&(path / "bn"), to)?,
+            prelu: PRelu::init(&(path / "prelu"), to)?,
+        })
+    }
+
+    fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        self.prelu.forward(&self.bn.forward_t(&self.conv.forward(x), train))
+    }
 }
 
 /// Creates a [`CompactNet`] for volumes of `side³` voxels.
@@ -76,21 +101,17 @@ pub fn compact_net(path: &nn::Path<'_>, side: i64, config: CompactNetConfig) -> 
     if side < 1 {
         return Err(Error::Config { field: "side", expected: "at least 1".into(), got: side.to_string() });
     }
-    let mut from = 1;
-    let mut blocks = Vec::with_capacity(config.channels.len());
+    let (mut from, mut reduced) = (1, side);
+    let mut layers = Vec::with_capacity(2 * config.channels.len());
     for (index, &to) in config.channels.iter().enumerate() {
         let block = path / format!("block{}", index + 1);
-        blocks.push((
-            Conv3d::init(&(&block / "conv"), from, to, 3, 2)?,
-            BatchNorm::init(&(&block / "bn"), to)?,
-            PRelu::init(&(&block / "prelu"), to)?,
-        ));
-        from = to;
+        layers.push(Layer::init(&(&block / "down"), from, to, 2)?);
+        layers.push(Layer::init(&(&block / "same"), to, to, 1)?);
+        (from, reduced) = (to, halved(reduced));
     }
-    let reduced = blocks.iter().fold(side, |side, _| halved(side));
     Ok(CompactNet {
         side,
-        blocks,
+        layers,
         fc: Linear::init(&(path / "fc"), from * reduced.pow(3), config.embedding_dim)?,
         fc_bn: BatchNorm::init(&(path / "fc_bn"), config.embedding_dim)?,
     })
@@ -100,9 +121,8 @@ impl nn::ModuleT for CompactNet {
     /// # Panics
     /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
-        let features = self.blocks.iter().fold(input(volumes, self.side), |x, (conv, bn, prelu)| {
-            prelu.forward(&bn.forward_t(&conv.forward(&x), train))
-        });
+        let features =
+            self.layers.iter().fold(input(volumes, self.side), |features, layer| layer.forward_t(&features, train));
         self.fc_bn.forward_t(&self.fc.forward(&features.flatten(1, -1)), train)
     }
 }

@@ -29,7 +29,15 @@ pub fn embed(
                 got: format!("{:?}", embeddings.size()),
             });
         };
-        dim = usize::try_from(columns).unwrap_or(0);
+        let columns = usize::try_from(columns).unwrap_or(0);
+        if !labels.is_empty() && columns != dim {
+            return Err(Error::Tensor {
+                what: "embeddings",
+                expected: format!("every batch to give {dim} columns"),
+                got: format!("{:?}", embeddings.size()),
+            });
+        }
+        dim = columns;
         values.extend(Vec::<f32>::try_from(embeddings.flatten(0, -1))?);
         labels.extend(Vec::<i64>::try_from(batch_labels.to_device(Device::Cpu))?);
     }

@@ -1,5 +1,6 @@
-//! Training: one step, a run over volumes in memory, embedding a held-out set.
+//! Training: one step, a run over volumes in memory, checkpoints, embedding a held-out set.
 
+pub mod checkpoint;
 mod embed;
 mod step;
 mod trainer;

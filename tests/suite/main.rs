@@ -4,8 +4,12 @@
 //! `cargo xtask test` names every feature.
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+#[cfg(feature = "cect")]
+mod cect;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
 #[cfg(feature = "report")]
 mod report;
+#[cfg(feature = "torch")]
+mod train;

@@ -3,7 +3,7 @@
 use approx::assert_relative_eq;
 use proptest::prelude::*;
 use soft_lmccl::{
-    loss::{CenterLoss, CenterLossConfig, CenterSpace, CenterUpdate, Loss},
+    loss::{CenterDistance, CenterLoss, CenterLossConfig, CenterSpace, CenterUpdate, Loss, Reduction},
     tch::{Kind, Tensor, nn},
 };
 
@@ -162,6 +162,46 @@ proptest! {
         let (same_value, same_centers) = run(&(case.embeddings() * longer));
         assert_relative_eq!(value, same_value, max_relative = F64_SUM_REL);
         assert_close(&same_centers, &centers, F64_SUM_REL);
+    }
+}
+
+/// Two samples, 5 and 13 from the origin.
+#[test]
+fn distances_by_hand() {
+    let embeddings = Tensor::from_slice2(&[[3.0f64, 4.0], [-5.0, 12.0]]);
+    let labels = Tensor::from_slice(&[1i64, 0]);
+    for (distance, reduction, want) in [
+        (CenterDistance::Squared, Reduction::Mean, 0.25 * (25.0 + 169.0)),
+        (CenterDistance::Squared, Reduction::Sum, 0.5 * (25.0 + 169.0)),
+        (CenterDistance::Euclidean, Reduction::Mean, 0.25 * (5.0 + 13.0)),
+        (CenterDistance::Euclidean, Reduction::Sum, 0.5 * (5.0 + 13.0)),
+    ] {
+        let config = CenterLossConfig { distance, reduction, ..Default::default() };
+        let (_vs, loss) = double(|path| config.init(path, 2, 2));
+        assert_relative_eq!(super::total(&loss, &embeddings, &labels), want, max_relative = F64_SUM_REL);
+    }
+}
+
+#[test]
+fn a_warm_start_on_the_unit_sphere_is_the_mean_of_directions() {
+    let config = CenterLossConfig { space: CenterSpace::UnitSphere, ..Default::default() };
+    let (vs, mut loss) = double(|path| config.init(path, 3, 2));
+    set(&vs, "centers", &matrix(&[7.0, 7.0, 8.0, 8.0, 9.0, 9.0], 2));
+    let embeddings = Tensor::from_slice2(&[[30.0f64, 40.0], [0.0, 2.0], [-5.0, 0.0]]);
+    loss.reset_to_means(&embeddings, &Tensor::from_slice(&[2i64, 2, 0])).unwrap();
+    assert_close(&numbers(&loss.centers()), &[-1.0, 0.0, 8.0, 8.0, 0.3, 0.9], F64_SUM_REL);
+}
+
+#[test]
+fn what_is_handed_out_is_a_copy_outside_the_graph() {
+    for rule in RULES {
+        let (_vs, mut loss) = double(|path| CenterLossConfig { rule, ..Default::default() }.init(path, 3, 2));
+        let (centers, updates) = (loss.centers(), loss.updates());
+        assert!(!centers.requires_grad(), "{rule:?}");
+        let _ = centers.shallow_clone().fill_(4.0);
+        loss.update(&matrix(&[1.0, 2.0], 2), &Tensor::from_slice(&[1i64])).unwrap();
+        assert_eq!(updates.sum(Kind::Int64).int64_value(&[]), 0);
+        assert!(loss.centers().max().double_value(&[]) < 4.0, "{rule:?}");
     }
 }
 

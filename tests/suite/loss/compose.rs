@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use soft_lmccl::{
     loss::{
-        CenterLossConfig, LmclConfig, Loss, NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+        CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, LmclConfig, Loss, LossTerms,
+        NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
     tch::{Device, Tensor, nn},
 };
@@ -140,6 +141,40 @@ fn configurations_survive_json_and_refuse_unknown_fields() {
     assert_eq!(serde_json::from_str::<SoftLmcclConfig>("{}").unwrap(), SoftLmcclConfig::default());
     let error = serde_json::from_str::<SoftLmcclConfig>(r#"{"lamda": 0.1}"#).unwrap_err().to_string();
     assert!(error.starts_with("unknown field `lamda`"), "{error}");
+}
+
+/// The numbers that the papers and the authors' code give.
+#[test]
+fn defaults_and_presets_have_the_values_of_their_sources() {
+    let default = SoftLmcclConfig::default();
+    assert_eq!((default.lmcl.scale, default.lmcl.margin, default.lmcl.bias), (64.0, 0.35, false));
+    assert_eq!((default.center.rate, default.center_weight, default.softmax_weight), (0.5, 0.1, 1.0));
+    assert_eq!(default.softmax, SoftmaxBranch::Own(SoftmaxHeadConfig { bias: true, reduction: Reduction::Mean }));
+
+    let official = SoftLmcclConfig::official_code();
+    let center = CenterLossConfig { rate: 0.05, reduction: Reduction::Sum, ..default.center };
+    assert_eq!(official, SoftLmcclConfig { center, center_weight: 1.0, ..default });
+
+    let literal = SoftLmcclConfig::seed_literal();
+    assert!(literal.lmcl.bias);
+    let center = CenterLossConfig {
+        rate: 1.0,
+        rule: CenterUpdate::Literal,
+        distance: CenterDistance::Euclidean,
+        space: CenterSpace::Raw,
+        reduction: Reduction::Sum,
+    };
+    assert_eq!(literal.center, center);
+}
+
+#[test]
+fn a_term_is_found_by_its_name_and_scales_multiply() {
+    let terms = 0.5 * (LossTerms::single("a", Tensor::from(3.0)) + 0.25 * LossTerms::single("b", Tensor::from(8.0)));
+    assert_close(&numbers(terms.get("b").unwrap()), &[8.0], F64_REL);
+    assert!(terms.get("c").is_none());
+    assert_close(&numbers(&terms.total()), &[2.5], F64_REL);
+    let report = terms.report().unwrap();
+    assert_eq!((report.total, report.to_string()), (2.5, "2.500 = 0.5·a 3.000 + 0.125·b 8.000".to_owned()));
 }
 
 #[test]

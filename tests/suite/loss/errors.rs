@@ -129,6 +129,7 @@ fn hyper_parameters_are_checked_at_just_inside_and_just_outside_their_bounds() {
         (arcface(3.2), "invalid `margin`: expected an angle in 0..=pi radians, got 3.2"),
         (arcface(-0.1), "invalid `margin`: expected an angle in 0..=pi radians, got -0.1"),
         (rate(1.0 + 1e-9), "invalid `rate`: expected a number in 0..=1, got 1.000000001"),
+        (rate(-0.1), "invalid `rate`: expected a number in 0..=1, got -0.1"),
         (rate(f64::NAN), "invalid `rate`: expected a number in 0..=1, got NaN"),
         (weights(-1.0, 1.0), "invalid `center_weight`: expected a finite number >= 0, got -1"),
         (weights(0.1, f64::INFINITY), "invalid `softmax_weight`: expected a finite number >= 0, got inf"),
@@ -136,6 +137,66 @@ fn hyper_parameters_are_checked_at_just_inside_and_just_outside_their_bounds() {
         (sizes(C, 0), "invalid `embedding_dim`: expected at least 1, got 0"),
     ] {
         assert_eq!(refused, Err(message.to_owned()));
+    }
+}
+
+/// `validate` is what a program calls before it loads its data: it must look at every level.
+#[test]
+fn validate_looks_at_every_level() {
+    let default = SoftLmcclConfig::default();
+    for (config, message) in [
+        (
+            SoftLmcclConfig { lmcl: LmclConfig { scale: -1.0, ..default.lmcl }, ..default },
+            "invalid `scale`: expected a finite number > 0, got -1",
+        ),
+        (
+            SoftLmcclConfig { center: CenterLossConfig { rate: 2.0, ..default.center }, ..default },
+            "invalid `rate`: expected a number in 0..=1, got 2",
+        ),
+        (
+            SoftLmcclConfig { center_weight: f64::NAN, ..default },
+            "invalid `center_weight`: expected a finite number >= 0, got NaN",
+        ),
+        (
+            SoftLmcclConfig { softmax_weight: -1.0, ..default },
+            "invalid `softmax_weight`: expected a finite number >= 0, got -1",
+        ),
+    ] {
+        assert_eq!(config.validate().unwrap_err().to_string(), message);
+    }
+    let normalized = NormalizedSoftmaxConfig { scale: 0.0, ..Default::default() }.validate().unwrap_err();
+    assert_eq!(normalized.to_string(), "invalid `scale`: expected a finite number > 0, got 0");
+    let arcface = ArcFaceConfig { scale: f64::NAN, ..Default::default() }.validate().unwrap_err();
+    assert_eq!(arcface.to_string(), "invalid `scale`: expected a finite number > 0, got NaN");
+}
+
+#[test]
+fn a_margin_may_change_only_within_its_bounds() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let mut lmcl = LmclConfig::default().init(&vs.root(), C, D).unwrap();
+    lmcl.set_margin(1.5).unwrap();
+    for (margin, message) in [
+        (-0.1, "invalid `margin`: expected a finite number >= 0, got -0.1"),
+        (2.0, "invalid `margin`: expected at most C/(C-1) = 1.5 for C = 3 classes, got 2"),
+    ] {
+        assert_eq!(lmcl.set_margin(margin).unwrap_err().to_string(), message);
+    }
+    assert_eq!(lmcl.config().margin.to_bits(), 1.5f64.to_bits());
+}
+
+#[test]
+fn logits_of_embeddings_that_do_not_fit_are_refused() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let wrong = Tensor::zeros([2, 5], (Kind::Float, Device::Cpu));
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| vs.root() / name);
+    for logits in [
+        LmclConfig::default().init(&a, C, D).unwrap().logits(&wrong),
+        ArcFaceConfig::default().init(&b, C, D).unwrap().logits(&wrong),
+        NormalizedSoftmaxConfig::default().init(&c, C, D).unwrap().logits(&wrong),
+        SoftmaxHeadConfig::default().init(&d, C, D).unwrap().logits(&wrong),
+    ] {
+        let message = logits.unwrap_err().to_string();
+        assert_eq!(message, "embeddings: expected a floating [B, 2] with B >= 1, got Float [2, 5]");
     }
 }
 
@@ -151,9 +212,12 @@ fn a_taken_name_is_refused() {
 #[test]
 fn a_weight_that_is_no_number_is_refused() {
     let vs = nn::VarStore::new(Device::Cpu);
-    let loss = f64::NAN * LmclConfig::default().init(&vs.root(), C, D).unwrap();
-    let error = loss.forward(&Tensor::from_slice2(&[[1.0f32, 2.0]]), &Tensor::from_slice(&[0i64])).unwrap_err();
-    assert_eq!(error.to_string(), "invalid `weight`: expected a finite number, got NaN");
+    let mut loss = 1.0 * LmclConfig::default().init(&vs.root(), C, D).unwrap();
+    for (weight, name) in [(f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
+        loss.weight = weight;
+        let error = loss.forward(&Tensor::from_slice2(&[[1.0f32, 2.0]]), &Tensor::from_slice(&[0i64])).unwrap_err();
+        assert_eq!(error.to_string(), format!("invalid `weight`: expected a finite number, got {name}"));
+    }
 }
 
 #[test]
@@ -213,6 +277,8 @@ fn weight_decay_goes_by_group() {
         assert!(variable.allclose(&want, 1e-6, 0.0, false), "{name}");
     }
     assert_eq!(NO_DECAY_GROUP, 1);
-    let error = set_weight_decay(&mut optimizer, -1.0).unwrap_err();
-    assert_eq!(error.to_string(), "invalid `weight_decay`: expected a finite number >= 0, got -1");
+    for (decay, got) in [(-1.0, "-1"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
+        let error = set_weight_decay(&mut optimizer, decay).unwrap_err();
+        assert_eq!(error.to_string(), format!("invalid `weight_decay`: expected a finite number >= 0, got {got}"));
+    }
 }

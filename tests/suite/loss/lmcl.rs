@@ -157,6 +157,33 @@ fn one_sample_by_hand() {
     assert_relative_eq!(lmcl_value(&case, 0.25), want, max_relative = F64_REL);
 }
 
+/// The bias is added after scaling, to the margin-free logits too.
+#[test]
+fn a_bias_is_not_scaled() {
+    let config = LmclConfig { scale: SCALE, margin: 0.25, bias: true, ..Default::default() };
+    let (vs, loss) = double(|path| config.init(path, 2, 2));
+    set(&vs, "weight", &matrix(&[2.0, 0.0, 0.0, 0.5], 2));
+    set(&vs, "bias", &Tensor::from_slice(&[-0.5, 1.5]));
+    let embeddings = matrix(&[3.0, 4.0], 2);
+    let (target, other) = (SCALE * (0.8 - 0.25) + 1.5, SCALE * 0.6 - 0.5);
+    let want = (target.exp() + other.exp()).ln() - target;
+    assert_relative_eq!(total(&loss, &embeddings, &Tensor::from_slice(&[1i64])), want, max_relative = F64_REL);
+    let logits = [SCALE * 0.6 - 0.5, SCALE * 0.8 + 1.5];
+    assert_close(&numbers(&loss.logits(&embeddings).unwrap()), &logits, F64_REL);
+}
+
+#[test]
+fn logits_are_scaled_cosines_without_a_margin() {
+    let (weight, embeddings) = (matrix(&[2.0, 0.0, 0.0, 0.5], 2), matrix(&[3.0, 4.0], 2));
+    let want = [SCALE * 0.6, SCALE * 0.8];
+    let (vs, loss) = double(|path| ArcFaceConfig { scale: SCALE, ..Default::default() }.init(path, 2, 2));
+    set(&vs, "weight", &weight);
+    assert_close(&numbers(&loss.logits(&embeddings).unwrap()), &want, F64_REL);
+    let (vs, loss) = double(|path| NormalizedSoftmaxConfig { scale: SCALE, ..Default::default() }.init(path, 2, 2));
+    set(&vs, "weight", &weight);
+    assert_close(&numbers(&loss.logits(&embeddings).unwrap()), &want, F64_REL);
+}
+
 /// Beyond theta + m > pi the target logit goes on falling as the angle grows.
 #[test]
 fn arcface_stays_monotone_behind_the_prototype() {

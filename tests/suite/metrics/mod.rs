@@ -1,11 +1,17 @@
 //! Verification metrics, from pair scores to the report.
 
+mod collapse;
+mod confidence;
+mod confusion;
 mod embeddings;
 mod errors;
 mod folds;
+mod open_set;
+mod paper_grid;
 mod parity;
 mod properties;
 mod report;
+mod threshold;
 
 use proptest::prelude::*;
 use soft_lmccl::metrics::PairScores;

@@ -1,0 +1,232 @@
+//! Simulate, train, embed, verify; once for each seed and loss.
+
+use std::{
+    fs,
+    ops::ControlFlow,
+    path::Path,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use soft_lmccl::{
+    Error, Result,
+    cect::{Batch, ClassId, OpenSetSplit, SimulatedDataset, Template, catalogue, cramped, render},
+    metrics::{EmbeddingSet, PairProtocol, ReportOptions, RocCurve, VerificationReport},
+    model::{CompactNetConfig, compact_net},
+    tch::{self, nn},
+    train::{checkpoint, embed, fit},
+};
+
+use crate::{
+    INTERRUPTED,
+    args::{Args, LossName, Plan},
+    pictures::{draw_results, draw_slices},
+    results::{Results, Run, aligned, set_name},
+};
+
+/// Subtomograms that go through the network together when it only embeds.
+const EMBED_BATCH: i64 = 128;
+
+/// # Errors
+/// Whatever was asked for wrongly, before any work; what reading and writing fails with.
+pub fn run(args: &Args) -> Result<()> {
+    let plan = args.plan()?;
+    let (templates, split) = classes(&plan.unknown)?;
+    let checkpoints = plan.out.join("checkpoints");
+    fs::create_dir_all(&checkpoints).map_err(|source| Error::Io {
+        action: "create",
+        path: checkpoints.clone(),
+        source,
+    })?;
+    let mut results = Results::new();
+    results.notes = notes(&plan, &templates, &split);
+    for note in &results.notes {
+        println!("{note}");
+    }
+    let unknown_names = names(&templates, split.unknown());
+    let mut finished = Vec::new();
+    'seeds: for &seed in &plan.seeds {
+        let data = Data::simulate(&plan, &templates, &split, seed)?;
+        if finished.is_empty() {
+            draw_slices(&plan.out.join("slices.svg"), data.sets(), &split)?;
+        }
+        for &name in &plan.losses {
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                break 'seeds;
+            }
+            let Some(run) = train(&plan, &data, name, seed, &checkpoints)? else { break 'seeds };
+            println!("\n{name}, seed {seed}, trained in {:.0} s: {}", run.seconds, run.report);
+            results.runs.push(Run {
+                loss: name.to_string(),
+                seed,
+                train: set_name(&plan.train),
+                test: set_name(&plan.test),
+                unknown_classes: unknown_names.clone(),
+                report: run.report.clone(),
+                train_seconds: run.seconds,
+            });
+            results.save(&plan.out)?;
+            finished.push(run);
+        }
+    }
+    draw_results(&plan.out, &finished, &unknown_names)?;
+    results.save(&plan.out)?;
+    println!("\n{}", aligned(&results.table()));
+    println!("{:.0} s in all; results, checkpoints and pictures are in {}", results.wall_seconds, plan.out.display());
+    Ok(())
+}
+
+/// The catalogue's split, or its known classes against the user's structures.
+fn classes(unknown: &[std::path::PathBuf]) -> Result<(Vec<Template>, OpenSetSplit)> {
+    let (mut templates, split) = (catalogue::templates(), catalogue::split());
+    if unknown.is_empty() {
+        return Ok((templates, split));
+    }
+    let known = split.known().to_vec();
+    templates.truncate(known.len());
+    for path in unknown {
+        let template = Template::open(path)?;
+        println!("{}: {}", template.name(), template.source());
+        templates.push(template);
+    }
+    let unknown = (known.len()..templates.len()).map(|index| ClassId(index as u32)).collect();
+    Ok((templates, OpenSetSplit::new(known, unknown)?))
+}
+
+fn names(templates: &[Template], classes: &[ClassId]) -> Vec<String> {
+    classes.iter().map(|class| templates[class.0 as usize].name().to_owned()).collect()
+}
+
+fn notes(plan: &Plan, templates: &[Template], split: &OpenSetSplit) -> Vec<String> {
+    let names = |classes| names(templates, classes).join(" ");
+    let (lmcl, fit) = (plan.soft_lmccl.lmcl, plan.fit);
+    let mut notes = vec![
+        format!("known: {}", names(split.known())),
+        format!("unknown: {}", names(split.unknown())),
+        format!(
+            "trained on {}, tested on {}; {} subtomograms of {}³ voxels a class",
+            set_name(&plan.train),
+            set_name(&plan.test),
+            plan.per_class,
+            plan.train.side
+        ),
+        format!(
+            "s = {}, m = {}, λ = {}, α = {}; {} epochs of AdamW, one cycle up to {}, batches of {}",
+            lmcl.scale,
+            lmcl.margin,
+            plan.soft_lmccl.center_weight,
+            plan.soft_lmccl.center.rate,
+            fit.epochs,
+            fit.learning_rate,
+            fit.batch_size
+        ),
+        "AUC, EER and TAR over all pairs; accuracy as mean ± sd over 10 folds of sampled pairs, one matching to two"
+            .into(),
+    ];
+    let cramped = cramped(templates, &plan.train);
+    if !cramped.is_empty() {
+        notes.push(format!("may reach over the border of the box when turned: {}", cramped.join(" ")));
+    }
+    notes
+}
+
+/// What one seed's losses share.
+struct Data {
+    train_set: SimulatedDataset,
+    test_set: SimulatedDataset,
+    train: Batch,
+    test: Batch,
+    known_names: Vec<String>,
+}
+
+/// The data sets behind a run.
+#[derive(Clone, Copy)]
+pub struct SetPair<'a> {
+    pub train: &'a SimulatedDataset,
+    pub test: &'a SimulatedDataset,
+}
+
+impl Data {
+    fn simulate(plan: &Plan, templates: &[Template], split: &OpenSetSplit, seed: u64) -> Result<Self> {
+        let set = |config| SimulatedDataset::new(templates.to_vec(), config, plan.per_class, seed);
+        let (train_set, test_set) = (set(plan.train)?, set(plan.test)?);
+        // Known and unknown samples have different indices, hence different streams of one seed.
+        let (known, unknown) = (train_set.indices(split.known()), test_set.indices(split.unknown()));
+        let bar = bar("simulating", known.len() + unknown.len());
+        let train = render(&train_set, &known, |_| bar.inc(1))?;
+        let test = render(&test_set, &unknown, |_| bar.inc(1))?;
+        bar.finish_and_clear();
+        Ok(Self {
+            train: Batch::known(&train, split)?,
+            test: Batch::unknown(&test, split)?,
+            known_names: names(templates, split.known()),
+            train_set,
+            test_set,
+        })
+    }
+
+    fn sets(&self) -> SetPair<'_> {
+        SetPair { train: &self.train_set, test: &self.test_set }
+    }
+}
+
+/// A finished run, with what its pictures need.
+pub struct Finished {
+    pub loss: LossName,
+    pub seed: u64,
+    pub seconds: f64,
+    pub report: VerificationReport,
+    pub curve: RocCurve,
+    pub embeddings: EmbeddingSet,
+}
+
+/// Trains one loss and measures it; `None` if Ctrl-C came first.
+fn train(plan: &Plan, data: &Data, name: LossName, seed: u64, checkpoints: &Path) -> Result<Option<Finished>> {
+    let started = Instant::now();
+    tch::manual_seed(seed as i64);
+    let vs = nn::VarStore::new(plan.device);
+    let config = CompactNetConfig::default();
+    let net = compact_net(&(vs.root() / "net"), plan.train.side as i64, config.clone())?;
+    let mut loss = plan.loss(name, &(vs.root() / "loss"), data.known_names.len() as i64, config.embedding_dim)?;
+
+    let config = soft_lmccl::train::FitConfig { seed, ..plan.fit };
+    let bar = bar(&name.to_string(), config.steps(data.train.len() as usize));
+    let stopped = fit(&net, loss.as_mut(), &vs, (&data.train.volumes, &data.train.labels), config, |step| {
+        bar.inc(1);
+        bar.set_message(step.loss.to_string());
+        if INTERRUPTED.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    bar.finish_and_clear();
+    if stopped.is_break() {
+        return Ok(None);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let meta = checkpoint::Meta { config: plan.soft_lmccl, classes: data.known_names.clone() };
+    checkpoint::save(&checkpoints.join(format!("{name}-seed{seed}.safetensors")), &vs, &meta)?;
+
+    let embeddings = embed(&net, data.test.chunks(EMBED_BATCH, plan.device))?;
+    let options = ReportOptions::default();
+    let limited = options.clone().limited_to(&embeddings);
+    if limited != options {
+        println!("accuracy from {} + {} pairs, all there are in the mixture", limited.matching, limited.non_matching);
+    }
+    let drawn = embeddings.pair_scores(PairProtocol::Sampled {
+        matching: limited.matching,
+        non_matching: limited.non_matching,
+        seed: limited.seed,
+    })?;
+    let curve = embeddings.pair_scores(PairProtocol::All)?.roc();
+    let report = VerificationReport::from_curve(embeddings.len() as u64, &curve, &drawn, &limited)?;
+    Ok(Some(Finished { loss: name, seed, seconds, report, curve, embeddings }))
+}
+
+fn bar(what: &str, length: usize) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64).with_prefix(what.to_owned());
+    // A template that indicatif cannot read leaves its own, which is a progress bar too.
+    if let Ok(style) = ProgressStyle::with_template("{prefix:>12} [{bar:32}] {pos}/{len} {eta:>4} {wide_msg}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}

@@ -1,0 +1,231 @@
+//! A threshold to ship: fitted on one set, saved with how, applied to others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::embeddings::cosine;
+use super::pairs::PairScores;
+use super::roc::OperatingPoint;
+use crate::{Error, MetricError};
+
+/// What a [`VerificationThreshold`] is fitted for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ThresholdRule {
+    /// The largest TAR with a FAR of at most this, see [`RocCurve::at_far`](super::RocCurve::at_far).
+    AtFar {
+        /// The false accepted rate that must not be passed.
+        target_far: f64,
+    },
+    /// Errors of both kinds equally frequent, see [`RocCurve::eer_point`](super::RocCurve::eer_point).
+    EqualErrors,
+    /// The most pairs judged right, for a mixture like that of the pairs it is fitted on, see
+    /// [`RocCurve::best_accuracy`](super::RocCurve::best_accuracy).
+    Accuracy,
+}
+
+/// One comparison of two embeddings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// Their cosine.
+    pub score: f64,
+    /// Whether it reaches the threshold: taken to be of one class.
+    pub accepted: bool,
+}
+
+/// A threshold on the cosine of two embeddings, and how it came about.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl::metrics::{PairScores, ThresholdRule, VerificationThreshold};
+///
+/// let validation = PairScores::new(vec![0.9, 0.7, 0.6, 0.2, 0.1], vec![true, true, false, true, false])?;
+/// let threshold = VerificationThreshold::fit(&validation, ThresholdRule::AtFar { target_far: 0.0 })?;
+/// assert_eq!(threshold.value(), 0.7);
+/// assert!(threshold.verify(&[3.0, 1.0], &[2.0, 1.0])?.accepted);
+/// assert!(!threshold.verify(&[3.0, 1.0], &[-1.0, 3.0])?.accepted);
+///
+/// // On other data it attains other rates.
+/// let test = PairScores::new(vec![0.8, 0.75, 0.3], vec![true, false, false])?;
+/// assert_eq!(threshold.rates_on(&test).far(), 0.5);
+/// # Ok::<(), soft_lmccl::MetricError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Record", into = "Record")]
+pub struct VerificationThreshold {
+    rule: ThresholdRule,
+    fitted: OperatingPoint,
+}
+
+impl VerificationThreshold {
+    /// Chooses the threshold on pairs that are not those it will be judged on.
+    ///
+    /// A `target_far` below `1 / non_matching` gives the threshold of no false accept on these pairs;
+    /// [`is_resolvable`](Self::is_resolvable) then says that the target was not measured.
+    ///
+    /// # Errors
+    /// * [`MetricError::Rate`] if a target FAR is NaN or outside `[0, 1]`
+    /// * [`MetricError::NoThreshold`] if the rule is best kept by accepting nothing
+    pub fn fit(pairs: &PairScores, rule: ThresholdRule) -> Result<Self, MetricError> {
+        let roc = pairs.roc();
+        let (fitted, reason) = match rule {
+            ThresholdRule::AtFar { target_far } => (
+                roc.at_far(target_far)?.point,
+                "more non-matching pairs than the target FAR allows share the highest score",
+            ),
+            ThresholdRule::EqualErrors => {
+                (roc.eer_point(), "errors of both kinds are nearest to equal where nothing is accepted")
+            }
+            ThresholdRule::Accuracy => {
+                (roc.best_accuracy(), "no threshold judges more pairs right than accepting nothing")
+            }
+        };
+        if fitted.threshold.is_finite() { Ok(Self { rule, fitted }) } else { Err(MetricError::NoThreshold { reason }) }
+    }
+
+    /// The lowest score that is accepted.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        self.fitted.threshold
+    }
+
+    /// What it was fitted for.
+    #[must_use]
+    pub fn rule(&self) -> ThresholdRule {
+        self.rule
+    }
+
+    /// The counts, hence the rates, on the pairs that it was fitted on.
+    #[must_use]
+    pub fn fitted(&self) -> OperatingPoint {
+        self.fitted
+    }
+
+    /// False if it was fitted at a FAR below `1 / non_matching`, which those pairs could not measure.
+    #[must_use]
+    pub fn is_resolvable(&self) -> bool {
+        match self.rule {
+            ThresholdRule::AtFar { target_far } => 1.0 / self.fitted.non_matching as f64 <= target_far,
+            ThresholdRule::EqualErrors | ThresholdRule::Accuracy => true,
+        }
+    }
+
+    /// Whether a score is accepted.
+    #[must_use]
+    pub fn accepts(&self, score: f64) -> bool {
+        score >= self.value()
+    }
+
+    /// Compares two embeddings of any length, with the score that [`EmbeddingSet`](super::EmbeddingSet)
+    /// gives them.
+    ///
+    /// # Errors
+    /// [`MetricError::Dimension`] if they differ in dimension; [`MetricError::EmbeddingNotFinite`] or
+    /// [`MetricError::ZeroEmbedding`] for an embedding without a direction, 0 naming the first and 1 the
+    /// second.
+    pub fn verify(&self, a: &[f32], b: &[f32]) -> Result<Verdict, MetricError> {
+        let score = cosine(a, b)?;
+        Ok(Verdict { score, accepted: self.accepts(score) })
+    }
+
+    /// The rates that this threshold attains on other pairs.
+    #[must_use]
+    pub fn rates_on(&self, pairs: &PairScores) -> OperatingPoint {
+        let mut point = OperatingPoint::nothing_accepted(pairs.counts());
+        for (_, same) in pairs.iter().filter(|(score, _)| self.accepts(*score)) {
+            point.accept(self.value(), same, 1);
+        }
+        OperatingPoint { threshold: self.value(), ..point }
+    }
+
+    /// Writes it as JSON, beside `path` first and then in its place, so that no half file is left.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> crate::Result<()> {
+        let path = path.as_ref();
+        let mut json = serde_json::to_string_pretty(self).expect("a record of finite numbers is JSON");
+        json.push('\n');
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        fs::write(&partial, json).and_then(|()| fs::rename(&partial, path)).map_err(|source| {
+            // The error that counts is the first one.
+            let _ = fs::remove_file(&partial);
+            Error::Io { action: "write", path: path.to_owned(), source }
+        })
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not such a record or its
+    /// counts contradict one another.
+    pub fn load(path: impl AsRef<Path>) -> crate::Result<Self> {
+        let path = path.as_ref();
+        let json =
+            fs::read_to_string(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+        serde_json::from_str(&json)
+            .map_err(|problem| Error::Format { path: path.to_owned(), problem: problem.to_string() })
+    }
+}
+
+/// The file: every field a reader needs to judge the threshold by.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    threshold: f64,
+    rule: ThresholdRule,
+    resolvable: bool,
+    tar: f64,
+    far: f64,
+    true_accepts: u64,
+    false_accepts: u64,
+    matching: u64,
+    non_matching: u64,
+}
+
+impl From<VerificationThreshold> for Record {
+    fn from(threshold: VerificationThreshold) -> Self {
+        let fitted = threshold.fitted;
+        Self {
+            threshold: fitted.threshold,
+            rule: threshold.rule,
+            resolvable: threshold.is_resolvable(),
+            tar: fitted.tar(),
+            far: fitted.far(),
+            true_accepts: fitted.true_accepts,
+            false_accepts: fitted.false_accepts,
+            matching: fitted.matching,
+            non_matching: fitted.non_matching,
+        }
+    }
+}
+
+impl TryFrom<Record> for VerificationThreshold {
+    type Error = String;
+
+    /// Rates and `resolvable` are for people; what counts is derived from the counts again.
+    fn try_from(record: Record) -> Result<Self, String> {
+        let Record { threshold, rule, true_accepts, false_accepts, matching, non_matching, .. } = record;
+        if !threshold.is_finite() {
+            return Err(format!("`threshold` must be finite, got {threshold}"));
+        }
+        for (field, accepted, kind, all) in [
+            ("true_accepts", true_accepts, "matching", matching),
+            ("false_accepts", false_accepts, "non_matching", non_matching),
+        ] {
+            if all == 0 {
+                return Err(format!("`{kind}` must be at least 1, got 0"));
+            }
+            if accepted > all {
+                return Err(format!("`{field}` must be at most `{kind}` ({all}), got {accepted}"));
+            }
+        }
+        let fitted = OperatingPoint { threshold, true_accepts, false_accepts, matching, non_matching };
+        Ok(Self { rule, fitted })
+    }
+}

@@ -1,0 +1,137 @@
+//! Rotations are uniform, shifts stay in their range, and both end up in the volume.
+
+use approx::{assert_abs_diff_eq, assert_relative_eq};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use soft_lmccl::cect::{Pose, SimulationConfig, Simulator, Volume};
+
+use super::lopsided;
+
+const DRAWS: usize = 20_000;
+
+fn poses() -> Vec<Pose> {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    (0..DRAWS).map(|_| Pose::random(1.5, &mut rng)).collect()
+}
+
+#[test]
+fn matrices_are_rotations() {
+    for pose in &poses()[..100] {
+        let m = pose.matrix();
+        for (i, row) in m.iter().enumerate() {
+            for (j, other) in m.iter().enumerate() {
+                let product: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+                assert_abs_diff_eq!(product, f64::from(u8::from(i == j)), epsilon = 1e-12);
+            }
+        }
+        let minor = |i: usize, j: usize| m[1][i] * m[2][j] - m[1][j] * m[2][i];
+        let determinant = m[0][0] * minor(1, 2) - m[0][1] * minor(0, 2) + m[0][2] * minor(0, 1);
+        assert_abs_diff_eq!(determinant, 1.0, epsilon = 1e-12);
+    }
+}
+
+#[test]
+fn rotations_are_uniform() {
+    let matrices: Vec<_> = poses().iter().map(Pose::matrix).collect();
+    // Each entry has mean 0 and variance 1/3; five standard errors.
+    for row in 0..3 {
+        for column in 0..3 {
+            let mean: f64 = matrices.iter().map(|m| m[row][column]).sum::<f64>() / DRAWS as f64;
+            assert_abs_diff_eq!(mean, 0.0, epsilon = 5.0 * (1.0 / 3.0 / DRAWS as f64).sqrt());
+        }
+    }
+    // Kolmogorov-Smirnov: the angle has the distribution (θ − sin θ)/π, each entry is uniform in
+    // ±1 (Archimedes). The 1e-6 point of the statistic is 2.7/√n.
+    let limit = 2.7 / (DRAWS as f64).sqrt();
+    let statistic = |mut values: Vec<f64>, cdf: &dyn Fn(f64) -> f64| {
+        values.sort_by(f64::total_cmp);
+        values
+            .iter()
+            .enumerate()
+            .map(|(rank, &value)| (cdf(value) - (rank as f64 + 0.5) / DRAWS as f64).abs())
+            .fold(0.0, f64::max)
+    };
+    let angle = |m: &[[f64; 3]; 3]| {
+        let trace = m[0][0] + m[1][1] + m[2][2];
+        ((trace - 1.0) / 2.0).clamp(-1.0, 1.0).acos()
+    };
+    let angles =
+        statistic(matrices.iter().map(angle).collect(), &|theta: f64| (theta - theta.sin()) / std::f64::consts::PI);
+    assert!(angles < limit, "{angles}");
+    let heights = statistic(matrices.iter().map(|m| m[2][2]).collect(), &|z| (z + 1.0) / 2.0);
+    assert!(heights < limit, "{heights}");
+}
+
+#[test]
+fn shifts_fill_their_range() {
+    for axis in 0..3 {
+        let shifts: Vec<f64> = poses().iter().map(|pose| pose.shift[axis]).collect();
+        assert!(shifts.iter().all(|shift| shift.abs() <= 1.5));
+        let spread = shifts.iter().map(|s| s * s).sum::<f64>() / DRAWS as f64;
+        assert_abs_diff_eq!(spread, 1.5f64.powi(2) / 3.0, epsilon = 0.02);
+    }
+}
+
+/// Optics that only invert: all amplitude contrast, no envelope, all tilts.
+fn plain(side: usize, voxel_size: f64) -> SimulationConfig {
+    SimulationConfig {
+        side,
+        voxel_size,
+        underfocus: 0.0,
+        spherical_aberration: 0.0,
+        amplitude_contrast: 1.0,
+        envelope: 100.0,
+        max_tilt: 90.0,
+        ..Default::default()
+    }
+}
+
+/// Center of mass `[x, y, z]` of the darkness within `radius` of a place, and the darkness there;
+/// in voxels from the center of the box.
+fn center(volume: &Volume, place: [f64; 3], radius: f64) -> ([f64; 3], f64) {
+    let side = volume.side();
+    let mut moment = [0.0; 3];
+    let mut weight = 0.0;
+    for (index, &voxel) in volume.voxels().iter().enumerate() {
+        let position = [index % side, index / side % side, index / (side * side)].map(|c| c as f64 - (side / 2) as f64);
+        let squares: f64 = (0..3).map(|k| (position[k] - place[k]).powi(2)).sum();
+        if squares <= radius * radius {
+            weight -= f64::from(voxel);
+            for (sum, c) in moment.iter_mut().zip(position) {
+                *sum -= f64::from(voxel) * c;
+            }
+        }
+    }
+    (moment.map(|sum| sum / weight), weight)
+}
+
+#[test]
+fn the_particle_lies_as_its_pose_says() {
+    let template = lopsided("beads");
+    // The heaviest clump, relative to the center of mass, in voxels.
+    let heavy = [-2.0 + 500.0 / 1800.0, -850.0 / 1800.0, -750.0 / 1800.0];
+    for (side, voxel_size) in [(16, 10.0), (17, 10.0), (20, 8.0), (16, 12.5)] {
+        let simulator = Simulator::new(plain(side, voxel_size)).unwrap();
+        for index in 0..8 {
+            let parts = simulator.parts(&template, 5, index).unwrap();
+            let zoom = 10.0 / voxel_size;
+            let (all, electrons) = center(&parts.signal, [0.0; 3], 100.0);
+            for (found, expected) in all.iter().zip(parts.pose.shift) {
+                // Clumps are sharp beside a voxel, so that interpolation moves them a little.
+                assert_abs_diff_eq!(*found, expected, epsilon = 0.15);
+            }
+            assert_relative_eq!(electrons, 1800.0 * zoom.powi(3), max_relative = 0.15);
+            // The heaviest clump is where its rotation and shift take it: half of all electrons.
+            let matrix = parts.pose.matrix();
+            let expected: [f64; 3] = std::array::from_fn(|axis| {
+                let turned: f64 = (0..3).map(|k| matrix[axis][k] * heavy[k]).sum();
+                turned * zoom + parts.pose.shift[axis]
+            });
+            let (found, electrons) = center(&parts.signal, expected, 2.0 * zoom);
+            for (found, expected) in found.iter().zip(expected) {
+                assert_abs_diff_eq!(*found, expected, epsilon = 0.15);
+            }
+            assert_relative_eq!(electrons, 900.0 * zoom.powi(3), max_relative = 0.15);
+        }
+    }
+}

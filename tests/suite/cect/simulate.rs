@@ -1,0 +1,265 @@
+//! Optics, noise and reproducibility.
+
+use approx::{assert_abs_diff_eq, assert_relative_eq};
+use rayon::prelude::*;
+use rustfft::{FftPlanner, num_complex::Complex64};
+use soft_lmccl::cect::{NoiseColor, SimulationConfig, Simulator, Volume, catalogue};
+
+use super::{lopsided, told};
+
+/// A plain transform, axis by axis, and the frequency of each entry in cycles per voxel.
+fn spectrum(volume: &Volume) -> Vec<([f64; 3], Complex64)> {
+    let side = volume.side();
+    let fft = FftPlanner::new().plan_fft_forward(side);
+    let mut values: Vec<Complex64> = volume.voxels().iter().map(|&v| f64::from(v).into()).collect();
+    for stride in [1, side, side * side] {
+        for start in 0..side.pow(3) {
+            if start / stride % side == 0 {
+                let mut line: Vec<_> = (0..side).map(|i| values[start + i * stride]).collect();
+                fft.process(&mut line);
+                for (i, value) in line.into_iter().enumerate() {
+                    values[start + i * stride] = value;
+                }
+            }
+        }
+    }
+    let frequency = |index: usize| {
+        let signed = if 2 * index > side { index as f64 - side as f64 } else { index as f64 };
+        signed / side as f64
+    };
+    values
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| ([i / (side * side), i / side % side, i % side].map(frequency), value))
+        .collect()
+}
+
+fn config(side: usize) -> SimulationConfig {
+    SimulationConfig { side, ..Default::default() }
+}
+
+#[test]
+fn neither_order_nor_threads_matter() {
+    let templates = catalogue::templates();
+    let simulator = Simulator::new(config(16)).unwrap();
+    let bits = |index: usize| -> Vec<u32> {
+        let template = &templates[index % templates.len()];
+        let volume = simulator.simulate(template, 3, index as u64).unwrap();
+        volume.voxels().iter().map(|voxel| voxel.to_bits()).collect()
+    };
+    let forward: Vec<_> = (0..30).map(bits).collect();
+    let backward: Vec<_> = (0..30).rev().map(bits).collect();
+    assert!(forward.iter().eq(backward.iter().rev()));
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let parallel: Vec<_> = pool.install(|| (0..30).into_par_iter().map(bits).collect());
+        assert_eq!(forward, parallel);
+    }
+    assert_ne!(forward[0], forward[23], "the index changes pose and noise");
+    let other = simulator.simulate(&templates[0], 4, 0).unwrap();
+    assert_ne!(forward[0][0], other.voxels()[0].to_bits(), "so does the seed");
+}
+
+/// Pins the stream of random numbers: a change of generator or of the order of draws would change
+/// every simulated set without any other test noticing.
+#[test]
+fn poses_are_those_of_every_version() {
+    let parts = Simulator::new(config(16)).unwrap().parts(&lopsided("beads"), 1, 2).unwrap();
+    let pose = parts.pose.rotation.into_iter().chain(parts.pose.shift);
+    let found: Vec<String> = pose.map(|value| format!("{value:.9}")).collect();
+    let rotation = ["0.918391030", "0.194748300", "-0.343416496", "0.026384214"];
+    let shift = ["0.923630530", "-0.111143506", "-0.680554854"];
+    assert_eq!(found, [&rotation[..], &shift].concat());
+}
+
+#[test]
+fn the_ratio_of_variances_is_the_snr() {
+    let variance = |volume: &Volume| volume.statistics().std.powi(2);
+    for noise in [NoiseColor::ThroughOptics, NoiseColor::White, NoiseColor::HalfHalf] {
+        for snr in [0.03, 0.05, 2.0] {
+            let simulator = Simulator::new(SimulationConfig { snr, noise, ..config(20) }).unwrap();
+            for (index, template) in catalogue::templates().iter().enumerate().step_by(5) {
+                let parts = simulator.parts(template, 9, index as u64).unwrap();
+                let measured = variance(&parts.signal) / variance(&parts.noise);
+                assert_relative_eq!(measured, snr, max_relative = 0.05);
+                let whole = simulator.simulate(template, 9, index as u64).unwrap();
+                let sums = parts.signal.voxels().iter().zip(parts.noise.voxels());
+                for (found, (signal, noise)) in whole.voxels().iter().zip(sums) {
+                    assert_relative_eq!(*found, signal + noise, max_relative = 1e-5, epsilon = 1e-3);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn signal_and_noise_are_independent() {
+    let simulator = Simulator::new(config(24)).unwrap();
+    let template = lopsided("beads");
+    let mut correlations = 0.0;
+    for index in 0..40 {
+        let parts = simulator.parts(&template, 2, index).unwrap();
+        let products = parts.signal.voxels().iter().zip(parts.noise.voxels());
+        let product: f64 = products.map(|(&s, &n)| f64::from(s) * f64::from(n)).sum();
+        let count = 24f64.powi(3);
+        correlations += product / count / parts.signal.statistics().std / parts.noise.statistics().std;
+    }
+    // Each has a spread near 0.03 (the optics leave a few thousand free voxels).
+    assert_abs_diff_eq!(correlations / 40.0, 0.0, epsilon = 0.03);
+}
+
+#[test]
+fn nothing_is_left_in_the_missing_wedge() {
+    for side in [16, 21] {
+        for (noise, empty) in
+            [(NoiseColor::ThroughOptics, true), (NoiseColor::HalfHalf, true), (NoiseColor::White, false)]
+        {
+            let simulator = Simulator::new(SimulationConfig { noise, ..config(side) }).unwrap();
+            let volume = simulator.simulate(&lopsided("beads"), 1, 0).unwrap();
+            let spectrum = spectrum(&volume);
+            let strongest = spectrum.iter().map(|(_, value)| value.norm()).fold(0.0, f64::max);
+            // The wedge by its angle, not by the crate's own mask: the beam is along z, the axis y.
+            let missing: Vec<f64> = spectrum
+                .iter()
+                .filter(|([z, _, x], _)| z.abs().atan2(x.abs()).to_degrees() > 60.001)
+                .map(|(_, value)| value.norm() / strongest)
+                .collect();
+            // A third of the volume, but for the grid.
+            let part = missing.len() as f64 / spectrum.len() as f64;
+            assert!((0.2..0.34).contains(&part), "{part}");
+            let largest = missing.iter().copied().fold(0.0, f64::max);
+            assert_eq!(largest < 1e-6, empty, "{noise:?}: {largest}");
+            let seen = spectrum
+                .iter()
+                .filter(|([z, _, x], value)| {
+                    z.abs().atan2(x.abs()).to_degrees() < 59.999 && value.norm() > 1e-6 * strongest
+                })
+                .count();
+            assert!(seen as f64 > 0.5 * spectrum.len() as f64, "{seen}");
+        }
+    }
+}
+
+#[test]
+fn contrast_transfer_is_the_textbook_one() {
+    let default = SimulationConfig::default();
+    // By hand: λ(300 kV) = 0.019687 Å; at k = 0.02/Å (0.2 cycles per voxel of 10 Å)
+    // πλΔz k² = 1.23699, (π/2)Cs λ³ k⁴ = 0.0000518, exp(−0.25) = 0.77880.
+    let expected = -(1.236_99f64 - 0.000_051_8).sin() * 0.778_80;
+    assert_abs_diff_eq!(default.contrast_transfer(0.2), expected, epsilon = 2e-4);
+    // λ(100 kV) = 0.037014 Å.
+    let low = SimulationConfig { voltage: 100.0, ..default };
+    let expected = -(std::f64::consts::PI * 0.037_014 * 5e4 * 4e-4f64).sin() * 0.778_80;
+    assert_abs_diff_eq!(low.contrast_transfer(0.2), expected, epsilon = 1e-3);
+    let amplitude = SimulationConfig { amplitude_contrast: 0.1, ..default };
+    assert_abs_diff_eq!(amplitude.contrast_transfer(0.0), -0.1, epsilon = 1e-12);
+    // Cs = 20 mm at 1 cycle per 8 Å or less counts: its sign is against underfocus.
+    let aberrant = SimulationConfig { spherical_aberration: 20.0, voxel_size: 8.0, ..default };
+    let sharp = SimulationConfig { spherical_aberration: 0.0, voxel_size: 8.0, ..default };
+    let phase = std::f64::consts::PI * 0.019_687 * 5e4 * 0.0625f64.powi(2);
+    let lag = std::f64::consts::FRAC_PI_2 * 20e7 * 0.019_687f64.powi(3) * 0.0625f64.powi(4);
+    let envelope = (-(0.5f64 / 0.4).powi(2)).exp();
+    assert_abs_diff_eq!(sharp.contrast_transfer(0.5), -phase.sin() * envelope, epsilon = 1e-3);
+    assert_abs_diff_eq!(aberrant.contrast_transfer(0.5), -(phase - lag).sin() * envelope, epsilon = 1e-3);
+    assert!(lag > 0.03);
+}
+
+#[test]
+fn signal_passes_the_contrast_transfer_function() {
+    // The same pose through the default optics and through optics that only invert.
+    let inverting = SimulationConfig {
+        underfocus: 0.0,
+        spherical_aberration: 0.0,
+        amplitude_contrast: 1.0,
+        envelope: 100.0,
+        max_tilt: 90.0,
+        ..config(20)
+    };
+    let template = lopsided("beads");
+    let signal = |config| {
+        let parts = Simulator::new(config).unwrap().parts(&template, 4, 1).unwrap();
+        spectrum(&parts.signal)
+    };
+    let (plain, seen) = (signal(inverting), signal(config(20)));
+    let strongest = plain.iter().map(|(_, value)| value.norm()).fold(0.0, f64::max);
+    let mut checked = 0;
+    for (([z, y, x], plain), (_, seen)) in plain.into_iter().zip(seen) {
+        // On the mask's edge rounding decides.
+        if (z.abs() - 3f64.sqrt() * x.abs()).abs() < 1e-9 && x.abs() > 0.0 {
+            continue;
+        }
+        let kept = f64::from(u8::from(z.abs() <= 3f64.sqrt() * x.abs()));
+        let k = (z * z + y * y + x * x).sqrt();
+        let expected = plain * -config(20).contrast_transfer(k) * kept;
+        assert!((seen - expected).norm() < 1e-5 * strongest, "{z} {y} {x}: {seen} {expected}");
+        checked += 1;
+    }
+    assert!(checked > 7000);
+}
+
+#[test]
+fn protein_is_dark() {
+    let simulator = Simulator::new(config(32)).unwrap();
+    for template in &catalogue::templates()[..4] {
+        let parts = simulator.parts(template, 1, 1).unwrap();
+        let statistics = parts.signal.statistics();
+        assert!(-statistics.min > statistics.max, "{}: {statistics:?}", template.name());
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let good = SimulationConfig::default();
+    for (config, message) in [
+        (SimulationConfig { snr: 0.0, ..good }, "invalid `snr`: expected a number above 0 and up to 1e6, got 0"),
+        (SimulationConfig { snr: f64::NAN, ..good }, "invalid `snr`: expected a number above 0 and up to 1e6, got NaN"),
+        (SimulationConfig { side: 7, ..good }, "invalid `side`: expected 8 to 128 voxels, got 7"),
+        (SimulationConfig { side: 129, ..good }, "invalid `side`: expected 8 to 128 voxels, got 129"),
+        (SimulationConfig { voxel_size: 7.99, ..good }, "invalid `voxel_size`: expected 8 to 16 Å, got 7.99"),
+        (SimulationConfig { voltage: 0.0, ..good }, "invalid `voltage`: expected 10 to 2000 kV, got 0"),
+        (
+            SimulationConfig { spherical_aberration: -0.1, ..good },
+            "invalid `spherical_aberration`: expected 0 to 20 mm, got -0.1",
+        ),
+        (
+            SimulationConfig { underfocus: f64::INFINITY, ..good },
+            "invalid `underfocus`: expected -50 to 50 µm, got inf",
+        ),
+        (
+            SimulationConfig { amplitude_contrast: 1.01, ..good },
+            "invalid `amplitude_contrast`: expected 0 to 1, got 1.01",
+        ),
+        (
+            SimulationConfig { envelope: 0.0, ..good },
+            "invalid `envelope`: expected 0.01 to 100 cycles per voxel, got 0",
+        ),
+        (
+            SimulationConfig { max_tilt: 90.1, ..good },
+            "invalid `max_tilt`: expected a number of degrees above 0 and up to 90, got 90.1",
+        ),
+        (
+            SimulationConfig { max_shift: 8.5, ..good },
+            "invalid `max_shift`: expected 0 to a quarter of the side, in voxels, got 8.5",
+        ),
+    ] {
+        assert_eq!(told(&Simulator::new(config).unwrap_err()), message);
+    }
+    for config in [
+        SimulationConfig { side: 8, max_shift: 2.0, ..good },
+        SimulationConfig { max_tilt: 90.0, max_shift: 0.0, snr: 1e6, ..good },
+        SimulationConfig::s1(),
+        SimulationConfig::s2(),
+    ] {
+        config.validate().unwrap();
+    }
+}
+
+#[test]
+fn settings_are_read_with_defaults_and_without_slips() {
+    let read = serde_json::from_str::<SimulationConfig>;
+    let config = read(r#"{ "snr": 0.1, "noise": "half_half" }"#).unwrap();
+    let expected = SimulationConfig { snr: 0.1, noise: NoiseColor::HalfHalf, ..Default::default() };
+    assert_eq!(config, expected);
+    let message = read(r#"{ "snrr": 0.1 }"#).unwrap_err().to_string();
+    assert!(message.contains("unknown field `snrr`"), "{message}");
+}

@@ -1,0 +1,262 @@
+//! PDB and mmCIF files, good and bad.
+
+use std::fs;
+
+use approx::assert_relative_eq;
+use proptest::prelude::*;
+use soft_lmccl::cect::{AppliedAssembly, AssemblyChoice, Extent, Structure, Template};
+
+use super::{fixture, gzip, told};
+
+fn open(name: &str, text: &[u8]) -> soft_lmccl::Result<Structure> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    Structure::open(&path, AssemblyChoice::First)
+}
+
+#[test]
+fn mmcif_assembly_is_built() {
+    let dimer = Structure::open(fixture("dimer.cif"), AssemblyChoice::First).unwrap();
+    // Each copy: 4 atoms of GLY, 5 of SER (one alternative, one model, no hydrogen), one Zn.
+    assert_eq!(dimer.scatterers().len(), 20);
+    let extent = Extent::of(dimer.scatterers()).unwrap();
+    assert_relative_eq!(extent.electrons, 2.0 * (30.0 + 46.0 + 30.0), max_relative = 1e-12);
+    assert_relative_eq!(dimer.kilodaltons(), 2e-3 * (57.05 + 87.08 + 65.38), max_relative = 1e-3);
+    // The operator turns half about z at x = 20, y = 0.
+    assert_relative_eq!(extent.center[0], 20.0, max_relative = 1e-12);
+    assert!(extent.center[1].abs() < 1e-12);
+    let expected = AppliedAssembly::Built { id: "1".to_owned(), operators: 2 };
+    assert_eq!(*dimer.assembly(), expected);
+}
+
+#[test]
+fn asymmetric_unit_is_left_alone() {
+    let half = Structure::open(fixture("dimer.cif"), AssemblyChoice::AsymmetricUnit).unwrap();
+    assert_eq!(half.scatterers().len(), 10);
+    assert_eq!(half.assembly().to_string(), "asymmetric unit, as asked");
+}
+
+#[test]
+fn remark_350_is_built() {
+    let trimer = Structure::open(fixture("trimer.pdb"), AssemblyChoice::First).unwrap();
+    assert_eq!(trimer.assembly().to_string(), "assembly 1, 3 operators");
+    // Cα atoms alone weigh the whole residue; `CA` of a HETATM is calcium.
+    let mut electrons: Vec<f64> = trimer.scatterers().iter().map(|s| s.electrons).collect();
+    electrons.sort_by(f64::total_cmp);
+    assert_eq!(electrons, [20.0, 20.0, 20.0, 38.0, 38.0, 38.0, 62.0, 62.0, 62.0]);
+    // A threefold axis at the origin.
+    let extent = Extent::of(trimer.scatterers()).unwrap();
+    assert!(extent.center[0].abs() < 1e-4 && extent.center[1].abs() < 1e-4, "{extent:?}");
+    assert_relative_eq!(extent.radius, 23.8, max_relative = 1e-4);
+}
+
+#[test]
+fn content_decides_and_gzip_is_seen() {
+    let text = fs::read(fixture("trimer.pdb")).unwrap();
+    let plain = Structure::open(fixture("trimer.pdb"), AssemblyChoice::First).unwrap();
+    assert_eq!(open("trimer.cif", &text).unwrap(), plain);
+    assert_eq!(open("trimer.pdb.gz", &gzip(&text)).unwrap(), plain);
+    assert_eq!(open("trimer", &gzip(&text)).unwrap(), plain);
+    // Line ends of other systems.
+    let text = fs::read_to_string(fixture("dimer.cif")).unwrap();
+    let plain = Structure::open(fixture("dimer.cif"), AssemblyChoice::First).unwrap();
+    assert_eq!(open("dimer.cif", text.replace('\n', "\r\n").as_bytes()).unwrap(), plain);
+}
+
+/// A minimal mmCIF: these lines before an alanine's Cα at (1, 2, 3) and, in chain B, at (4, 5, 6).
+fn mmcif(before: &str) -> Vec<u8> {
+    format!(
+        "data_x\n{before}\nloop_\n_atom_site.type_symbol\n_atom_site.label_atom_id\n\
+         _atom_site.label_comp_id\n_atom_site.label_asym_id\n_atom_site.label_seq_id\n\
+         _atom_site.Cartn_x\n_atom_site.Cartn_y\n_atom_site.Cartn_z\n\
+         C CA ALA A 1 1.0 2.0 3.0\nC CA ALA B 1 4.0 5.0 6.0\n"
+    )
+    .into_bytes()
+}
+
+fn assembly(rows: &str) -> String {
+    let operator = |id: &str, shift: &str| format!("{id} 1 0 0 {shift} 0 1 0 0 0 0 1 0\n");
+    format!(
+        "loop_\n_pdbx_struct_assembly_gen.assembly_id\n_pdbx_struct_assembly_gen.oper_expression\n\
+         _pdbx_struct_assembly_gen.asym_id_list\n{rows}\nloop_\n_pdbx_struct_oper_list.id\n\
+         _pdbx_struct_oper_list.matrix[1][1]\n_pdbx_struct_oper_list.matrix[1][2]\n\
+         _pdbx_struct_oper_list.matrix[1][3]\n_pdbx_struct_oper_list.vector[1]\n\
+         _pdbx_struct_oper_list.matrix[2][1]\n_pdbx_struct_oper_list.matrix[2][2]\n\
+         _pdbx_struct_oper_list.matrix[2][3]\n_pdbx_struct_oper_list.vector[2]\n\
+         _pdbx_struct_oper_list.matrix[3][1]\n_pdbx_struct_oper_list.matrix[3][2]\n\
+         _pdbx_struct_oper_list.matrix[3][3]\n_pdbx_struct_oper_list.vector[3]\n{}{}{}{}",
+        operator("1", "0"),
+        operator("2", "100"),
+        operator("X0", "1000"),
+        operator("bad", "oops"),
+    )
+}
+
+#[test]
+fn operators_go_to_their_chains() {
+    for (rows, xs) in [
+        ("1 1 A", vec![1.0]),
+        ("1 1,2 A,B", vec![1.0, 4.0, 101.0, 104.0]),
+        ("1 (1-2) B", vec![4.0, 104.0]),
+        ("1 (X0)(1,2) A", vec![1001.0, 1101.0]),
+        ("1 1 A\n1 2 B", vec![1.0, 104.0]),
+        // Assembly 1 wherever it stands; without one, the first.
+        ("2 2 A\n1 1 B", vec![4.0]),
+        ("3 2 A\n2 1 B", vec![101.0]),
+        ("1 '1, 2' 'A, Z'", vec![1.0, 101.0]),
+    ] {
+        let structure = open("x.cif", &mmcif(&assembly(rows))).unwrap();
+        let mut found: Vec<f64> = structure.scatterers().iter().map(|s| s.position[0]).collect();
+        found.sort_by(f64::total_cmp);
+        assert_eq!(found, xs, "{rows}");
+    }
+    let structure = open("x.cif", &mmcif("")).unwrap();
+    assert_eq!(structure.assembly().to_string(), "no assembly named, file as it is");
+}
+
+#[test]
+fn awkward_mmcif_is_read() {
+    let before = "# a comment with loop_ in it\n_x.a 'a dog's life'\n_x.b\n;text field\n\
+                  data_inside; loop_\n;\n_x.c \"it's\"\nloop_\n_y.a\n_y.b\n1 'two words' ? .\n";
+    let mut text = mmcif(before);
+    text.extend(b"data_second\n_atom_site.type_symbol X\n");
+    assert_eq!(open("x.cif", &text).unwrap().scatterers().len(), 2);
+}
+
+#[test]
+fn residues_that_share_a_number_keep_their_atoms() {
+    // Insertions 52 and 52A whose code was lost, of one kind and of two.
+    let line = |name: &str, residue: &str, x: f64| {
+        format!("ATOM      1  {name:<3} {residue} A  52    {x:8.3}   0.000   0.000  1.00  0.00\n")
+    };
+    for second in ["SER", "GLY"] {
+        let text =
+            [line("N", "SER", 0.0), line("CA", "SER", 1.0), line("N", second, 2.0), line("CA", second, 3.0)].concat();
+        let structure = open("x.pdb", text.as_bytes()).unwrap();
+        let electrons: f64 = structure.scatterers().iter().map(|s| s.electrons).sum();
+        let expected = 46.0 + if second == "SER" { 46.0 } else { 30.0 };
+        assert_relative_eq!(electrons, expected, max_relative = 1e-12);
+    }
+}
+
+#[test]
+fn bad_files_say_what_is_wrong() {
+    let atom = "ATOM      1  CA  ALA A   1      20.000   0.000   0.000  1.00  0.00           C\n";
+    let remark = |text: &str| format!("{text}\n{atom}");
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (vec![], "neither mmCIF nor PDB: no data_ block and no ATOM record"),
+        (b"\x00\xff\xfe garbage".to_vec(), "neither mmCIF nor PDB"),
+        (b"data_x\n_entry.id x\n".to_vec(), "no _atom_site category, so no atoms"),
+        (
+            b"data_x\nloop_\n_atom_site.id\n_atom_site.label_comp_id\n1 ALA\n".to_vec(),
+            "_atom_site lacks label_asym_id and auth_asym_id",
+        ),
+        (
+            String::from_utf8(mmcif("")).unwrap().replace("Cartn_y", "why").into_bytes(),
+            "_atom_site lacks type_symbol, Cartn_x, Cartn_y or Cartn_z",
+        ),
+        (
+            String::from_utf8(mmcif("")).unwrap().replace("2.0", "NaN").into_bytes(),
+            "atom 1 of _atom_site: `NaN` is no coordinate",
+        ),
+        (
+            String::from_utf8(mmcif("")).unwrap().replace("5.0", "1e300").into_bytes(),
+            "atom 2 of _atom_site: `1e300` is no coordinate",
+        ),
+        (
+            String::from_utf8(mmcif("")).unwrap().replace("C CA", "Qq CA").into_bytes(),
+            "atom 1 of _atom_site: `Qq` is no element (residue ALA)",
+        ),
+        (
+            String::from_utf8(mmcif("")).unwrap().replace("ALA", "HOH").into_bytes(),
+            "no atoms other than water and hydrogen",
+        ),
+        ([mmcif(""), b"C CA ALA\n".to_vec()].concat(), "the loop of _atom_site has 8 columns but 19 values"),
+        (mmcif("_x.a 'open"), "the quoted value that begins on line 2 does not end"),
+        (mmcif("\n_x.a\n;open"), "the text field that begins on line 4 does not end"),
+        (mmcif(&assembly("1 7 A")), "the assembly asks for operator 7, which is not listed"),
+        (mmcif(&assembly("1 bad A")), "operator bad holds `oops` where a number is expected"),
+        (mmcif(&assembly("1 (1-2 A")), "operator expression `(1-2` cannot be read"),
+        (mmcif(&assembly("1 1 Q")), "assembly 1 names no chain that the file holds"),
+        (
+            mmcif(&assembly("1 (1-9000)(1-9000)(1-9000) A")),
+            "operator expression `(1-9000)(1-9000)(1-9000)` makes more than 20000 operators",
+        ),
+        (
+            mmcif("_pdbx_struct_assembly_gen.assembly_id 1"),
+            "_pdbx_struct_assembly_gen lacks assembly_id, oper_expression or asym_id_list",
+        ),
+        (atom.replace("  20.000", "  2O.000").into_bytes(), "line 1: `2O.000` is no coordinate"),
+        (atom.replace("           C", "          Qq").into_bytes(), "line 1: `Qq` is no element (residue ALA)"),
+        (atom.as_bytes()[..40].to_vec(), "line 1: `` is no coordinate"),
+        (
+            remark("REMARK 350   BIOMT1   1  1.0 0.0 0.0").into_bytes(),
+            "line 1: REMARK 350 holds a BIOMT row without its number and four values",
+        ),
+        (
+            remark("REMARK 350   BIOMT2   1  1.0 0.0 0.0 0.0").into_bytes(),
+            "line 1: REMARK 350 holds BIOMT rows out of order",
+        ),
+        (
+            remark("REMARK 350 APPLY THE FOLLOWING TO CHAINS: A").into_bytes(),
+            "line 1: REMARK 350 names chains before any BIOMOLECULE",
+        ),
+    ];
+    for (text, problem) in cases {
+        let message = told(&open("file", &text).unwrap_err());
+        assert!(message.contains(problem), "{message}\nexpected: {problem}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let message = told(&Structure::open(directory.path(), AssemblyChoice::First).unwrap_err());
+    assert!(message.starts_with("cannot read "), "{message}");
+    let cut = gzip(&fs::read(fixture("dimer.cif")).unwrap());
+    let message = told(&open("cut.cif.gz", &cut[..cut.len() / 2]).unwrap_err());
+    assert!(message.starts_with("cannot read "), "{message}");
+}
+
+#[test]
+fn templates_open_every_kind_of_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let dimer = Template::open(fixture("dimer.cif")).unwrap();
+    let save = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    assert_eq!(dimer.source(), "20 atoms, 0 kDa; assembly 1, 2 operators");
+    let packed = save("Other.CIF.gz", &gzip(&fs::read(fixture("dimer.cif")).unwrap()));
+    let other = Template::open(&packed).unwrap();
+    assert_eq!((other.name(), other.volume()), ("Other", dimer.volume()));
+
+    let beads = save("beads.tsv", b"0 0 0 5\n30 0 0 5\n");
+    let template = Template::open(&beads).unwrap();
+    assert_eq!((template.name(), template.source()), ("beads", "2 beads"));
+    assert_relative_eq!(template.radius(), 15.0, max_relative = 1e-12);
+
+    let wide = save("wide.tsv", b"0 0 0 5\n500 0 0 5\n");
+    let message = told(&Template::open(&wide).unwrap_err());
+    let expected = "wide.tsv: does not fit a box of 40 voxels; it needs 54 to 1024 voxels of 10 Å \
+                    for this structure";
+    assert!(message.ends_with(expected), "{message}");
+
+    let unknown = save("notes.txt", b"hello");
+    let message = told(&Template::open(&unknown).unwrap_err());
+    assert!(message.contains("notes.txt: expected .pdb, .ent, .cif"), "{message}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn spoiled_files_never_panic(cif: bool, cut in 0.0f64..1.0, at in 0.0f64..1.0, byte: u8) {
+        let name = if cif { "dimer.cif" } else { "trimer.pdb" };
+        let mut text = fs::read(fixture(name)).unwrap();
+        let position = (at * text.len() as f64) as usize;
+        text[position] = byte;
+        text.truncate(1 + (cut * text.len() as f64) as usize);
+        if let Ok(structure) = open(name, &text) {
+            prop_assert!(!structure.scatterers().is_empty());
+        }
+    }
+}

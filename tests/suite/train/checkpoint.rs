@@ -1,0 +1,172 @@
+//! What is saved comes back bit for bit; what does not fit is refused and changes nothing.
+
+use std::{fs, path::PathBuf};
+
+use soft_lmccl::{
+    loss::{Loss, SoftLmccl, SoftLmcclConfig},
+    tch::{Device, Kind, Tensor, nn},
+    train::checkpoint::{Meta, load, save},
+};
+use tempfile::TempDir;
+
+const D: i64 = 4;
+
+fn names(classes: &[&str]) -> Vec<String> {
+    classes.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn store(classes: i64) -> (nn::VarStore, SoftLmccl) {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let loss = SoftLmcclConfig::default().init(&vs.root(), classes, D).unwrap();
+    (vs, loss)
+}
+
+fn snapshot(vs: &nn::VarStore) -> Vec<(String, Tensor)> {
+    let mut all: Vec<_> = vs.variables().into_iter().map(|(name, v)| (name, v.detach().copy())).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+/// A checkpoint of three classes whose centers have moved.
+fn saved(directory: &TempDir) -> (PathBuf, Vec<(String, Tensor)>) {
+    let (vs, mut loss) = store(3);
+    let embeddings = Tensor::randn([5, D], (Kind::Float, Device::Cpu));
+    loss.update(&embeddings, &Tensor::from_slice(&[0i64, 2, 2, 1, 0])).unwrap();
+    let path = directory.path().join("run.safetensors");
+    save(&path, &vs, &Meta { config: loss.config(), classes: names(&["a", "b", "c"]) }).unwrap();
+    (path, snapshot(&vs))
+}
+
+#[test]
+fn a_round_trip_is_exact() {
+    let directory = TempDir::new().unwrap();
+    let (path, before) = saved(&directory);
+    let (mut vs, loss) = store(3);
+    let meta = load::<SoftLmcclConfig>(&path, &mut vs, &names(&["a", "b", "c"])).unwrap();
+    assert_eq!(meta, Meta { config: SoftLmcclConfig::default(), classes: names(&["a", "b", "c"]) });
+    assert_eq!(snapshot(&vs), before);
+    // What the loss holds is what the store holds.
+    assert_eq!(Vec::<i64>::try_from(loss.center().updates()).unwrap(), [1, 1, 1]);
+    let left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["run.safetensors"]);
+}
+
+#[test]
+fn every_difference_is_listed_and_nothing_changes() {
+    let directory = TempDir::new().unwrap();
+    let (path, _) = saved(&directory);
+
+    // Four classes, in double precision, one variable more and one name fewer.
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let _head = SoftLmcclConfig::default().lmcl.init(&(vs.root() / "lmcl"), 4, D).unwrap();
+    let _center = SoftLmcclConfig::default().center.init(&(vs.root() / "center"), 3, D).unwrap();
+    let _more = vs.root().zeros("more", &[2]);
+    vs.double();
+    let before = snapshot(&vs);
+    let error = load::<SoftLmcclConfig>(&path, &mut vs, &names(&["a", "c", "b"])).unwrap_err().to_string();
+    for part in [
+        "classes [\"a\", \"b\", \"c\"], expected [\"a\", \"c\", \"b\"]",
+        "`center.centers` is F32 [3, 4], expected Double [3, 4]",
+        "`lmcl.weight` is F32 [3, 4], expected Double [4, 4]",
+        "`more` is missing",
+        "`softmax.bias` is not expected; `softmax.weight` is not expected",
+    ] {
+        assert!(error.contains(part), "{part:?} not in {error:?}");
+    }
+    assert_eq!(snapshot(&vs), before);
+}
+
+/// The broadcast that `tch`'s own `load` performs.
+#[test]
+fn a_single_row_is_not_spread_over_all() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("row.safetensors");
+    let small = nn::VarStore::new(Device::Cpu);
+    let _row = small.root().ones("weight", &[1, 3]);
+    save(&path, &small, &Meta { config: (), classes: vec![] }).unwrap();
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let weight = vs.root().zeros("weight", &[4, 3]);
+    let error = load::<()>(&path, &mut vs, &[]).unwrap_err().to_string();
+    assert!(error.contains("`weight` is F32 [1, 3], expected Float [4, 3]"), "{error}");
+    assert_eq!(weight.count_nonzero(0).sum(Kind::Int64).int64_value(&[]), 0);
+}
+
+#[test]
+fn what_is_no_checkpoint_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let (path, _) = saved(&directory);
+    let whole = fs::read(&path).unwrap();
+    let (mut vs, _loss) = store(3);
+    let before = snapshot(&vs);
+    let mut refused = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let error = load::<SoftLmcclConfig>(&path, &mut vs, &names(&["a", "b", "c"])).unwrap_err().to_string();
+        assert_eq!(snapshot(&vs), before);
+        error
+    };
+    for length in [0, 7, 8, 40, whole.len() / 2, whole.len() - 1] {
+        let error = refused(&whole[..length]);
+        assert!(error.contains("run.safetensors: not a safetensors file"), "{length}: {error}");
+    }
+    // A header that claims 2^60 bytes.
+    let mut huge = whole.clone();
+    huge[..8].copy_from_slice(&(1u64 << 60).to_le_bytes());
+    assert!(refused(&huge).contains("not a safetensors file"));
+    let mut garbage = whole.clone();
+    garbage[8..40].fill(b'x');
+    assert!(refused(&garbage).contains("not a safetensors file"));
+
+    Tensor::write_safetensors(&[("weight", Tensor::zeros([2], (Kind::Float, Device::Cpu)))], &path).unwrap();
+    let foreign = fs::read(&path).unwrap();
+    assert!(refused(&foreign).contains("no `soft-lmccl` entry in its header; weights of another program?"));
+
+    let missing = directory.path().join("missing.safetensors");
+    let error = load::<SoftLmcclConfig>(&missing, &mut vs, &[]).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot read {}", missing.display()));
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("No such file"));
+}
+
+#[test]
+fn another_format_is_refused_and_named() {
+    let directory = TempDir::new().unwrap();
+    let (path, _) = saved(&directory);
+    let mut bytes = fs::read(&path).unwrap();
+    // The header is JSON within JSON; 9 is as long as 1.
+    let key = br#"\"format\":1"#;
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    bytes[at + key.len() - 1] = b'9';
+    fs::write(&path, bytes).unwrap();
+    let (mut vs, _loss) = store(3);
+    let before = snapshot(&vs);
+    let error = load::<SoftLmcclConfig>(&path, &mut vs, &names(&["a", "b", "c"])).unwrap_err().to_string();
+    assert!(error.ends_with("run.safetensors: format 9, this version reads 1"), "{error}");
+    assert_eq!(snapshot(&vs), before);
+}
+
+#[test]
+fn a_transposed_variable_is_saved_as_it_reads() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("transposed.safetensors");
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let weight = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]).tr();
+    let weight = vs.root().add("weight", weight, false);
+    assert!(!weight.is_contiguous());
+    save(&path, &vs, &Meta { config: (), classes: vec![] }).unwrap();
+    let before = weight.copy();
+    let _ = weight.shallow_clone().zero_();
+    load::<()>(&path, &mut vs, &[]).unwrap();
+    assert_eq!(weight, before);
+}
+
+#[test]
+fn a_failed_save_leaves_the_last_good_file() {
+    let directory = TempDir::new().unwrap();
+    let (path, before) = saved(&directory);
+    let nowhere = directory.path().join("no-such-directory").join("run.safetensors");
+    let (vs, loss) = store(3);
+    let meta = Meta { config: loss.config(), classes: names(&["a", "b", "c"]) };
+    assert!(save(&nowhere, &vs, &meta).unwrap_err().to_string().starts_with("cannot write "));
+    let (mut vs, _loss) = store(3);
+    load::<SoftLmcclConfig>(&path, &mut vs, &meta.classes).unwrap();
+    assert_eq!(snapshot(&vs), before);
+}

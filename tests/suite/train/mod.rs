@@ -1,0 +1,6 @@
+//! Steps, runs, checkpoints, embedding.
+
+mod checkpoint;
+mod learning;
+mod network;
+mod step;

@@ -1,0 +1,199 @@
+//! What a step, a run and an embedding do in which order, seen from inside.
+
+use std::ops::ControlFlow;
+
+use approx::assert_relative_eq;
+use soft_lmccl::{
+    Error, Result,
+    loss::{Loss, LossTerms},
+    params::NO_DECAY_GROUP,
+    tch::{Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig},
+    train::{FitConfig, backward_step, embed, fit},
+};
+
+/// `Σ x`; notes the parameter and its gradient as `update` finds them.
+#[derive(Debug)]
+struct Watch {
+    parameter: Tensor,
+    seen: Vec<[f64; 2]>,
+    refuses: bool,
+}
+
+impl Loss for Watch {
+    fn forward(&self, embeddings: &Tensor, _: &Tensor) -> Result<LossTerms> {
+        Ok(LossTerms::single("watch", embeddings.sum(Kind::Float)))
+    }
+
+    fn update(&mut self, _: &Tensor, _: &Tensor) -> Result<()> {
+        self.seen.push([self.parameter.double_value(&[]), self.parameter.grad().double_value(&[])]);
+        match self.refuses {
+            true => Err(Error::Label { position: 0, label: 9, num_classes: 3 }),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn the_update_sees_fresh_gradients_and_weights_that_have_not_moved() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
+    let mut optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
+    let mut watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
+    let labels = Tensor::from_slice(&[0i64]);
+    for _ in 0..2 {
+        backward_step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap();
+    }
+    assert_eq!(watch.seen, [[2.0, 3.0], [0.5, 3.0]]);
+    watch.refuses = true;
+    backward_step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap_err();
+    assert_relative_eq!(parameter.double_value(&[]), -1.0);
+}
+
+/// `x·w` on the network's side; nothing to learn on the loss', which notes the labels of each batch.
+#[derive(Debug, Default)]
+struct Idle(Vec<Vec<i64>>);
+
+impl Loss for Idle {
+    fn forward(&self, embeddings: &Tensor, _: &Tensor) -> Result<LossTerms> {
+        Ok(LossTerms::single("idle", embeddings.sum(Kind::Float) * 0.0))
+    }
+
+    fn update(&mut self, _: &Tensor, labels: &Tensor) -> Result<()> {
+        self.0.push(Vec::try_from(labels)?);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Line {
+    weight: Tensor,
+    trains: bool,
+}
+
+impl ModuleT for Line {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        let y = x * &self.weight;
+        assert_eq!((train, y.requires_grad()), (self.trains, self.trains));
+        y
+    }
+}
+
+fn line(vs: &nn::VarStore, trains: bool) -> Line {
+    // `set_weight_decay` needs a variable in each group.
+    let _other_group = vs.root().set_group(NO_DECAY_GROUP).var("offset", &[], nn::Init::Const(0.0));
+    Line { weight: vs.root().var("weight", &[], nn::Init::Const(1.0)), trains }
+}
+
+fn batches(config: FitConfig) -> Vec<Vec<i64>> {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let labels = Tensor::arange(12, (Kind::Int64, Device::Cpu));
+    let mut loss = Idle::default();
+    fit(&line(&vs, true), &mut loss, &vs, (&labels.to_kind(Kind::Float).view([12, 1]), &labels), config, |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap()
+    .is_continue()
+    .then_some(loss.0)
+    .unwrap()
+}
+
+#[test]
+fn the_seed_names_the_order_of_the_samples() {
+    let config = FitConfig { epochs: 2, batch_size: 4, seed: 1, ..Default::default() };
+    let one = batches(config);
+    assert_eq!(one, batches(config));
+    assert_ne!(one, batches(FitConfig { seed: 2, ..config }));
+    let mut epochs: Vec<Vec<i64>> = one.chunks(3).map(<[_]>::concat).collect();
+    assert_ne!(epochs[0], epochs[1]);
+    for epoch in &mut epochs {
+        assert!(!epoch.is_sorted());
+        epoch.sort_unstable();
+        assert_eq!(*epoch, (0..12).collect::<Vec<_>>());
+    }
+    // As many volumes as a batch needs are enough.
+    assert_eq!(batches(FitConfig { epochs: 1, batch_size: 12, ..config }).len(), 1);
+}
+
+/// Without a gradient AdamW shrinks a weight by `1 − rate·decay` in each step.
+#[test]
+fn a_run_follows_its_schedule_and_decays_its_weights() {
+    const DECAY: f64 = 20.0;
+    const SINGLE_REL: f64 = 1e-5;
+    let vs = nn::VarStore::new(Device::Cpu);
+    let net = line(&vs, true);
+    let labels = Tensor::arange(10, (Kind::Int64, Device::Cpu));
+    let config = FitConfig { epochs: 2, batch_size: 2, learning_rate: 0.01, weight_decay: DECAY, ..Default::default() };
+    let (mut rates, mut shrunk) = (vec![], 1.0);
+    let end =
+        fit(&net, &mut Idle::default(), &vs, (&labels.to_kind(Kind::Float).view([10, 1]), &labels), config, |step| {
+            rates.push(step.learning_rate);
+            shrunk *= 1.0 - step.learning_rate * DECAY;
+            assert_relative_eq!(net.weight.double_value(&[]), shrunk, max_relative = SINGLE_REL);
+            ControlFlow::Continue(())
+        });
+    assert!(end.unwrap().is_continue());
+    assert_eq!(rates.len(), 10);
+    assert_relative_eq!(rates[0], 0.01 / 25.0, max_relative = 1e-12);
+    // Half-way up a cosine at 15 %: between the steps at 10 % and 20 %, which lie evenly about it.
+    assert_relative_eq!(rates[1] + rates[2], 0.01 * (1.0 + 1.0 / 25.0), max_relative = 1e-12);
+    assert_relative_eq!(rates[3], 0.01, max_relative = 1e-12);
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let labels = Tensor::from_slice(&[0i64, 1]);
+    let volumes = Tensor::from_slice(&[1.0f32, f32::NAN]);
+    let config = FitConfig { batch_size: 2, ..Default::default() };
+    let error =
+        fit(&line(&vs, true), &mut Idle::default(), &vs, (&volumes, &labels), config, |_| panic!("no such step"))
+            .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "loss: expected a finite number at step 1; a lower learning rate may help, got NaN = idle NaN"
+    );
+}
+
+#[test]
+fn rates_that_are_no_rates_are_refused() {
+    let good = FitConfig::default();
+    for (config, message) in [
+        (
+            FitConfig { learning_rate: f64::INFINITY, ..good },
+            "invalid `learning_rate`: expected a finite number > 0, got inf",
+        ),
+        (FitConfig { weight_decay: -0.5, ..good }, "invalid `weight_decay`: expected a finite number >= 0, got -0.5"),
+        (
+            FitConfig { weight_decay: f64::INFINITY, ..good },
+            "invalid `weight_decay`: expected a finite number >= 0, got inf",
+        ),
+    ] {
+        assert_eq!(config.validate().unwrap_err().to_string(), message);
+    }
+    assert!(FitConfig { weight_decay: 0.0, epochs: 1, batch_size: 2, ..good }.validate().is_ok());
+}
+
+#[test]
+fn embedding_is_evaluation_without_a_graph() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let net = line(&vs, false);
+    let batch = |shape: &[i64], labels: &[i64]| {
+        Ok((Tensor::ones(shape, (Kind::Float, Device::Cpu)), Tensor::from_slice(labels)))
+    };
+    assert_eq!(embed(&net, [batch(&[2, 3], &[0, 1]), batch(&[1, 3], &[1])]).unwrap().len(), 3);
+    let refused = |batches: Vec<Result<(Tensor, Tensor)>>| embed(&net, batches).unwrap_err().to_string();
+    assert_eq!(
+        refused(vec![batch(&[2, 3, 1], &[0, 1])]),
+        "embeddings: expected the network to give [B, D], got [2, 3, 1]"
+    );
+    // Six numbers: three rows of two, if nobody looks at the batches they came in.
+    assert_eq!(
+        refused(vec![batch(&[1, 3], &[0]), batch(&[1, 1], &[1]), batch(&[1, 2], &[2])]),
+        "embeddings: expected every batch to give 3 columns, got [1, 1]"
+    );
+    assert_eq!(
+        refused(vec![Err(Error::Split("of a batch".into()))]),
+        Error::Split("of a batch".into()).to_string(),
+        "what a batch brings"
+    );
+}
