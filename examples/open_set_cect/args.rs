@@ -36,23 +36,23 @@ pub struct Args {
     pub side: Option<usize>,
 
     /// Signal-to-noise ratio of the training set: 0.03 is the paper's S1, 0.05 its S2.
-    #[arg(long, default_value_t = SimulationConfig::s2().snr)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = SimulationConfig::s2().snr)]
     pub snr_train: f64,
 
     /// Signal-to-noise ratio of the test set.
-    #[arg(long, default_value_t = SimulationConfig::s2().snr)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = SimulationConfig::s2().snr)]
     pub snr_test: f64,
 
     /// λ, the weight of the center term in `lmcl-center` and `soft-lmccl`.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.3)]
     pub center_weight: f64,
 
     /// m, the cosine margin.
-    #[arg(long, default_value_t = LmclConfig::default().margin)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = LmclConfig::default().margin)]
     pub margin: f64,
 
     /// s, the radius of the hypersphere; 30 trains faster than 64 where classes are few.
-    #[arg(long, default_value_t = 30.0)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 30.0)]
     pub scale: f64,
 
     /// Where to train: cpu, cuda or cuda:N.

@@ -87,6 +87,13 @@ fn classes(unknown: &[std::path::PathBuf]) -> Result<(Vec<Template>, OpenSetSpli
     templates.truncate(known.len());
     for path in unknown {
         let template = Template::open(path)?;
+        if templates.iter().any(|other| other.name() == template.name()) {
+            return Err(Error::Split(format!(
+                "{} is named like another class of this run, `{}`; rename the file if it is another structure",
+                path.display(),
+                template.name()
+            )));
+        }
         println!("{}: {}", template.name(), template.source());
         templates.push(template);
     }

@@ -69,7 +69,7 @@ pub fn resample(map: &Map, side: usize) -> Result<Resampled> {
     if side < needed || side > 1024 {
         return Err(Error::Config {
             field: "side",
-            expected: format!("{needed} to 1024 voxels of {VOXEL_SIZE} Å for this map"),
+            expected: format!("at least {needed} voxels of {VOXEL_SIZE} Å for this map"),
             got: side.to_string(),
         });
     }

@@ -51,9 +51,9 @@ pub struct EmbeddingPanel<'a> {
 /// let path = std::env::temp_dir().join("soft-lmccl-doc-embeddings.svg");
 /// embedding_map(&path, "Unknown classes", &["1jz8", "1qvr"], &[panel])?;
 ///
-/// let svg = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
+/// let svg = std::fs::read_to_string(&path)?;
 /// assert!(svg.contains("1qvr"));
-/// # std::fs::remove_file(&path).map_err(|e| e.to_string())?;
+/// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn embedding_map(

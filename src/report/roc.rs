@@ -111,9 +111,9 @@ impl RocSeries {
 /// let path = std::env::temp_dir().join("soft-lmccl-doc-roc.svg");
 /// roc(&path, "Six pairs", &[RocSeries::new("cosine", &curve)])?;
 ///
-/// let svg = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
+/// let svg = std::fs::read_to_string(&path)?;
 /// assert!(svg.contains("AUC 0.8889"));
-/// # std::fs::remove_file(&path).map_err(|e| e.to_string())?;
+/// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn roc(path: &Path, title: &str, series: &[RocSeries]) -> Result<()> {

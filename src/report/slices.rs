@@ -65,9 +65,9 @@ pub struct SliceGroup<'a> {
 /// let path = std::env::temp_dir().join("soft-lmccl-doc-slices.svg");
 /// slices(&path, "Subtomograms", "2 x 2 voxels of 10 Å", &groups)?;
 ///
-/// let svg = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
+/// let svg = std::fs::read_to_string(&path)?;
 /// assert_eq!(svg.matches("<image ").count(), 2);
-/// # std::fs::remove_file(&path).map_err(|e| e.to_string())?;
+/// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn slices(path: &Path, title: &str, subtitle: &str, groups: &[SliceGroup<'_>]) -> Result<()> {

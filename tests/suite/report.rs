@@ -43,15 +43,16 @@ fn drawn(draw: impl FnOnce(&Path) -> Result<()>) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("picture.svg");
     draw(&path).unwrap();
-    assert_eq!(files_in(dir.path()), vec![path.clone()], "the picture and nothing else");
+    assert_eq!(files_in(dir.path()), ["picture.svg"], "the picture and nothing else");
     let svg = fs::read_to_string(path).unwrap();
     assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""));
     assert!(!svg.contains("NaN") && !svg.contains("inf\""));
     svg
 }
 
-fn files_in(dir: &Path) -> Vec<PathBuf> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+fn files_in(dir: &Path) -> Vec<String> {
+    let name = |path: PathBuf| path.file_name().unwrap().display().to_string();
+    fs::read_dir(dir).unwrap().map(|entry| name(entry.unwrap().path())).collect()
 }
 
 /// The picture must be refused with this message, and no file may be there.
@@ -59,7 +60,7 @@ fn refused(draw: impl FnOnce(&Path) -> Result<()>, message: &str) {
     let dir = tempfile::tempdir().unwrap();
     let error = draw(&dir.path().join("picture.svg")).unwrap_err();
     assert_eq!(error.to_string(), message);
-    assert_eq!(files_in(dir.path()), Vec::<PathBuf>::new());
+    assert_eq!(files_in(dir.path()), [""; 0]);
 }
 
 fn curve(name: &str, points: &[(f64, f64)]) -> RocSeries {
@@ -236,7 +237,7 @@ fn what_cannot_be_written_leaves_the_old_picture_and_no_other() {
     fs::create_dir(&taken).unwrap();
     fs::write(taken.join("inside"), "kept").unwrap();
     roc(&taken, "t", &series).unwrap_err();
-    assert_eq!(files_in(dir.path()), vec![taken.clone()]);
+    assert_eq!(files_in(dir.path()), ["roc.svg"]);
     assert_eq!(fs::read_to_string(taken.join("inside")).unwrap(), "kept");
 }
 
