@@ -117,7 +117,7 @@ pub fn density(scatterers: &[Scatterer], side: usize) -> Result<Volume> {
     if side < needed || side > 1024 {
         return Err(Error::Config {
             field: "side",
-            expected: format!("at least {needed} voxels of {VOXEL_SIZE} Å for this structure"),
+            expected: format!("{needed} or more voxels of {VOXEL_SIZE} Å for this structure, 1024 at most"),
             got: side.to_string(),
         });
     }

@@ -69,7 +69,7 @@ pub fn resample(map: &Map, side: usize) -> Result<Resampled> {
     if side < needed || side > 1024 {
         return Err(Error::Config {
             field: "side",
-            expected: format!("at least {needed} voxels of {VOXEL_SIZE} Å for this map"),
+            expected: format!("{needed} or more voxels of {VOXEL_SIZE} Å for this map, 1024 at most"),
             got: side.to_string(),
         });
     }

@@ -65,7 +65,7 @@ fn what_does_not_fit_is_refused_with_what_it_needs() {
     assert_eq!(needed, 18);
     assert!(density(&atoms, needed).is_ok());
     let message = density(&atoms, needed - 1).unwrap_err().to_string();
-    assert_eq!(message, "invalid `side`: expected 18 to 1024 voxels of 10 Å for this structure, got 17");
+    assert_eq!(message, "invalid `side`: expected 18 or more voxels of 10 Å for this structure, 1024 at most, got 17");
 }
 
 #[test]

@@ -99,7 +99,10 @@ fn maps_that_cannot_serve_say_why() {
             "volume: the particle seems darker than the background (-1.000 below it, 0.000 above): \
              invert the contrast of the map",
         ),
-        (map(60.0, |p| ball(p, 8.0)), "invalid `side`: expected 112 to 1024 voxels of 10 Å for this map, got 40"),
+        (
+            map(60.0, |p| ball(p, 8.0)),
+            "invalid `side`: expected 112 or more voxels of 10 Å for this map, 1024 at most, got 40",
+        ),
     ] {
         assert_eq!(told(&resample(&map, 40).unwrap_err()), message);
     }

@@ -236,8 +236,8 @@ fn templates_open_every_kind_of_file() {
 
     let wide = save("wide.tsv", b"0 0 0 5\n500 0 0 5\n");
     let message = told(&Template::open(&wide).unwrap_err());
-    let expected = "wide.tsv: does not fit a box of 40 voxels; it needs 54 to 1024 voxels of 10 Å \
-                    for this structure";
+    let expected = "wide.tsv: does not fit a box of 40 voxels; it needs 54 or more voxels of 10 Å \
+                    for this structure, 1024 at most";
     assert!(message.ends_with(expected), "{message}");
 
     let unknown = save("notes.txt", b"hello");

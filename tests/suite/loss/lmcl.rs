@@ -37,7 +37,7 @@ proptest! {
         prop_assert!(lmcl_value(&case, low) < lmcl_value(&case, low + more));
     }
 
-    /// dL/dm = s·mean(1 − p_y), `paper/facts` of CosFace's softmax.
+    /// dL/dm = s·mean(1 − p_y).
     #[test]
     fn derivative_by_the_margin(case in case(), margin in 0.1..0.9f64) {
         const STEP: f64 = 1e-5;
