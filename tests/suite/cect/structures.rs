@@ -260,3 +260,51 @@ proptest! {
         }
     }
 }
+
+/// Two chains of residues on a spiral, in both formats, without anything on which readers differ.
+fn plain_structure() -> (String, String) {
+    let mut cif = String::from(
+        "data_plain\n_cell.length_a 1\nloop_\n_atom_site.group_PDB\n_atom_site.id\n_atom_site.type_symbol\n\
+         _atom_site.label_atom_id\n_atom_site.label_alt_id\n_atom_site.label_comp_id\n_atom_site.label_asym_id\n\
+         _atom_site.label_entity_id\n_atom_site.label_seq_id\n_atom_site.Cartn_x\n_atom_site.Cartn_y\n\
+         _atom_site.Cartn_z\n_atom_site.auth_seq_id\n_atom_site.auth_asym_id\n_atom_site.pdbx_PDB_model_num\n",
+    );
+    let mut pdb = String::new();
+    for serial in 1..=60u32 {
+        let residue = serial.div_ceil(3);
+        let (name, element) = [("N", "N"), ("CA", "C"), ("C", "C")][(serial as usize - 1) % 3];
+        let kind = ["GLY", "SER", "LEU"][residue as usize % 3];
+        let chain = if residue <= 10 { "A" } else { "B" };
+        let turn = f64::from(serial) * 0.7;
+        let [x, y, z] = [9.0 * turn.cos(), 9.0 * turn.sin(), 1.5 * f64::from(serial)];
+        cif += &format!(
+            "ATOM {serial} {element} {name} . {kind} {chain} 1 {residue} {x:.3} {y:.3} {z:.3} {residue} {chain} 1\n"
+        );
+        pdb += &format!(
+            "ATOM  {serial:5}  {name:<3} {kind} {chain}{residue:4}    {x:8.3}{y:8.3}{z:8.3}  1.00  0.00          {element:>2}  \n"
+        );
+    }
+    (cif, pdb + "END\n")
+}
+
+/// Another reader, where both can read: the same atoms in the same places.
+#[test]
+fn atoms_are_those_that_pdbtbx_reads() {
+    use pdbtbx::{Format, ReadOptions, StrictnessLevel};
+    let (cif, pdb) = plain_structure();
+    for (name, format, text) in [("plain.cif", Format::Mmcif, cif), ("plain.pdb", Format::Pdb, pdb)] {
+        let read = ReadOptions::new()
+            .set_format(format)
+            .set_level(StrictnessLevel::Loose)
+            .read_raw(std::io::BufReader::new(std::io::Cursor::new(text.clone())));
+        let (theirs, _) = read.unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
+        let ours = open(name, text.as_bytes()).unwrap();
+        assert_eq!((ours.scatterers().len(), theirs.atom_count()), (60, 60), "{name}");
+        for (ours, theirs) in ours.scatterers().iter().zip(theirs.atoms()) {
+            // Theirs rounds decimals a little differently.
+            for (ours, theirs) in ours.position.into_iter().zip([theirs.x(), theirs.y(), theirs.z()]) {
+                assert_relative_eq!(ours, theirs, max_relative = 1e-12);
+            }
+        }
+    }
+}
