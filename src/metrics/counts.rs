@@ -34,7 +34,7 @@ pub(super) const NON_MATCHING: usize = 1;
 /// use soft_lmccl::{metrics::EmbeddingSet, verify::{AllPairs, Part}};
 ///
 /// let set = EmbeddingSet::new(Array2::<f32>::eye(9).view(), &[0, 0, 0, 1, 1, 1, 2, 2, 2])?;
-/// let all_pairs = AllPairs { tile: 2, ..Default::default() };
+/// let all_pairs = AllPairs { tile: Some(2), ..Default::default() };
 /// let mut sum = all_pairs.count_part(&set, Part::new(0, 2)?)?;
 /// sum.add(&all_pairs.count_part(&set, Part::new(1, 2)?)?);
 /// assert_eq!(sum.histogram()?.roc(), all_pairs.count(&set)?.roc());
@@ -47,6 +47,10 @@ pub struct ScoreCounts {
 }
 
 impl ScoreCounts {
+    /// What the counts of one thread, or those of any number added up, take at most, in bytes.
+    #[cfg(feature = "torch")]
+    pub(crate) const BYTES: u64 = Tally::BYTES + Overflow::BYTES;
+
     /// Joins what threads, one at least, counted side by side.
     pub(crate) fn new(mut tallies: Vec<Tally>, overflow: Overflow) -> Self {
         for tally in &mut tallies {
@@ -57,11 +61,11 @@ impl ScoreCounts {
 
     /// From the number of pairs of each key of a kind.
     #[cfg(feature = "torch")]
-    pub(crate) fn from_dense(matching: &[u64], non_matching: &[u64]) -> Self {
+    pub(crate) fn from_dense(matching: &[i64], non_matching: &[i64]) -> Self {
         let mut sum = Self::empty();
         for (kind, counts) in [(MATCHING, matching), (NON_MATCHING, non_matching)] {
-            for (key, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
-                sum.put(kind, key, count);
+            for (key, &count) in counts.iter().enumerate() {
+                sum.put(kind, key, count.unsigned_abs());
             }
         }
         sum

@@ -39,6 +39,7 @@
 //! # Ok::<(), soft_lmccl::MetricError>(())
 //! ```
 
+mod bracket;
 mod collapse;
 mod confidence;
 mod confusion;
@@ -54,10 +55,14 @@ mod report;
 mod roc;
 mod threshold;
 
+pub(crate) use bracket::CoarseTally;
+pub use bracket::{Bracket, FarBracket, ScoreBrackets};
 pub use collapse::CollapseReport;
 pub use confidence::{Bootstrap, BootstrapOptions, Estimate, Interval, wilson};
 pub use confusion::{ClassPair, Confusion};
 pub use counts::ScoreCounts;
+#[cfg(feature = "torch")]
+pub(crate) use counts::{KEYS as GRID_KEYS, STEPS as GRID_STEPS};
 pub(crate) use counts::{Overflow, Tally};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};

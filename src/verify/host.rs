@@ -11,10 +11,13 @@ use super::pairs::{Layout, Span};
 use super::source::Source;
 use super::{AllPairs, Pairs, Part, Progress};
 use crate::Error;
-use crate::metrics::{EmbeddingSet, Overflow, ScoreCounts, Tally};
+use crate::metrics::{CoarseTally, EmbeddingSet, Overflow, ScoreBrackets, ScoreCounts, Tally};
 
 /// Packing buffers of the matrix product, in bytes; a generous bound for `f32` on any machine.
 const PACKING_BYTES: u64 = 2 << 20;
+
+/// Rows and columns of a tile, if not asked otherwise.
+const TILE: usize = 512;
 
 impl Source for EmbeddingSet {
     fn count(
@@ -23,42 +26,31 @@ impl Source for EmbeddingSet {
         part: Part,
         progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
     ) -> Result<ScoreCounts, Error> {
-        let workers = workers(&pairs, how)?;
-        let layout = Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
-        let tiles = layout.tiles(how.tile, part);
-        let total = tiles.pairs();
+        let workers = workers(&pairs, how, Overflow::BYTES, Tally::BYTES)?;
         let overflow = Overflow::new();
-        let (next, done, stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-
-        let tallies = (0..workers)
-            .into_par_iter()
-            .map(|_| {
-                let mut worker = Worker::new(pairs, &layout, how.tile);
-                while !stopped.load(Ordering::Relaxed) {
-                    let Some((rows, columns)) = tiles.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                    let pairs = worker.count_tile(rows, columns, &overflow);
-                    let done = done.fetch_add(pairs, Ordering::Relaxed) + pairs;
-                    if progress(Progress { done, total }).is_break() {
-                        stopped.store(true, Ordering::Relaxed);
-                    }
-                }
-                worker.tally
-            })
-            .collect();
-
-        if stopped.into_inner() {
-            return Err(Error::Stopped { done: done.into_inner(), total });
-        }
+        let count = |tally: &mut Tally, scores: &[f32], same| tally.count(scores, same, &overflow);
+        let tallies = run(pairs, how, part, workers, Tally::new, count, progress)?;
         Ok(ScoreCounts::new(tallies, overflow))
     }
 }
 
+/// Counts all pairs in coarse steps.
+pub(super) fn bracket(
+    pairs: Pairs<'_>,
+    how: &AllPairs,
+    progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
+) -> Result<ScoreBrackets, Error> {
+    let workers = workers(&pairs, how, 0, CoarseTally::BYTES)?;
+    let tallies = run(pairs, how, Part::WHOLE, workers, CoarseTally::new, CoarseTally::count, progress)?;
+    Ok(ScoreBrackets::new(&tallies)?)
+}
+
 /// How many threads the budget allows, at most one for each thread of the pool.
-fn workers(pairs: &Pairs<'_>, how: &AllPairs) -> Result<usize, Error> {
-    let layout = Layout::bytes(pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
-    let shared = layout + Overflow::BYTES;
-    let values = how.tile * how.tile + 2 * how.tile * pairs.rows.dim();
-    let each = Tally::BYTES + (values * size_of::<f32>()) as u64 + PACKING_BYTES;
+fn workers(pairs: &Pairs<'_>, how: &AllPairs, counters: u64, tally: u64) -> Result<usize, Error> {
+    let shared = counters + Layout::bytes(pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
+    let tile = how.tile.unwrap_or(TILE);
+    let values = tile * tile + 2 * tile * pairs.rows.dim();
+    let each = tally + (values * size_of::<f32>()) as u64 + PACKING_BYTES;
     let affordable = how.memory_budget.saturating_sub(shared) / each;
     if affordable == 0 {
         return Err(Error::Config {
@@ -71,13 +63,53 @@ fn workers(pairs: &Pairs<'_>, how: &AllPairs) -> Result<usize, Error> {
     Ok(usize::try_from(affordable).map_or(threads, |affordable| affordable.min(threads)))
 }
 
-/// The buffers and counters of one thread.
+/// Multiplies the tiles and has `count` count each run of scores of one kind, on so many threads.
+fn run<T: Send>(
+    pairs: Pairs<'_>,
+    how: &AllPairs,
+    part: Part,
+    workers: usize,
+    new_tally: impl Fn() -> T + Sync,
+    count: impl Fn(&mut T, &[f32], bool) + Sync,
+    progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
+) -> Result<Vec<T>, Error> {
+    let tile = how.tile.unwrap_or(TILE);
+    let layout = Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
+    let tiles = layout.tiles(tile, part);
+    let total = tiles.pairs();
+    let (next, done, stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let tallies = (0..workers)
+        .into_par_iter()
+        .map(|_| {
+            let mut worker = Worker::new(pairs, &layout, tile);
+            let mut tally = new_tally();
+            while !stopped.load(Ordering::Relaxed) {
+                let Some((rows, columns)) = tiles.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let mut pairs = 0;
+                worker.multiply(rows, columns, |scores, same| {
+                    pairs += scores.len() as u64;
+                    count(&mut tally, scores, same);
+                });
+                let done = done.fetch_add(pairs, Ordering::Relaxed) + pairs;
+                if progress(Progress { done, total }).is_break() {
+                    stopped.store(true, Ordering::Relaxed);
+                }
+            }
+            tally
+        })
+        .collect();
+    if stopped.into_inner() {
+        return Err(Error::Stopped { done: done.into_inner(), total });
+    }
+    Ok(tallies)
+}
+
+/// The buffers of one thread.
 struct Worker<'a> {
     layout: &'a Layout,
     rows: Panel<'a>,
     columns: Panel<'a>,
     scores: Array2<f32>,
-    tally: Tally,
 }
 
 impl<'a> Worker<'a> {
@@ -85,11 +117,11 @@ impl<'a> Worker<'a> {
         let rows = Panel::new(pairs.rows, tile);
         let columns = Panel::new(pairs.columns.unwrap_or(pairs.rows), tile);
         let scores = Array2::zeros((rows.values.nrows(), columns.values.nrows()));
-        Self { layout, rows, columns, scores, tally: Tally::new() }
+        Self { layout, rows, columns, scores }
     }
 
-    /// Counts the pairs of a tile; returns how many.
-    fn count_tile(&mut self, rows: Span, columns: Span, overflow: &Overflow) -> u64 {
+    /// Multiplies a tile and hands out the scores of its pairs, those of one kind together.
+    fn multiply(&mut self, rows: Span, columns: Span, mut scored: impl FnMut(&[f32], bool)) {
         self.rows.hold(&rows, self.layout.row_members(rows.clone()));
         self.columns.hold(&columns, self.layout.column_members(columns.clone()));
         let left = self.rows.values.slice_axis(Axis(0), (..rows.len()).into());
@@ -98,15 +130,12 @@ impl<'a> Worker<'a> {
         product.slice_axis_inplace(Axis(1), (..columns.len()).into());
         general_mat_mul(1.0, &left, &right.t(), 0.0, &mut product);
 
-        let mut pairs = 0;
         for (row, scores) in rows.zip(product.rows()) {
             let scores = scores.to_slice().expect("a row of our own buffer is contiguous");
             for (span, same) in self.layout.split(row, columns.clone()).into_iter().zip([false, true, false]) {
-                pairs += span.len() as u64;
-                self.tally.count(&scores[span.start - columns.start..span.end - columns.start], same, overflow);
+                scored(&scores[span.start - columns.start..span.end - columns.start], same);
             }
         }
-        pairs
     }
 }
 

@@ -137,6 +137,7 @@ pub(super) struct Layout {
 #[derive(Debug, Clone, Copy)]
 struct Row {
     member: usize,
+    label: u32,
     /// The columns that it makes matching pairs with are `matching.0..matching.1`. Within one set the first
     /// is the one after the row itself, and no column before that makes a pair.
     matching: (usize, usize),
@@ -157,7 +158,7 @@ impl Layout {
                 Some(_) => column_order.partition_point(|&column| column_labels[column] < label),
                 None => at + 1,
             };
-            Row { member, matching: (start, end_of(label)) }
+            Row { member, label, matching: (start, end_of(label)) }
         });
         Self { rows: placed.collect(), columns: class_order }
     }
@@ -169,10 +170,14 @@ impl Layout {
 
     pub(super) fn counts(&self) -> PairCounts {
         let (mut matching, mut non_matching) = (0, 0);
-        for at in 0..self.rows.len() {
-            let [before, same, after] = self.split(at, 0..self.num_columns());
-            matching += same.len() as u64;
-            non_matching += (before.len() + after.len()) as u64;
+        for class in self.classes(0..self.rows.len()) {
+            let [before, same, after] = self.split(class.start, 0..self.num_columns());
+            let members = class.len() as u64;
+            matching += match self.columns {
+                Some(_) => members * same.len() as u64,
+                None => members * (members - 1) / 2,
+            };
+            non_matching += members * (before.len() + after.len()) as u64;
         }
         PairCounts { matching, non_matching }
     }
@@ -199,6 +204,16 @@ impl Layout {
         let clip = |column: usize| column.clamp(first, columns.end.max(first));
         let (start, end) = (clip(start), clip(end));
         [first..start, start..end, end..columns.end.max(end)]
+    }
+
+    /// Rows of a span that are of one class, one class after another.
+    pub(super) fn classes(&self, rows: Span) -> impl Iterator<Item = Span> {
+        let mut start = rows.start;
+        self.rows[rows].chunk_by(|a, b| a.label == b.label).map(move |class| {
+            let span = start..start + class.len();
+            start = span.end;
+            span
+        })
     }
 
     /// The tiles of a part.
