@@ -100,7 +100,8 @@ impl Slope {
 
 /// `length · x/‖x‖` of each row, as [`l2_normalize`], forward and backward in one pass each.
 ///
-/// Rows under the floor, or too long for their square to be finite, are left to [`l2_normalize`].
+/// Where a row is under the floor, or so long that its square overflows, [`l2_normalize`] does it in
+/// more passes.
 pub(super) fn unit_rows(rows: &Tensor, length: f64) -> Tensor {
     let lengths = Tensor::full([rows.size()[0], 1], length, (rows.kind(), rows.device()));
     let (unit, norms) = Tensor::internal_weight_norm_interface(&rows.contiguous(), &lengths, 0);
@@ -108,5 +109,8 @@ pub(super) fn unit_rows(rows: &Tensor, length: f64) -> Tensor {
     if shortest.double_value(&[]) > NORM_FLOOR && longest.double_value(&[]).is_finite() {
         return unit;
     }
-    l2_normalize(rows, NORM_FLOOR) * length
+    const SAFE: f64 = 1e15;
+    // The length of a long row does not count: first make it one whose square is finite.
+    let excess = rows.detach().abs().amax([-1i64].as_slice(), true).clamp_min(SAFE) / SAFE;
+    l2_normalize(&(rows / excess), NORM_FLOOR) * length
 }
