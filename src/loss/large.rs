@@ -38,7 +38,7 @@ pub struct Chunks {
     pub classes: i64,
     /// Bytes of logits kept from the first pass over the classes to the second; those beyond are
     /// computed twice. Default 128 MiB. With room for all of them there are three matrix products a
-    /// head, with none four.
+    /// head, with none four; two heads share it.
     pub keep: usize,
 }
 
@@ -49,7 +49,7 @@ impl Default for Chunks {
 }
 
 impl Chunks {
-    fn validate(self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         if self.classes >= 1 {
             return Ok(());
         }
@@ -73,36 +73,36 @@ pub trait Chunked: Loss {
 }
 
 impl Chunked for Lmcl {
-    fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, chunks: Chunks) -> Result<LossReport> {
+    fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
         let mut head = self.chunked_head(embeddings, labels, true)?;
-        let log_odds = head.first_pass(chunks)?;
+        let log_odds = head.first_pass(&mut chunks)?;
         let terms = self.term(&Scores::ClosedForm(log_odds.shallow_clone()));
         finish(&terms, [(head, log_odds)], None)
     }
 }
 
 impl Chunked for NormalizedSoftmax {
-    fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, chunks: Chunks) -> Result<LossReport> {
+    fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
         let mut head = self.chunked_head(embeddings, labels)?;
-        let log_odds = head.first_pass(chunks)?;
+        let log_odds = head.first_pass(&mut chunks)?;
         let terms = LossTerms::single(Self::NAME, self.config().reduction.apply(&cross_entropy_of(&log_odds)));
         finish(&terms, [(head, log_odds)], None)
     }
 }
 
 impl Chunked for SoftmaxHead {
-    fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, chunks: Chunks) -> Result<LossReport> {
+    fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
         let mut head = self.chunked_head(embeddings, labels)?;
-        let log_odds = head.first_pass(chunks)?;
+        let log_odds = head.first_pass(&mut chunks)?;
         let terms = LossTerms::single(Self::NAME, self.config().reduction.apply(&cross_entropy_of(&log_odds)));
         finish(&terms, [(head, log_odds)], None)
     }
 }
 
 impl Chunked for SoftLmccl {
-    fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, chunks: Chunks) -> Result<LossReport> {
+    fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
         let mut lmcl = self.lmcl().chunked_head(embeddings, labels, true)?;
-        let lmcl_odds = lmcl.first_pass(chunks)?;
+        let lmcl_odds = lmcl.first_pass(&mut chunks)?;
         let mut heads = Vec::from([(lmcl, lmcl_odds.shallow_clone())]);
         let LmclConfig { reduction, bias, .. } = self.lmcl().config();
         let (softmax_odds, softmax_reduction) = match self.softmax() {
@@ -110,13 +110,13 @@ impl Chunked for SoftLmccl {
             None if !bias => (lmcl_odds.shallow_clone(), reduction),
             None => {
                 let mut head = self.lmcl().chunked_head(embeddings, labels, false)?;
-                let odds = head.first_pass(chunks)?;
+                let odds = head.first_pass(&mut chunks)?;
                 heads.push((head, odds.shallow_clone()));
                 (odds, reduction)
             }
             Some(own) => {
                 let mut head = own.chunked_head(embeddings, labels)?;
-                let odds = head.first_pass(chunks)?;
+                let odds = head.first_pass(&mut chunks)?;
                 heads.push((head, odds.shallow_clone()));
                 (odds, own.config().reduction)
             }
@@ -235,8 +235,9 @@ impl Head {
         Self::new(unit_rows(embeddings, scale), weight, bias, classes, labels, true)
     }
 
-    /// The log-odds of the true classes, `[B]`: a leaf that wants a gradient.
-    fn first_pass(&mut self, chunks: Chunks) -> Result<Tensor> {
+    /// The log-odds of the true classes, `[B]`: a leaf that wants a gradient. Takes its room from
+    /// `chunks.keep`.
+    fn first_pass(&mut self, chunks: &mut Chunks) -> Result<Tensor> {
         chunks.validate()?;
         autocast(false, || {
             let _frozen = no_grad_guard();
@@ -246,7 +247,6 @@ impl Head {
             // Log-sum-exp that meets one chunk after the other: exp(z − top) summed up to now.
             let (mut top, mut sum) = (column(f64::NEG_INFINITY), column(0.0));
             let mut own = column(0.0);
-            let mut room = chunks.keep;
             let mut done = Vec::with_capacity(self.chunks.len());
             for mut chunk in std::mem::take(&mut self.chunks) {
                 let mut logits = self.logits(&chunk);
@@ -260,8 +260,8 @@ impl Head {
                 let _ = logits.exp_();
                 sum = sum * (top - &new_top).exp() + logits.sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>);
                 let bytes = logits.numel() * logits.kind().elt_size_in_bytes();
-                if bytes <= room {
-                    room -= bytes;
+                if bytes <= chunks.keep {
+                    chunks.keep -= bytes;
                     chunk.kept = Some((logits, new_top.shallow_clone()));
                 }
                 top = new_top;

@@ -188,10 +188,11 @@ impl Lmcl {
         let value = match scores {
             Scores::ClosedForm(log_odds) => reduction.apply(&cross_entropy_of(&(log_odds - scale * margin))),
             Scores::Plain(Cosines { cosine, labels, classes }) => {
-                let mut logits = large_margin_logits(cosine, labels, scale, margin);
-                if let Some(bias) = &self.bias {
-                    logits = logits + classes.of(bias);
-                }
+                let logits = large_margin_logits(cosine, labels, scale, margin);
+                let logits = match &self.bias {
+                    Some(bias) => logits + classes.of(bias),
+                    None => logits,
+                };
                 cross_entropy(&logits, labels, reduction)
             }
         };

@@ -21,9 +21,9 @@ use super::functional::{NORM_FLOOR, l2_normalize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GradientPath {
-    /// In closed form, in the memory of the logits: at any number of classes the faster way, in time
+    /// In closed form, in the memory of the logits: the faster way at any number of classes, in time
     /// close to the three matrix products. First derivatives only: what differentiates the gradient
-    /// again (a gradient penalty) gets zero for the head's part.
+    /// again (a gradient penalty) is not an error, but wrong.
     #[default]
     ClosedForm,
     /// Every step of the formula recorded by autograd: can be differentiated any number of times.
@@ -47,10 +47,11 @@ pub(super) fn log_odds(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>, 
             return value.squeeze_dim(1);
         }
         // Σ_c slope[c]·z[c], without the logits: (slope · rows) · features.
-        let mut functional = (slope.mm(rows) * features).sum_dim_intlist([-1i64].as_slice(), true, None);
-        if let Some(bias) = bias {
-            functional = functional + slope.mm(&bias.unsqueeze(1));
-        }
+        let functional = (slope.mm(rows) * features).sum_dim_intlist([-1i64].as_slice(), true, None);
+        let functional = match bias {
+            Some(bias) => functional + slope.mm(&bias.unsqueeze(1)),
+            None => functional,
+        };
         let log_odds = functional / -others;
         // The functional has the slope of ℓ but not its value: that is written over it.
         {
