@@ -121,6 +121,13 @@ impl ScoreHistogram {
         self.curve_in(best).best_accuracy()
     }
 
+    /// The counts when scores from this on are accepted, as [`RocCurve::at_threshold`].
+    #[must_use]
+    pub fn at_threshold(&self, threshold: f64) -> OperatingPoint {
+        let within = self.blocks.partition_point(|block| block.before.threshold >= threshold);
+        self.curve_in(&self.blocks[within.saturating_sub(1)]).at_threshold(threshold)
+    }
+
     /// The whole curve, for plotting and for everything else that a [`RocCurve`] is good for.
     ///
     /// Holds 40 bytes for each distinct score, of which there are at most 2²³ + 1.
