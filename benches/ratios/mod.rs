@@ -1,5 +1,6 @@
 //! The figures of `cargo xtask bench --json`.
 
+mod bare;
 mod center;
 mod compare;
 mod loss;

@@ -134,6 +134,23 @@ impl ScoreCounts {
         keys.zip(counts).rev()
     }
 
+    /// The pairs of a block by kind and key, unless a counter has gone round: quicker to make and to read.
+    pub(super) fn small_counts_in(&self, block: usize) -> Option<[Box<[u32; BLOCK]>; 2]> {
+        let keys = block * BLOCK..((block + 1) * BLOCK).min(KEYS);
+        let mut counts = [Box::new([0; BLOCK]), Box::new([0; BLOCK])];
+        for kind in [MATCHING, NON_MATCHING] {
+            if self.overflow.turns[kind][block].get().is_some() {
+                return None;
+            }
+            for tally in &self.tallies {
+                for (sum, &count) in counts[kind].iter_mut().zip(&tally.counters[kind][keys.clone()]) {
+                    *sum += u32::from(count);
+                }
+            }
+        }
+        Some(counts)
+    }
+
     /// Every score that occurs, lowest first: its key, matching and non-matching pairs.
     fn entries(&self) -> impl Iterator<Item = (u32, u64, u64)> {
         self.occupied_blocks().flat_map(|block| {
@@ -206,14 +223,14 @@ pub(crate) struct Tally {
 
 #[derive(Debug, Default)]
 struct Queues {
-    /// Places within the region.
-    places: Vec<[u16; QUEUE]>,
+    /// Places within the region, `QUEUE` for each region.
+    places: Vec<u16>,
     lengths: Vec<u16>,
 }
 
 impl Queues {
     fn new() -> Self {
-        Self { places: vec![[0; QUEUE]; REGIONS], lengths: vec![0; REGIONS] }
+        Self { places: vec![0; REGIONS * QUEUE], lengths: vec![0; REGIONS] }
     }
 }
 
@@ -236,6 +253,7 @@ impl Tally {
         const AT_A_TIME: usize = 64;
         let kind = if same { MATCHING } else { NON_MATCHING };
         let Queues { places, lengths } = &mut self.queues[kind];
+        let (queues, _) = places.as_chunks_mut::<QUEUE>();
         let mut keys = [0; AT_A_TIME];
         for scores in scores.chunks(AT_A_TIME) {
             for (key, &score) in keys.iter_mut().zip(scores) {
@@ -243,7 +261,7 @@ impl Tally {
             }
             for &key in &keys[..scores.len()] {
                 let (region, place) = (key as usize / REGION, key as usize % REGION);
-                let (queue, length) = (&mut places[region], &mut lengths[region]);
+                let (queue, length) = (&mut queues[region], &mut lengths[region]);
                 queue[usize::from(*length) % QUEUE] = place as u16;
                 *length += 1;
                 if usize::from(*length) == QUEUE {
@@ -259,7 +277,7 @@ impl Tally {
     fn settle(&mut self, overflow: &Overflow) {
         for kind in [MATCHING, NON_MATCHING] {
             let Queues { places, lengths } = std::mem::take(&mut self.queues[kind]);
-            for (region, (queue, length)) in places.iter().zip(lengths).enumerate() {
+            for (region, (queue, length)) in places.chunks(QUEUE).zip(lengths).enumerate() {
                 let waiting = &queue[..usize::from(length)];
                 self.touched[region] |= !waiting.is_empty();
                 count_queue(&mut self.counters[kind], region, waiting, |key| overflow.turn(kind, key, 1));

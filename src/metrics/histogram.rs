@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::counts::{ScoreCounts, score_of};
+use super::counts::{BLOCK, ScoreCounts, score_of};
 use super::pairs::PairCounts;
 use super::roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
 use crate::MetricError;
@@ -121,6 +121,13 @@ impl ScoreHistogram {
         self.curve_in(best).best_accuracy()
     }
 
+    /// The counts when scores from this on are accepted, as [`RocCurve::at_threshold`].
+    #[must_use]
+    pub fn at_threshold(&self, threshold: f64) -> OperatingPoint {
+        let within = self.blocks.partition_point(|block| block.before.threshold >= threshold);
+        self.curve_in(&self.blocks[within.saturating_sub(1)]).at_threshold(threshold)
+    }
+
     /// The whole curve, for plotting and for everything else that a [`RocCurve`] is good for.
     ///
     /// Holds 40 bytes for each distinct score, of which there are at most 2²³ + 1.
@@ -160,6 +167,31 @@ impl ScoreHistogram {
 
     /// Sums up one block; none if no pair has a score in it.
     fn partial(&self, index: usize) -> Option<Partial> {
+        let Some([matching, non_matching]) = self.by_score.small_counts_in(index) else {
+            return self.partial_of_many(index);
+        };
+        // No count is as large as 2^8 times the number of threads, and no sum over a block overflows.
+        let (mut true_accepts, mut false_accepts, mut twice_area, mut gain) = (0u64, 0u64, 0u64, 0i64);
+        for (&matching, &non_matching) in matching.iter().zip(non_matching.iter()).rev() {
+            let (matching, non_matching) = (u64::from(matching), u64::from(non_matching));
+            twice_area += non_matching * (2 * true_accepts + matching);
+            true_accepts += matching;
+            false_accepts += non_matching;
+            gain = gain.max(true_accepts as i64 - false_accepts as i64);
+        }
+        let lowest = matching.iter().zip(non_matching.iter()).position(|(a, b)| a + b > 0)?;
+        Some(Partial {
+            index,
+            lowest: index * BLOCK + lowest,
+            matching: true_accepts,
+            non_matching: false_accepts,
+            twice_area: u128::from(twice_area),
+            gain: gain.unsigned_abs(),
+        })
+    }
+
+    /// As [`partial`](Self::partial), where a counter has gone round.
+    fn partial_of_many(&self, index: usize) -> Option<Partial> {
         let mut sums = Partial { index, lowest: usize::MAX, matching: 0, non_matching: 0, twice_area: 0, gain: 0 };
         for (key, [matching, non_matching]) in self.by_score.counts_in(index) {
             if matching + non_matching == 0 {

@@ -4,6 +4,7 @@
 //! EmbeddingSet ── pair_scores(PairProtocol) ─> PairScores ── roc() ─> RocCurve ─> auc, eer, at_far, best_accuracy
 //!        │                                         └── cross_validated_accuracy, cross_validated_tar
 //!        ├── bootstrap ─> Bootstrap                └── VerificationThreshold::fit ─> verify, rates_on
+//!        ├── verify::AllPairs ─> ScoreHistogram: the same figures without the pairs (Curve is both)
 //!        └── Gallery::enroll ─> search ─> Identification ─> closed_set_accuracy, auroc, oscr, dir_at_fpir, cmc
 //! ```
 //!
@@ -72,7 +73,7 @@ pub use open_set::{DirPoint, Identification, Positive, Probe};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use paper_grid::{PaperGridReport, PaperGridTar};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
-pub use roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
+pub use roc::{Curve, EerMethod, FarPoint, OperatingPoint, RocCurve};
 pub use threshold::{ThresholdRule, Verdict, VerificationThreshold};
 
 use rand::SeedableRng;

@@ -14,3 +14,5 @@ mod report;
 #[cfg(feature = "torch")]
 mod train;
 mod verify;
+#[cfg(feature = "torch")]
+mod verify_embeddings;

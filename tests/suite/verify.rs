@@ -165,7 +165,14 @@ fn random_set(rows: usize, dim: usize, seed: u64) -> EmbeddingSet {
 fn figures_are_those_of_the_curve() {
     for (rows, dim, seed) in [(300, 3, 1), (200, 8, 2), (120, 33, 3)] {
         let histogram = count(&random_set(rows, dim, seed), 64);
-        assert_eq!(counted_figures(&histogram, &FARS), figures(&histogram.roc(), &FARS));
+        let roc = histogram.roc();
+        assert_eq!(counted_figures(&histogram, &FARS), figures(&roc, &FARS));
+        for threshold in [f64::INFINITY, 1.5, 0.987, 0.25, 0.0, -0.33, -1.0, -2.0, roc.points()[40].threshold] {
+            let attained = histogram.at_threshold(threshold);
+            assert_eq!(attained, roc.at_threshold(threshold));
+            let accepted = roc.points().iter().rev().find(|point| point.threshold >= threshold);
+            assert_eq!(accepted.map(|point| point.true_accepts), Some(attained.true_accepts));
+        }
     }
 }
 
@@ -304,7 +311,7 @@ mod device {
         let (embeddings, labels) = tensors(&[1, 2, 3], &[0, 0, 1]);
         let message =
             |embeddings: &Tensor, labels: &Tensor| DeviceSet::new(embeddings, labels).unwrap_err().to_string();
-        let mut broken = embeddings.copy();
+        let broken = embeddings.copy();
         let _ = broken.get(1).get(2).fill_(f64::NAN);
         for (embeddings, labels, expected) in [
             (&embeddings.get(0), &labels, "embeddings: expected [N, D], floating, got [16], Float"),
@@ -312,8 +319,12 @@ mod device {
             (&embeddings, &labels.to_kind(Kind::Int), "labels: expected [N], Int64, got [3], Int"),
             (&embeddings, &labels.narrow(0, 0, 2), "3 embeddings but 2 labels"),
             (&embeddings, &(&labels - 1), "label -1 of embedding 0 is outside 0..=4294967295"),
-            (&broken, &labels, "embedding 1 is NaN in column 2, not a finite number"),
-            (&embeddings.zeros_like(), &labels, "embedding 0 is zero, so it has no direction"),
+            (&broken, &labels, "embedding 1 has NaN in column 2, not a finite number"),
+            (
+                &embeddings.zeros_like(),
+                &labels,
+                "embedding 0 is zero in every column, so it has no cosine with any other",
+            ),
             (&embeddings.narrow(1, 0, 0), &labels, "need at least one embedding of at least one dimension, got 3 of 0"),
         ] {
             assert_eq!(message(embeddings, labels), expected);
