@@ -332,9 +332,8 @@ impl Simulator {
         })
     }
 
-    /// The variance over the box of what `fill` puts there, after the optics at the configured
-    /// underfocus and without noise.
-    pub(super) fn signal_variance(&self, fill: impl FnOnce(&mut [Complex32])) -> f64 {
+    /// What `fill` puts into the box, after the optics at the configured underfocus and without noise.
+    pub(super) fn signal(&self, fill: impl FnOnce(&mut [Complex32])) -> Volume {
         let mut voxels = vec![Complex32::default(); self.config.side.pow(3)];
         fill(&mut voxels);
         let filter = match &self.optics {
@@ -342,7 +341,7 @@ impl Simulator {
             Optics::Spread(_) => &fixed_optics(&self.config, &self.fourier, &TiltSeries::of(&self.config)),
         };
         self.fourier.apply(filter, &mut voxels, &mut Scratch::default());
-        variance(&voxels, |v| v.re)
+        Volume::from_finite(self.config.side, voxels.iter().map(|v| v.re).collect())
     }
 }
 
