@@ -54,7 +54,7 @@ mod roc;
 mod threshold;
 
 pub use collapse::CollapseReport;
-pub use confidence::{Bootstrap, BootstrapOptions, Estimate, Interval, wilson};
+pub use confidence::{Bootstrap, BootstrapDraws, BootstrapOptions, Estimate, Interval, wilson};
 pub use confusion::{ClassPair, Confusion};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
