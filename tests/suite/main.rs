@@ -11,6 +11,8 @@ mod loss;
 mod metrics;
 #[cfg(feature = "report")]
 mod report;
+#[cfg(feature = "report")]
+mod report_page;
 #[cfg(feature = "torch")]
 mod train;
 mod verify;
