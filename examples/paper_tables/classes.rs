@@ -4,7 +4,7 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use soft_lmccl::{
     Error, Result,
-    cect::{ClassId, OpenSetSplit, catalogue},
+    cect::{ClassId, OpenSetSplit, catalogue, neuron},
 };
 
 use crate::plan::Roles;
@@ -13,13 +13,11 @@ use crate::plan::Roles;
 /// of an unknown class, nor a complex that holds one, is trained on.
 const KIN: [&[&str]; 3] = [&["1aon", "1oel"], &["4v5d", "1ffk", "4v4r-30S"], &["1auy", "1f2n"]];
 
-/// Known classes of split 0 that hyper-parameters are chosen on: of all sizes, none of a kin.
-const VALIDATION: [&str; 6] = ["1bxn", "1htq", "1u6g", "1yyf", "3jb9", "4v1w"];
-
-/// The classes of a role, as positions in the catalogue.
+/// The classes of a role, as positions in the extended catalogue.
 ///
 /// Split 0 is the one of the catalogue, which as in the main experiment trains on a whole ribosome and
-/// verifies a small subunit; drawn ones have as many unknown classes and respect [`KIN`].
+/// verifies a small subunit; drawn ones have as many unknown classes and respect [`KIN`]. Classes for
+/// choosing hyper-parameters are neither known nor unknown in split 0.
 ///
 /// # Errors
 /// [`Error::Split`] if no split can be drawn, which the catalogue makes impossible.
@@ -28,12 +26,23 @@ pub fn roles(roles: Roles) -> Result<OpenSetSplit> {
     match roles {
         Roles::Split(0) => Ok(split),
         Roles::Split(index) => drawn(index, split.unknown().len()),
-        Roles::Validation => {
-            let validation: Vec<ClassId> = VALIDATION.iter().filter_map(|id| class(id)).collect();
-            let known = split.known().iter().filter(|class| !validation.contains(class)).copied().collect();
-            OpenSetSplit::new(known, validation)
-        }
+        Roles::Validation => Ok(catalogue::validation_split()),
     }
+}
+
+/// The classes of R1. Its six can be divided in twenty ways, of which the first is the authors'; the
+/// double proteasome holds the single one and is never known without it but there.
+///
+/// # Errors
+/// As [`OpenSetSplit::new`], which three and three of six make impossible.
+pub fn neuron(roles: Roles) -> Result<OpenSetSplit> {
+    /// Unknown classes of the drawn splits: both proteasomes and one other, in turns.
+    const UNKNOWN: [[u32; 3]; 4] = [[0, 4, 3], [0, 4, 5], [0, 4, 2], [0, 4, 1]];
+    let split = neuron::split();
+    let Roles::Split(index @ 1..) = roles else { return Ok(split) };
+    let unknown = UNKNOWN[(index as usize - 1) % UNKNOWN.len()];
+    let known = (0..6).filter(|class| !unknown.contains(class)).map(ClassId).collect();
+    OpenSetSplit::new(known, unknown.map(ClassId).to_vec())
 }
 
 fn class(id: &str) -> Option<ClassId> {

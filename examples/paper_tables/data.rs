@@ -4,20 +4,54 @@
 
 use soft_lmccl::{
     Result,
-    cect::{Batch, ClassId, Dataset, OpenSetSplit, SimulatedDataset, SimulationConfig, Volume, catalogue, render},
+    cect::{
+        Batch, ClassId, CrowdedDataset, Dataset, OpenSetSplit, SimulatedDataset, SimulationConfig, Subtomogram, Volume,
+        catalogue, neuron, render,
+    },
 };
 
 use crate::{
     classes,
     plan::{Domain, Roles},
+    recipe::Supply,
     settings::Settings,
 };
 
 /// Samples of a domain, and which of its classes are known.
 #[derive(Debug)]
 pub struct Source {
-    set: SimulatedDataset,
+    set: Set,
     split: OpenSetSplit,
+}
+
+/// Where samples come from.
+#[derive(Debug)]
+enum Set {
+    Isolated(SimulatedDataset),
+    Crowded(CrowdedDataset),
+}
+
+impl Set {
+    fn dataset(&self) -> &dyn Dataset {
+        match self {
+            Self::Isolated(set) => set,
+            Self::Crowded(set) => set,
+        }
+    }
+
+    fn config(&self) -> &SimulationConfig {
+        match self {
+            Self::Isolated(set) => set.config(),
+            Self::Crowded(set) => set.config(),
+        }
+    }
+
+    fn parts(&self, index: usize) -> Result<Subtomogram> {
+        match self {
+            Self::Isolated(set) => set.parts(index),
+            Self::Crowded(set) => set.parts(index),
+        }
+    }
 }
 
 /// One slice of a subtomogram, without noise and with it.
@@ -31,31 +65,36 @@ pub struct Slab {
 impl Source {
     /// The domains that there is data of.
     pub fn available() -> Vec<Domain> {
-        vec![Domain::S1, Domain::S2]
+        Domain::ALL.to_vec()
     }
 
-    /// How many classes of a domain are known.
+    /// The samples of `domain` for one seed, of the classes and as many as `supply` says.
     ///
-    /// # Errors
-    /// As [`classes::roles`].
-    pub fn known_classes(domain: Domain, roles: Roles) -> Result<usize> {
-        match domain {
-            Domain::S1 | Domain::S2 | Domain::R1 => Ok(classes::roles(roles)?.num_known()),
-        }
-    }
-
-    /// The samples of `domain` for one seed, `more_data` times as many as the settings say.
+    /// R1 has classes and sizes of its own, whatever the supply.
     ///
     /// # Errors
     /// As making the data set.
-    pub fn open(domain: Domain, roles: Roles, settings: &Settings, seed: u64, more_data: usize) -> Result<Self> {
+    pub fn open(domain: Domain, roles: Roles, settings: &Settings, seed: u64, supply: Supply) -> Result<Self> {
         let named = match domain {
             Domain::S1 => SimulationConfig::s1(),
-            Domain::S2 | Domain::R1 => SimulationConfig::s2(),
+            Domain::S2 => SimulationConfig::s2(),
+            Domain::R1 => {
+                let simulation = settings.simulation(neuron::simulation());
+                let config = neuron::NeuronConfig { total: settings.neuron_total, simulation, ..Default::default() };
+                return Ok(Self { set: Set::Crowded(neuron::dataset(config, seed)?), split: classes::neuron(roles)? });
+            }
         };
-        let per_class = settings.per_class * more_data;
-        let set = SimulatedDataset::new(catalogue::templates(), settings.simulation(named), per_class, seed)?;
-        Ok(Self { set, split: classes::roles(roles)? })
+        let per_class = settings.per_class * supply.times;
+        let (templates, split, seed) = if supply.extra_classes {
+            // Another seed: a sample's noise goes by its index, and the test set's must not be met in training.
+            (catalogue::extended_templates(), catalogue::extended_split(), seed + (1 << 32))
+        } else if roles == Roles::Validation {
+            (catalogue::extended_templates(), classes::roles(roles)?, seed)
+        } else {
+            (catalogue::templates(), classes::roles(roles)?, seed)
+        };
+        let set = SimulatedDataset::new(templates, settings.simulation(named), per_class, seed)?;
+        Ok(Self { set: Set::Isolated(set), split })
     }
 
     /// Names of the known classes, in the order of their labels.
@@ -69,12 +108,12 @@ impl Source {
     }
 
     fn names(&self, classes: &[ClassId]) -> Vec<String> {
-        classes.iter().map(|class| self.set.classes()[class.0 as usize].clone()).collect()
+        classes.iter().map(|class| self.set.dataset().classes()[class.0 as usize].clone()).collect()
     }
 
     /// How many samples [`train`](Self::train) and [`test`](Self::test) render.
     pub fn sizes(&self) -> (usize, usize) {
-        (self.set.indices(self.split.known()).len(), self.test_indices().len())
+        (self.set.dataset().indices(self.split.known()).len(), self.test_indices().len())
     }
 
     /// All samples of the known classes.
@@ -82,7 +121,7 @@ impl Source {
     /// # Errors
     /// As rendering.
     pub fn train(&self, progress: impl Fn(usize) + Sync) -> Result<Batch> {
-        Batch::known(&render(&self.set, &self.set.indices(self.split.known()), progress)?, &self.split)
+        Batch::known(&render(self.set.dataset(), &self.set.dataset().indices(self.split.known()), progress)?, &self.split)
     }
 
     /// All samples of the unknown classes; row `i` of the batch is sample `test_indices()[i]`.
@@ -90,11 +129,11 @@ impl Source {
     /// # Errors
     /// As rendering.
     pub fn test(&self, progress: impl Fn(usize) + Sync) -> Result<Batch> {
-        Batch::unknown(&render(&self.set, &self.test_indices(), progress)?, &self.split)
+        Batch::unknown(&render(self.set.dataset(), &self.test_indices(), progress)?, &self.split)
     }
 
     fn test_indices(&self) -> Vec<usize> {
-        self.set.indices(self.split.unknown())
+        self.set.dataset().indices(self.split.unknown())
     }
 
     /// The central slice of a test sample.
@@ -111,7 +150,7 @@ impl Source {
     /// As simulating.
     pub fn first_slabs(&self) -> Result<[Vec<Slab>; 2]> {
         let of = |classes: &[ClassId]| -> Result<Vec<Slab>> {
-            classes.iter().map(|&class| self.slab(self.set.indices(&[class])[0])).collect()
+            classes.iter().map(|&class| self.slab(self.set.dataset().indices(&[class])[0])).collect()
         };
         Ok([of(self.split.known())?, of(self.split.unknown())?])
     }
@@ -128,14 +167,13 @@ impl Source {
     /// What the domain is, in a line.
     pub fn describe(&self) -> String {
         let config = self.set.config();
+        let what = match &self.set {
+            Set::Isolated(_) => "isolated particles",
+            Set::Crowded(_) => "particles in a crowd, a stand-in for R1",
+        };
         format!(
-            "simulated at SNR {}, {} subtomograms a class, {}³ voxels of {} Å, {} µm underfocus, tilts to ±{}°",
-            config.snr,
-            self.set.len() / self.set.classes().len(),
-            config.side,
-            config.voxel_size,
-            config.underfocus,
-            config.max_tilt
+            "{what}, simulated at SNR {}; {}³ voxels of {} Å, {} µm underfocus, tilts to ±{}°",
+            config.snr, config.side, config.voxel_size, config.underfocus, config.max_tilt
         )
     }
 }

@@ -1,6 +1,7 @@
 //! Makes the runs that are left, some at a time, until all are made or time is up.
 
 use std::{
+    collections::HashMap,
     ops::ControlFlow,
     sync::{
         Mutex, PoisonError,
@@ -17,6 +18,7 @@ use crate::{
     args::Args,
     data::Source,
     plan::{Domain, Roles, Run},
+    recipe::Supply,
     settings::Settings,
     store::Store,
     train::{self, Observer, Record, Shared},
@@ -57,13 +59,23 @@ impl Pace {
     }
 }
 
-/// Volumes that a run trains on.
-fn volumes(run: &Run, settings: &Settings) -> Result<usize> {
-    let known = match run.recipe.known {
-        Some(known) => known,
-        None => Source::known_classes(run.train, run.roles)?,
-    };
-    Ok(known * settings.per_class * run.recipe.more_data)
+/// How many volumes runs train on; looked up once for each set.
+struct Volumes<'a> {
+    settings: &'a Settings,
+    /// Volumes and known classes.
+    sets: HashMap<(Domain, Roles, Supply), (usize, usize)>,
+}
+
+impl Volumes<'_> {
+    fn of(&mut self, run: &Run) -> Result<usize> {
+        let key = (run.train, run.roles, run.recipe.supply);
+        if !self.sets.contains_key(&key) {
+            let source = Source::open(run.train, run.roles, self.settings, run.seed, run.recipe.supply)?;
+            self.sets.insert(key, (source.sizes().0, source.known().len()));
+        }
+        let (volumes, classes) = self.sets[&key];
+        Ok(volumes * run.recipe.known.unwrap_or(classes) / classes)
+    }
 }
 
 /// The runs that are left.
@@ -123,15 +135,20 @@ pub fn execute(args: &Args, settings: &Settings, runs: &[Run], store: &Store) ->
         println!("{made} of {total} runs are there already");
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = affordable_jobs(args.jobs, &left, settings)?.clamp(1, left.len().max(1));
+    let mut volumes = Volumes { settings, sets: HashMap::new() };
+    let left = left
+        .into_iter()
+        .map(|run| Ok((volumes.of(&run)?, run)))
+        .map(|sized: Result<_>| sized.map(|(volumes, run)| (run, volumes)))
+        .collect::<Result<Vec<_>>>()?;
+    let jobs = affordable_jobs(args.jobs, &left, settings).clamp(1, left.len().max(1));
     let threads = args.threads.unwrap_or(cores / jobs).max(1);
     let mut pace = Pace::default();
     for record in store.all()? {
-        pace.learn(volumes(&record.run, settings)?, record.seconds);
+        pace.learn(volumes.of(&record.run)?, record.seconds);
     }
-    let sized = |run: Run| Ok((volumes(&run, settings)?, run)).map(|(volumes, run)| (run, volumes));
     let queue = Mutex::new(Queue {
-        left: left.into_iter().map(sized).collect::<Result<_>>()?,
+        left,
         pace,
         groups: vec![None; jobs],
         deadline: args.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
@@ -298,18 +315,18 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// As many jobs as fit into memory, at least one.
-fn affordable_jobs(asked: usize, left: &[Run], settings: &Settings) -> Result<usize> {
+fn affordable_jobs(asked: usize, left: &[(Run, usize)], settings: &Settings) -> usize {
     /// libtorch, the code, what training needs beside its data.
     const PROCESS: u64 = 700 << 20;
     let volume = 4 * (settings.side as u64).pow(3);
     let mut largest = 0;
-    for run in left {
+    for (run, volumes) in left {
         let tests = run.tests.len() as u64 * 6 * settings.per_class as u64;
-        largest = largest.max(volumes(run, settings)? as u64 + tests);
+        largest = largest.max(*volumes as u64 + tests);
     }
-    // While a batch is made, its samples are held twice.
-    let each = PROCESS + 2 * volume * largest;
-    let Some(free) = available_memory() else { return Ok(asked) };
+    // While a batch is made, its samples are held thrice.
+    let each = PROCESS + 3 * volume * largest;
+    let Some(free) = available_memory() else { return asked };
     let jobs = asked.min(usize::try_from(free / each).unwrap_or(asked)).max(1);
     if jobs < asked {
         println!(
@@ -318,7 +335,7 @@ fn affordable_jobs(asked: usize, left: &[Run], settings: &Settings) -> Result<us
             free as f64 / f64::from(1 << 30)
         );
     }
-    Ok(jobs)
+    jobs
 }
 
 /// Bytes that can be had without swapping, where the system tells (Linux).

@@ -140,8 +140,10 @@ pub fn notes(results: &Results) -> Vec<String> {
         ),
         format!("{per_class} subtomograms of {side}³ voxels a class, for training as for testing"),
         format!(
-            "network of {:?} channels and {} dimensions; {} epochs of AdamW, one cycle up to {}, batches of {}",
-            network.channels, network.embedding_dim, fit.epochs, fit.learning_rate, fit.batch_size
+            "network {} with {} dimensions; {} epochs of AdamW, one cycle up to {}, batches of {}",
+            network.architecture(),
+            network.embedding_dim(),
+            fit.epochs, fit.learning_rate, fit.batch_size
         ),
         format!(
             "s = {} and α = {} in all rows that have them; Soft LMCCL with m = {}, λ = {center_weight}",

@@ -7,6 +7,21 @@ use soft_lmccl::{
     tch::nn,
 };
 
+/// How much data a network is trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Supply {
+    /// Subtomograms of a class, in multiples of what the study's size says.
+    pub times: usize,
+    /// Whether the catalogue's extra known classes are trained on as well.
+    pub extra_classes: bool,
+}
+
+impl Default for Supply {
+    fn default() -> Self {
+        Self { times: 1, extra_classes: false }
+    }
+}
+
 /// A row of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
@@ -15,15 +30,14 @@ pub struct Recipe {
     /// What a table calls it.
     pub title: String,
     pub objective: Objective,
-    /// Subtomograms of a class, in multiples of what the study's size says.
-    pub more_data: usize,
+    pub supply: Supply,
     /// Trained on the first so many known classes only.
     pub known: Option<usize>,
 }
 
 impl Recipe {
     pub fn new(name: impl Into<String>, title: impl Into<String>, objective: Objective) -> Self {
-        Self { name: name.into(), title: title.into(), objective, more_data: 1, known: None }
+        Self { name: name.into(), title: title.into(), objective, supply: Supply::default(), known: None }
     }
 
     /// The same on the first `known` known classes; `None` leaves it as it is.

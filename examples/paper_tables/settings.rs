@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use soft_lmccl::{
     Result,
-    cect::SimulationConfig,
+    cect::{SimulationConfig, neuron},
     loss::{LmclConfig, SoftLmcclConfig},
     metrics::BootstrapOptions,
-    model::CompactNetConfig,
+    model::{CompactNetConfig, NetworkConfig, SphereNetConfig},
     train::FitConfig,
 };
 
@@ -36,9 +36,11 @@ pub struct Settings {
     pub size: Size,
     /// Subtomograms of each class, for training as for testing.
     pub per_class: usize,
+    /// Subtomograms of R1 in all, of classes of unequal sizes.
+    pub neuron_total: usize,
     /// Side of a subtomogram in voxels.
     pub side: usize,
-    pub network: CompactNetConfig,
+    pub network: NetworkConfig,
     pub fit: FitConfig,
     /// Soft LMCCL as the tables train it; the other rows take s and α from it.
     pub soft_lmccl: SoftLmcclConfig,
@@ -62,8 +64,9 @@ impl Settings {
         let cpu = Self {
             size,
             per_class: 150,
+            neuron_total: neuron::TOTAL,
             side: 32,
-            network: CompactNetConfig::default(),
+            network: NetworkConfig::default(),
             fit: FitConfig::default(),
             soft_lmccl,
             bootstrap: BootstrapOptions { draws: 400, ..Default::default() },
@@ -75,8 +78,9 @@ impl Settings {
             Size::Cpu => cpu,
             Size::Smoke => Self {
                 per_class: 10,
+                neuron_total: 144,
                 side: 16,
-                network: CompactNetConfig { channels: vec![4, 8], embedding_dim: 16 },
+                network: NetworkConfig::Compact(CompactNetConfig { channels: vec![4, 8], embedding_dim: 16 }),
                 fit: FitConfig { epochs: 2, batch_size: 16, ..FitConfig::default() },
                 bootstrap: BootstrapOptions { draws: 60, ..Default::default() },
                 few_shot: vec![1, 5],
@@ -86,7 +90,7 @@ impl Settings {
             Size::Paper => Self {
                 per_class: 1000,
                 side: 40,
-                network: CompactNetConfig { channels: vec![32, 64, 128, 256], embedding_dim: 512 },
+                network: NetworkConfig::Sphere20(SphereNetConfig::default()),
                 fit: FitConfig { epochs: 20, batch_size: 100, ..FitConfig::default() },
                 ..cpu
             },

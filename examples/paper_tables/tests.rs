@@ -16,11 +16,12 @@ use soft_lmccl::{cect::catalogue, loss::SoftLmcclConfig};
 use crate::{
     args::Args,
     classes,
+    data::Source,
     evaluate::evaluate,
     output::{figure_table, plain},
     plan::{self, Column, Domain, Roles, Run, Stage},
     printed::{Figure, printed},
-    recipe::{Objective, Recipe},
+    recipe::{Objective, Recipe, Supply},
     settings::{Settings, Size},
     store::Store,
     study,
@@ -124,9 +125,35 @@ fn no_kin_of_an_unknown_class_is_known() {
 #[test]
 fn hyper_parameters_are_chosen_on_classes_of_their_own() {
     let (tables, validation) = (catalogue::split(), classes::roles(Roles::Validation).unwrap());
-    assert_eq!((validation.num_known(), validation.unknown().len()), (11, 6));
-    assert!(validation.unknown().iter().all(|class| !tables.unknown().contains(class)));
-    assert!(validation.known().iter().all(|class| tables.known().contains(class)));
+    assert_eq!((validation.num_known(), validation.unknown().len()), (17, 6));
+    let of_tables = |class| tables.known().contains(class) || tables.unknown().contains(class);
+    assert!(!validation.unknown().iter().any(of_tables));
+    assert_eq!(validation.known(), tables.known());
+}
+
+#[test]
+fn a_proteasome_is_known_with_its_double_or_not_at_all() {
+    use soft_lmccl::cect::{ClassId, neuron};
+    assert_eq!(classes::neuron(Roles::Split(0)).unwrap(), neuron::split());
+    for index in 1..10 {
+        let split = classes::neuron(Roles::Split(index)).unwrap();
+        assert_eq!((split.num_known(), split.unknown().len()), (3, 3));
+        assert_eq!(split.label(ClassId(0)).is_some(), split.label(ClassId(4)).is_some(), "split {index}");
+    }
+}
+
+#[test]
+fn every_domain_has_what_it_is_asked_for() {
+    let settings = Settings::of(Size::Smoke);
+    for domain in Domain::ALL {
+        let source = Source::open(domain, Roles::Split(0), &settings, 1, Supply::default()).unwrap();
+        let (train, test) = source.sizes();
+        let expected = if domain == Domain::R1 { (3, 3, 144) } else { (17, 6, 230) };
+        assert_eq!((source.known().len(), source.unknown().len(), train + test), expected, "{domain}");
+    }
+    let more = Supply { times: 4, extra_classes: true };
+    let source = Source::open(Domain::S2, Roles::Split(0), &settings, 1, more).unwrap();
+    assert_eq!((source.known().len(), source.unknown().len(), source.sizes().0), (26, 6, 26 * 40));
 }
 
 #[test]
@@ -283,12 +310,12 @@ fn a_smoke_study_writes_everything_and_goes_on_where_it_was() {
     let results: serde_json::Value =
         serde_json::from_slice(&fs::read(dir.path().join("results.json")).unwrap()).unwrap();
     let titles: Vec<&str> = results["tables"].as_array().unwrap().iter().map(|c| c["column"].as_str().unwrap()).collect();
-    assert_eq!(titles, ["S2", "S2", "S2→S1", "S2→S1"]);
+    assert_eq!(titles, ["S2", "S2", "S2→S1", "S2→S1", "S2→R1", "S2→R1"]);
     let html = fs::read_to_string(dir.path().join("report.html")).unwrap();
     assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("<script"));
     assert!(html.matches("data:image/svg+xml;base64,").count() > 10);
     let markdown = fs::read_to_string(dir.path().join("results.md")).unwrap();
-    assert!(markdown.contains("| Loss | S2 | S2→S1 |"), "{markdown}");
+    assert!(markdown.contains("| Loss | S2 | S2→S1 | S2→R1 |"), "{markdown}");
 
     // One run is lost: it alone is made again, and gives the same.
     let runs = dir.path().join("runs");

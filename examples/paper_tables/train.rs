@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use soft_lmccl::{
     Error, Result,
     cect::Batch,
-    model::{CompactNet, compact_net},
+    model::Network,
     tch::{self, Device, Kind, Tensor, nn, nn::ModuleT, no_grad_guard},
     train::{FitConfig, Step, fit},
 };
@@ -16,6 +16,7 @@ use crate::{
     data::Source,
     evaluate::{Evaluation, evaluate},
     plan::{Domain, Roles, Run},
+    recipe::Supply,
     settings::Settings,
 };
 
@@ -97,7 +98,7 @@ impl CurveRecorder {
 #[derive(Debug, Default)]
 pub struct Shared {
     key: Option<(Roles, u64)>,
-    train: Option<(Domain, usize, Batch)>,
+    train: Option<(Domain, Supply, Batch)>,
     tests: Vec<(Domain, Batch)>,
 }
 
@@ -130,16 +131,16 @@ pub fn run(
     if shared.key != Some(key) {
         *shared = Shared { key: Some(key), ..Default::default() };
     }
-    let source = Source::open(run.train, run.roles, settings, run.seed, run.recipe.more_data)?;
-    let wanted = (run.train, run.recipe.more_data);
-    if !matches!(shared.train, Some((domain, more, _)) if (domain, more) == wanted) {
+    let source = Source::open(run.train, run.roles, settings, run.seed, run.recipe.supply)?;
+    let wanted = (run.train, run.recipe.supply);
+    if !matches!(shared.train, Some((domain, supply, _)) if (domain, supply) == wanted) {
         shared.train = None;
         observer.simulating(run.train, source.sizes().0);
         shared.train = Some((wanted.0, wanted.1, source.train(|done| observer.simulated(done))?));
     }
     for &test in &run.tests {
         if !shared.tests.iter().any(|(domain, _)| *domain == test) {
-            let source = Source::open(test, run.roles, settings, run.seed, 1)?;
+            let source = Source::open(test, run.roles, settings, run.seed, Supply::default())?;
             observer.simulating(test, source.sizes().1);
             shared.tests.push((test, source.test(|done| observer.simulated(done))?));
         }
@@ -152,9 +153,9 @@ pub fn run(
     let training = Instant::now();
     tch::manual_seed(run.seed as i64);
     let vs = nn::VarStore::new(device);
-    let net = compact_net(&(vs.root() / "net"), settings.side as i64, settings.network.clone())?;
+    let net = settings.network.init(&(vs.root() / "net"), settings.side as i64)?;
     let mut loss =
-        run.recipe.objective.init(&(vs.root() / "loss"), known.len() as i64, settings.network.embedding_dim)?;
+        run.recipe.objective.init(&(vs.root() / "loss"), known.len() as i64, settings.network.embedding_dim())?;
     let config = FitConfig { seed: run.seed, ..settings.fit };
     let mut recorder = CurveRecorder::default();
     let fitted = fit(&net, loss.as_mut(), &vs, (&volumes, &labels), config, |step| {
@@ -183,7 +184,7 @@ fn test_all(
     run: &Run,
     settings: &Settings,
     device: Device,
-    net: &CompactNet,
+    net: &Network,
     shared: &Shared,
     observer: &impl Observer,
 ) -> Result<Outcome> {
@@ -191,7 +192,7 @@ fn test_all(
     for &test in &run.tests {
         observer.testing(test);
         let (_, batch) = shared.tests.iter().find(|(domain, _)| *domain == test).expect("rendered before training");
-        let classes = Source::open(test, run.roles, settings, run.seed, 1)?.unknown();
+        let classes = Source::open(test, run.roles, settings, run.seed, Supply::default())?.unknown();
         let (raw, labels) = embed_raw(net, batch, device)?;
         // Maps are for looking at: one seed of one split, where the network is at home.
         let mapped = run.seed == 1 && run.roles == Roles::Split(0) && test == run.train;
@@ -205,7 +206,7 @@ fn test_all(
 }
 
 /// Embeddings with their lengths, which tell whether a network has collapsed.
-fn embed_raw(net: &CompactNet, batch: &Batch, device: Device) -> Result<(Array2<f32>, Vec<i64>)> {
+fn embed_raw(net: &Network, batch: &Batch, device: Device) -> Result<(Array2<f32>, Vec<i64>)> {
     let _frozen = no_grad_guard();
     let mut pieces = Vec::new();
     for piece in batch.chunks(EMBED_BATCH, device) {

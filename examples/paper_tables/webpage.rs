@@ -17,6 +17,7 @@ use crate::{
     output::{Results, claim_table, collapse_table, few_shot_table, notes, plain},
     plan::{Column, Roles},
     printed::Figure,
+    recipe::Supply,
     store::make_dir,
     summary::Cell,
     train::Record,
@@ -214,7 +215,7 @@ impl<'a> Album<'a> {
             };
             let Some(by_class) = &e.by_class else { continue };
             let settings = &self.results.settings;
-            let source = Source::open(column.test, record.run.roles, settings, record.run.seed, 1)?;
+            let source = Source::open(column.test, record.run.roles, settings, record.run.seed, Supply::default())?;
             let mut groups: Vec<(String, Vec<(String, Slab)>)> = Vec::new();
             for pair in by_class.confused.iter().take(CONFUSED) {
                 let names = [pair.classes.0, pair.classes.1].map(|class| e.classes[class as usize].clone());
@@ -302,7 +303,7 @@ impl<'a> Album<'a> {
         for domain in crate::plan::Domain::ALL {
             let Some(record) = self.records.iter().find(|record| record.run.train == domain) else { continue };
             let run = &record.run;
-            let source = Source::open(domain, run.roles, &self.results.settings, run.seed, 1)?;
+            let source = Source::open(domain, run.roles, &self.results.settings, run.seed, Supply::default())?;
             let [known, unknown] = source.first_slabs()?;
             let groups = [
                 ("known: trained on".to_owned(), source.known().into_iter().zip(known).collect()),
