@@ -5,7 +5,7 @@ use tch::{Tensor, nn};
 
 use super::layers::{
     BatchNorm, Conv3d, ConvOptions, EmbeddingHead, FirstWeights, Hidden, at_least_one, dropout_rate, flattened, input,
-    momentum,
+    max_pooled, momentum,
 };
 #[cfg(doc)]
 use crate::Error;
@@ -137,7 +137,7 @@ impl nn::ModuleT for Cb3d {
             let window = if index == 0 { [1, 2, 2] } else { [2, 2, 2] };
             // Zeros never win over what ReLU leaves, so that they only move the windows.
             let padding = if index + 1 == self.groups.len() { [0, 1, 1] } else { [0, 0, 0] };
-            x = x.max_pool3d(window, window, padding, [1, 1, 1], false);
+            x = max_pooled(&x, window, padding);
         }
         self.head.forward_t(&self.hidden.forward_t(&x, train), train)
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
-use super::layers::{BatchNorm, Conv3d, ConvOptions, Linear, PRelu, at_least_one, halved, input};
+use super::layers::{BatchNorm, Conv3d, ConvOptions, Linear, PRelu, at_least_one, flattened, halved, input};
 #[cfg(doc)]
 use crate::Error;
 use crate::Result;
@@ -79,7 +79,8 @@ impl Layer {
 /// Creates a [`CompactNet`] for volumes of `side³` voxels.
 ///
 /// # Errors
-/// As [`CompactNetConfig::validate`]; [`Error::Config`] for a side below 1;
+/// As [`CompactNetConfig::validate`]; [`Error::Config`] for a side below 1 or one that gives
+/// the linear layer more than 2³⁰ weights;
 /// [`Error::NameTaken`].
 ///
 /// # Examples
@@ -95,19 +96,21 @@ impl Layer {
 /// ```
 pub fn compact_net(path: &nn::Path<'_>, side: i64, config: CompactNetConfig) -> Result<CompactNet> {
     config.validate()?;
-    at_least_one([("side", side)])?;
-    let (mut from, mut reduced) = (1, side);
+    let reduced = config.channels.iter().fold(side, |side, _| halved(side));
+    let features =
+        flattened(side, 1, config.channels.last().copied().unwrap_or(0), [reduced; 3], config.embedding_dim)?;
+    let mut from = 1;
     let mut layers = Vec::with_capacity(2 * config.channels.len());
     for (index, &to) in config.channels.iter().enumerate() {
         let block = path / format!("block{}", index + 1);
         layers.push(Layer::init(&(&block / "down"), from, to, 2)?);
         layers.push(Layer::init(&(&block / "same"), to, to, 1)?);
-        (from, reduced) = (to, halved(reduced));
+        from = to;
     }
     Ok(CompactNet {
         side,
         layers,
-        fc: Linear::init(&(path / "fc"), from * reduced.pow(3), config.embedding_dim, false)?,
+        fc: Linear::init(&(path / "fc"), features, config.embedding_dim, false)?,
         fc_bn: BatchNorm::init(&(path / "fc_bn"), config.embedding_dim, BatchNorm::MOMENTUM)?,
     })
 }

@@ -5,7 +5,7 @@ use tch::{Tensor, nn};
 
 use super::layers::{
     BatchNorm, Conv3d, ConvOptions, EmbeddingHead, FirstWeights, Hidden, at_least_one, dropout_rate, flattened, input,
-    momentum,
+    max_pooled, momentum,
 };
 #[cfg(doc)]
 use crate::Error;
@@ -130,7 +130,7 @@ impl nn::ModuleT for Dsrf3d {
     /// or more where the embedding is batch-normalized.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
         let features = self.groups.iter().fold(input(volumes, self.side), |x, convs| {
-            convs.iter().fold(x, |x, conv| conv.forward(&x).relu()).max_pool3d_default(2)
+            max_pooled(&convs.iter().fold(x, |x, conv| conv.forward(&x).relu()), [2; 3], [0; 3])
         });
         self.head.forward_t(&self.hidden.forward_t(&features, train), train)
     }

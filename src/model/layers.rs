@@ -209,9 +209,14 @@ impl Hidden {
     }
 }
 
+/// The maxima over windows of so many voxels along each axis, next to one another.
+pub(super) fn max_pooled(x: &Tensor, window: [i64; 3], padding: [i64; 3]) -> Tensor {
+    x.max_pool3d(window, window, padding, [1, 1, 1], false)
+}
+
 /// How many voxels a side has after a convolution of stride 2 with half padding.
 pub(super) fn halved(side: i64) -> i64 {
-    (side + 1) / 2
+    side / 2 + side % 2
 }
 
 /// The most weights that one layer may have: 4 GiB in single precision, which an optimizer with two

@@ -4,7 +4,7 @@
 //!
 //! | network | by name | parameters at 40³ | source |
 //! |---|---|---|---|
-//! | [`CompactNet`] | `compact` | 1,295,080 | for two cores |
+//! | [`CompactNet`] | `compact` | 1,239,632 | for two cores |
 //! | [`SphereNet`] | `sphere20` | 49,113,280 | the authors' code |
 //! | [`Dsrf3d`] | `dsrf3d_v2` | 19,344,672 | Xu lab, v2 of DSRF3D |
 //! | [`Rb3d`] | `rb3d` | 264,362,176 | Xu lab |

@@ -5,11 +5,9 @@ use tch::{Tensor, nn};
 
 use super::layers::{
     BatchNorm, Conv3d, ConvOptions, EmbeddingHead, FirstWeights, Hidden, at_least_one, dropout_rate, flattened, input,
-    momentum,
+    max_pooled, momentum,
 };
-#[cfg(doc)]
-use crate::Error;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Hyper-parameters of [`Rb3d`]. The defaults are those of the Xu lab's code (`Cresnet` in
 /// `improved_classification/subdivide.py`) up to the classifier, which the embedding replaces.
@@ -56,7 +54,7 @@ impl Rb3dConfig {
         let Self { channels, units, unit_dropout, hidden, dropout, embedding_dim, batch_norm } = *self;
         at_least_one([("channels", channels), ("units", units), ("hidden", hidden), ("embedding_dim", embedding_dim)])?;
         if channels % 2 != 0 {
-            return Err(crate::Error::Config {
+            return Err(Error::Config {
                 field: "channels",
                 expected: "an even number".into(),
                 got: channels.to_string(),
@@ -165,7 +163,7 @@ impl nn::ModuleT for Rb3d {
     /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`, in training with `B` of two
     /// or more where the embedding is batch-normalized.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
-        let stem = self.stem.forward(&input(volumes, self.side)).relu().max_pool3d_default(2);
+        let stem = max_pooled(&self.stem.forward(&input(volumes, self.side)).relu(), [2; 3], [0; 3]);
         let features = self.units.iter().fold(stem, |x, unit| unit.forward_t(&x, train));
         self.head.forward_t(&self.hidden.forward_t(&features, train), train)
     }

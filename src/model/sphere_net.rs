@@ -7,9 +7,7 @@ use super::layers::{
     BatchNorm, Conv3d, ConvOptions, EmbeddingHead, FirstWeights, PRelu, at_least_one, flattened, halved, input,
     momentum,
 };
-#[cfg(doc)]
-use crate::Error;
-use crate::Result;
+use crate::{Error, Result};
 
 /// One stage of a [`SphereNet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,10 +57,12 @@ impl SphereNetConfig {
     /// [`Error::Config`] for no stage, a size below 1, fewer than no residual units, or a momentum
     /// that is not above 0 and up to 1.
     pub fn validate(&self) -> Result<()> {
-        let channels = self.stages.iter().map(|stage| stage.channels).min().unwrap_or(0);
-        // No unit is a plain convolution, so one more than the fewest must be positive.
-        let units = self.stages.iter().map(|stage| stage.units.saturating_add(1)).min().unwrap_or(1);
-        at_least_one([("channels", channels), ("units + 1", units), ("embedding_dim", self.embedding_dim)])?;
+        let channels = self.stages.iter().map(|stage| stage.channels).min().unwrap_or(1);
+        let stages = i64::from(!self.stages.is_empty());
+        at_least_one([("stages", stages), ("channels", channels), ("embedding_dim", self.embedding_dim)])?;
+        if let Some(stage) = self.stages.iter().find(|stage| stage.units < 0) {
+            return Err(Error::Config { field: "units", expected: "at least 0".into(), got: stage.units.to_string() });
+        }
         momentum(self.batch_norm)
     }
 }

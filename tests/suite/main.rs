@@ -9,6 +9,8 @@ mod cect;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
+#[cfg(feature = "torch")]
+mod model;
 #[cfg(feature = "report")]
 mod report;
 #[cfg(feature = "report")]
