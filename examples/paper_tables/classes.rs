@@ -52,8 +52,7 @@ fn class(id: &str) -> Option<ClassId> {
 /// Draws kin by kin until there are exactly so many unknown classes.
 fn drawn(seed: u32, unknown_classes: usize) -> Result<OpenSetSplit> {
     let total = catalogue::entries().len() as u32;
-    let mut kins: Vec<Vec<ClassId>> =
-        KIN.iter().map(|ids| ids.iter().filter_map(|id| class(id)).collect()).collect();
+    let mut kins: Vec<Vec<ClassId>> = KIN.iter().map(|ids| ids.iter().filter_map(|id| class(id)).collect()).collect();
     let alone = (0..total).map(ClassId).filter(|class| !kins.iter().flatten().any(|kin| kin == class));
     kins.extend(alone.map(|class| vec![class]).collect::<Vec<_>>());
     kins.shuffle(&mut ChaCha8Rng::seed_from_u64(u64::from(seed)));

@@ -121,7 +121,10 @@ impl Source {
     /// # Errors
     /// As rendering.
     pub fn train(&self, progress: impl Fn(usize) + Sync) -> Result<Batch> {
-        Batch::known(&render(self.set.dataset(), &self.set.dataset().indices(self.split.known()), progress)?, &self.split)
+        Batch::known(
+            &render(self.set.dataset(), &self.set.dataset().indices(self.split.known()), progress)?,
+            &self.split,
+        )
     }
 
     /// All samples of the unknown classes; row `i` of the batch is sample `test_indices()[i]`.

@@ -309,9 +309,7 @@ impl RemoteObserver for RunBar {
 
 fn style(template: &str) -> ProgressStyle {
     // A template that indicatif cannot read leaves its own, which is a progress bar too.
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
 /// As many jobs as fit into memory, at least one.

@@ -3,11 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use soft_lmccl::{
-    Result,
-    loss::SoftLmcclConfig,
-    tch,
-};
+use soft_lmccl::{Result, loss::SoftLmcclConfig, tch};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
@@ -143,7 +139,9 @@ pub fn notes(results: &Results) -> Vec<String> {
             "network {} with {} dimensions; {} epochs of AdamW, one cycle up to {}, batches of {}",
             network.architecture(),
             network.embedding_dim(),
-            fit.epochs, fit.learning_rate, fit.batch_size
+            fit.epochs,
+            fit.learning_rate,
+            fit.batch_size
         ),
         format!(
             "s = {} and α = {} in all rows that have them; Soft LMCCL with m = {}, λ = {center_weight}",
@@ -180,7 +178,11 @@ fn markdown(results: &Results) -> String {
             let _ = writeln!(text, "\n## {title}: AUC\n\n{}", markdown_table(&figure_table(cells, Figure::Auc)));
         }
     }
-    let _ = writeln!(text, "\n## Few-shot enrolment of the unknown classes\n\n{}", markdown_table(&few_shot_table(results)));
+    let _ = writeln!(
+        text,
+        "\n## Few-shot enrolment of the unknown classes\n\n{}",
+        markdown_table(&few_shot_table(results))
+    );
     text
 }
 

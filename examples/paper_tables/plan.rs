@@ -243,7 +243,11 @@ fn ablations(base: SoftLmcclConfig) -> Vec<Recipe> {
     let mut recipes = sweep(base);
     let center = |center| SoftLmcclConfig { center, ..base };
     let variants = [
-        ("center-sum", "center summed over the batch", center(CenterLossConfig { reduction: Reduction::Sum, ..base.center })),
+        (
+            "center-sum",
+            "center summed over the batch",
+            center(CenterLossConfig { reduction: Reduction::Sum, ..base.center }),
+        ),
         (
             "center-unit-sphere",
             "centers on the unit sphere",
@@ -265,12 +269,17 @@ fn ablations(base: SoftLmcclConfig) -> Vec<Recipe> {
             "centers by the optimizer",
             center(CenterLossConfig { rule: CenterUpdate::Gradient, ..base.center }),
         ),
-        ("shared-head", "softmax on the cosines of LMCL", SoftLmcclConfig { softmax: SoftmaxBranch::SharedCosine, ..base }),
+        (
+            "shared-head",
+            "softmax on the cosines of LMCL",
+            SoftLmcclConfig { softmax: SoftmaxBranch::SharedCosine, ..base },
+        ),
         ("no-softmax", "no softmax term", SoftLmcclConfig { softmax_weight: 0.0, ..base }),
-        ("official-code", "the authors' code: summed center, λ = 1, α = 0.05", SoftLmcclConfig {
-            lmcl: base.lmcl,
-            ..SoftLmcclConfig::official_code()
-        }),
+        (
+            "official-code",
+            "the authors' code: summed center, λ = 1, α = 0.05",
+            SoftLmcclConfig { lmcl: base.lmcl, ..SoftLmcclConfig::official_code() },
+        ),
     ];
     recipes.extend(variants.map(|(name, what, config)| {
         Recipe::new(format!("soft-lmccl-{name}"), format!("Soft LMCCL, {what}"), Objective::SoftLmccl(config))
@@ -308,7 +317,11 @@ fn ours(base: SoftLmcclConfig) -> Vec<Recipe> {
     [("softmax", "softmax", Objective::Softmax), ("soft-lmccl", "Soft LMCCL", Objective::SoftLmccl(base))]
         .map(|(name, title, objective)| Recipe {
             supply: more,
-            ..Recipe::new(format!("ours-{name}"), format!("ours: {title}, four times the data, extra classes"), objective)
+            ..Recipe::new(
+                format!("ours-{name}"),
+                format!("ours: {title}, four times the data, extra classes"),
+                objective,
+            )
         })
         .into()
 }

@@ -53,8 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn validate(args: &Args) -> Result<()> {
-    let refuse =
-        |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.to_owned(), got });
+    let refuse = |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.to_owned(), got });
     if args.jobs == 0 {
         return refuse("--jobs", "at least 1", "0".into());
     }

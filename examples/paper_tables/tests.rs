@@ -192,7 +192,8 @@ fn a_fingerprint_knows_every_setting() {
 /// Eight samples of each class; the higher `blur`, the less alike the samples of a class.
 fn record(row: &str, seed: u64, classes: usize, blur: f32) -> Record {
     let labels: Vec<i64> = (0..8 * classes).map(|sample| (sample % classes) as i64).collect();
-    let noise = |sample: usize, column: usize| ((sample * 31 + column * 17 + seed as usize * 7) % 23) as f32 / 23.0 - 0.5;
+    let noise =
+        |sample: usize, column: usize| ((sample * 31 + column * 17 + seed as usize * 7) % 23) as f32 / 23.0 - 0.5;
     let raw = Array2::from_shape_fn((labels.len(), classes + 1), |(sample, column)| {
         f32::from(u8::from(sample % classes == column)) + blur * noise(sample, column)
     });
@@ -309,7 +310,8 @@ fn a_smoke_study_writes_everything_and_goes_on_where_it_was() {
     }
     let results: serde_json::Value =
         serde_json::from_slice(&fs::read(dir.path().join("results.json")).unwrap()).unwrap();
-    let titles: Vec<&str> = results["tables"].as_array().unwrap().iter().map(|c| c["column"].as_str().unwrap()).collect();
+    let titles: Vec<&str> =
+        results["tables"].as_array().unwrap().iter().map(|c| c["column"].as_str().unwrap()).collect();
     assert_eq!(titles, ["S2", "S2", "S2→S1", "S2→S1", "S2→R1", "S2→R1"]);
     let html = fs::read_to_string(dir.path().join("report.html")).unwrap();
     assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("<script"));

@@ -6,8 +6,8 @@ use ndarray::Array2;
 use soft_lmccl::{
     Result,
     report::{
-        EmbeddingPanel, LineAxes, LinePanel, Page, RocSeries, SliceGroup, SliceRow, Table, TableCell, det, embedding_map,
-        heat_table, line_panels, roc, slices,
+        EmbeddingPanel, LineAxes, LinePanel, Page, RocSeries, SliceGroup, SliceRow, Table, TableCell, det,
+        embedding_map, heat_table, line_panels, roc, slices,
     },
 };
 
@@ -50,7 +50,8 @@ pub fn write(out: &Path, records: &[Record], results: &Results) -> Result<()> {
 
 fn tables(page: &mut Page, results: &Results) {
     let section = page.section("Tables");
-    section.text("Rows and columns of the paper; S1→S2 is trained on S1 and tested on S2. The best of a column is bold.");
+    section
+        .text("Rows and columns of the paper; S1→S2 is trained on S1 and tested on S2. The best of a column is bold.");
     for figure in [Figure::Auc, Figure::Eer, Figure::Accuracy, Figure::TarAtMille, Figure::TarAtTenthMille] {
         section.table(&table(&results.tables, figure));
     }
@@ -84,7 +85,8 @@ fn beyond(page: &mut Page, results: &Results) {
          all classes enrolled, OSCR with every other one.",
     );
     section.table(&text_table("Enrolled unknown classes", few_shot_table(results)));
-    section.text("Collapse: a network whose classes all point one way has a high cosine between classes and a low rank.");
+    section
+        .text("Collapse: a network whose classes all point one way has a high cosine between classes and a low rank.");
     section.table(&text_table("Raw embeddings of unknown classes", collapse_table(results)));
 }
 

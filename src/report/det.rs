@@ -6,11 +6,13 @@ use plotters::prelude::*;
 
 use super::axis::{decades, percent};
 use super::canvas::{self, Area, DrawResult, FAINT_GRID, GRID, INK, MUTED, bold, px, text};
-use super::roc::{RocSeries, look, pairs, thin};
+use super::roc::{RocSeries, height, look, pairs, thin};
 use crate::{Error, Result};
 
-const SIZE: (i32, i32) = (800, 480);
+const WIDTH: i32 = 800;
 const PLOT_WIDTH: i32 = 600;
+/// Of one curve in the legend.
+const LEGEND_PITCH: i32 = 28;
 
 /// Draws FRR against FAR (detection error tradeoff), both axes logarithmic from one pair to all of
 /// them: the lower and the farther left, the better, and errors that a ROC curve shows as one corner
@@ -42,7 +44,7 @@ pub fn det(path: &Path, title: &str, series: &[RocSeries]) -> Result<()> {
         return Err(Error::Config { field: "series", expected, got: "none".to_owned() });
     }
     series.iter().try_for_each(RocSeries::validate)?;
-    canvas::save(path, title, SIZE, &[], |area| draw(area, title, series))
+    canvas::save(path, title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| draw(area, title, series))
 }
 
 fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
@@ -93,14 +95,14 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     chart.draw_series(DashedLineSeries::new(equal, px(3), px(4), MUTED.stroke_width(4)))?;
 
     for (index, one) in series.iter().enumerate() {
-        let y = px(16 + 30 * index as i32);
+        let y = px(16 + LEGEND_PITCH * index as i32);
         let (color, dash) = look(index);
         legend.draw(&PathElement::new([(0, y), (px(10), y)], color.stroke_width(10)))?;
         let rest = [(px(if dash.is_some() { 14 } else { 10 }), y), (px(24), y)];
         legend.draw(&PathElement::new(rest, color.stroke_width(10)))?;
         legend.draw(&Text::new(one.name.clone(), (px(32), y), text(13, INK)))?;
     }
-    let y = px(16 + 30 * series.len() as i32);
+    let y = px(16 + LEGEND_PITCH * series.len() as i32);
     for k in 0..4 {
         let from = px(7) * k;
         legend.draw(&PathElement::new([(from, y), (from + px(3), y)], MUTED.stroke_width(4)))?;

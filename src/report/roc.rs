@@ -9,8 +9,10 @@ use super::canvas::{self, Area, DrawResult, FAINT_GRID, GRID, INK, MUTED, PALETT
 use crate::metrics::RocCurve;
 use crate::{Error, Result};
 
-const SIZE: (i32, i32) = (800, 480);
+const WIDTH: i32 = 800;
 const PLOT_WIDTH: i32 = 600;
+/// Of one curve in the legend.
+const LEGEND_PITCH: i32 = 38;
 /// Where a curve goes on when there are more curves than colors.
 const DASHES: [Option<i32>; 2] = [None, Some(6)];
 
@@ -121,7 +123,12 @@ pub fn roc(path: &Path, title: &str, series: &[RocSeries]) -> Result<()> {
         return Err(Error::Config { field: "series", expected, got: "none".to_owned() });
     }
     series.iter().try_for_each(RocSeries::validate)?;
-    canvas::save(path, title, SIZE, &[], |area| draw(area, title, series))
+    canvas::save(path, title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| draw(area, title, series))
+}
+
+/// As high as the legend needs, with a line of it for chance.
+pub(super) fn height(curves: usize, pitch: i32) -> i32 {
+    (110 + pitch * (curves as i32 + 1)).max(480)
 }
 
 fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
@@ -170,7 +177,7 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     }
 
     for (index, one) in series.iter().enumerate() {
-        let y = px(16 + 42 * index as i32);
+        let y = px(16 + LEGEND_PITCH * index as i32);
         let (color, dash) = look(index);
         legend.draw(&PathElement::new([(0, y), (px(10), y)], color.stroke_width(10)))?;
         let rest = [(px(if dash.is_some() { 14 } else { 10 }), y), (px(24), y)];
@@ -179,7 +186,7 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
         let auc = format!("AUC {:.4}", one.auc());
         legend.draw(&Text::new(auc, (px(32), y + px(17)), text(12, MUTED)))?;
     }
-    let y = px(16 + 42 * series.len() as i32);
+    let y = px(16 + LEGEND_PITCH * series.len() as i32);
     for k in 0..4 {
         let from = px(7) * k;
         legend.draw(&PathElement::new([(from, y), (from + px(3), y)], MUTED.stroke_width(4)))?;

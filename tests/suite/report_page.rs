@@ -112,7 +112,9 @@ fn pictures_turn_dark_with_the_page() {
     let (style, drawing) = svg.split_once("</style>").unwrap();
     assert!(style.contains("@media (prefers-color-scheme:dark)"));
     // Each color that the style changes is spelled as the drawing spells it.
-    for color in ["fill=\"#FFFFFF\"", "fill=\"#222222\"", "fill=\"#666666\"", "stroke=\"#0072B2\"", "stroke=\"#D4D4D4\""] {
+    for color in
+        ["fill=\"#FFFFFF\"", "fill=\"#222222\"", "fill=\"#666666\"", "stroke=\"#0072B2\"", "stroke=\"#D4D4D4\""]
+    {
         assert!(style.contains(color) && drawing.contains(color), "{color}");
     }
 }
@@ -131,7 +133,9 @@ fn tsne_refuses_what_has_no_neighborhoods() {
 
 #[test]
 fn tsne_repeats_itself() {
-    let rows = Array2::from_shape_fn((60, 5), |(row, column)| ((row * 7 + column * row) % 11) as f32 + (row % 3) as f32 * 20.0);
+    let rows = Array2::from_shape_fn((60, 5), |(row, column)| {
+        ((row * 7 + column * row) % 11) as f32 + (row % 3) as f32 * 20.0
+    });
     let flat = tsne_2d(rows.view()).unwrap();
     assert!(flat.iter().all(|x| x.is_finite()));
     assert_eq!(flat, tsne_2d(rows.view()).unwrap());
