@@ -182,7 +182,7 @@ fn a_fingerprint_knows_every_setting() {
     };
     other(&|settings| settings.per_class += 1);
     other(&|settings| settings.side = 18);
-    other(&|settings| settings.network.embedding_dim = 8);
+    other(&|settings| settings.network = settings.network.clone().with_embedding_dim(8));
     other(&|settings| settings.fit.learning_rate = 1e-3);
     other(&|settings| settings.soft_lmccl.center_weight = 0.2);
     other(&|settings| settings.bootstrap.seed = 3);
