@@ -13,6 +13,8 @@ mod metrics;
 mod model;
 #[cfg(feature = "report")]
 mod report;
+#[cfg(feature = "report")]
+mod report_page;
 #[cfg(feature = "torch")]
 mod train;
 mod verify;
