@@ -11,7 +11,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use soft_lmccl::{
     Error, Result,
-    cect::{Batch, ClassId, OpenSetSplit, SimulatedDataset, Template, catalogue, cramped, render},
+    cect::{Batch, ClassId, Dataset, OpenSetSplit, SimulatedDataset, Template, catalogue, cramped, render},
     metrics::{EmbeddingSet, PairProtocol, ReportOptions, RocCurve, VerificationReport},
     model::{CompactNetConfig, compact_net},
     tch::{self, nn},

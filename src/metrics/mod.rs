@@ -59,7 +59,7 @@ mod threshold;
 pub(crate) use bracket::CoarseTally;
 pub use bracket::{Bracket, FarBracket, ScoreBrackets};
 pub use collapse::CollapseReport;
-pub use confidence::{Bootstrap, BootstrapOptions, Estimate, Interval, wilson};
+pub use confidence::{Bootstrap, BootstrapDraws, BootstrapOptions, Estimate, Interval, wilson};
 pub use confusion::{ClassPair, Confusion};
 pub use counts::ScoreCounts;
 #[cfg(feature = "torch")]

@@ -9,8 +9,12 @@ mod cect;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
+#[cfg(feature = "torch")]
+mod model;
 #[cfg(feature = "report")]
 mod report;
+#[cfg(feature = "report")]
+mod report_page;
 #[cfg(feature = "torch")]
 mod train;
 mod verify;
