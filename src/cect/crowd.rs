@@ -42,7 +42,7 @@ pub struct CrowdClass {
 pub struct CrowdConfig {
     /// How many neighbors are tried, each at a place drawn uniformly from the box and a margin of the
     /// neighbor's radius around it. One that would come too close to what is there is left out.
-    /// Default 12, of which about half find a place.
+    /// Default 12, of which about ten find a place.
     pub tries: usize,
     /// How close two particles come, as a part of the sum of their radii: particles are not the spheres
     /// around them. Default 0.75.
@@ -73,11 +73,13 @@ impl CrowdConfig {
 /// Simulated subtomograms of a crowded field.
 ///
 /// Every subtomogram has the same noise, as those of one tomogram have: its variance is the mean, over
-/// the classes that have a particle, of the variance that the particle alone brings into the box,
-/// divided by [`SimulationConfig::snr`]. A heavy particle stands out more than a light one.
+/// the classes with a [`Particle::Template`] (or, if there is none, a membrane), of the variance that the
+/// particle alone brings into the box, divided by [`SimulationConfig::snr`]. A heavy particle stands out more
+/// than a light one, and a membrane, which fills the box from border to border, most of all.
 ///
 /// Neighbors are drawn from structures of their own; give none that is a class, or a network learns
-/// it from the corners of the boxes. A neighbor may be cut by the border of the box.
+/// it from the corners of the boxes. Neighbors and membranes are cut by the border of the box, after the optics
+/// saw what lies beyond it.
 ///
 /// Samples of a class follow one another, classes in the order in which they were given.
 ///
@@ -106,6 +108,8 @@ pub struct CrowdedDataset {
     classes: Vec<CrowdClass>,
     names: Vec<String>,
     neighbors: Vec<Template>,
+    config: SimulationConfig,
+    /// Of the box with its margin.
     simulator: Simulator,
     crowd: CrowdConfig,
     noise_variance: f64,
@@ -126,13 +130,17 @@ enum Center<'a> {
 }
 
 impl CrowdedDataset {
+    /// Voxels that are simulated around the box and cut off: what the border of the box cuts would
+    /// otherwise meet its own other side in the Fourier transform.
+    const MARGIN: usize = 8;
+
     /// Poses over which the variance of a class is averaged.
     const REFERENCE_POSES: u64 = 8;
 
     /// [`ClassId`]s are positions in `classes`.
     ///
     /// # Errors
-    /// [`Error::Config`] if a hyper-parameter is out of range, the SNR goes by mass, there are no classes, two
+    /// [`Error::Config`] if a hyper-parameter is out of range, the side passes 112, the SNR goes by mass, there are no classes, two
     /// have the same name, one has no subtomograms, no class has a particle, or there are tries but no neighbors.
     pub fn new(
         classes: Vec<CrowdClass>,
@@ -142,8 +150,13 @@ impl CrowdedDataset {
         seed: u64,
     ) -> Result<Self> {
         crowd.validate()?;
-        let simulator = Simulator::new(config)?;
+        config.validate()?;
         let refuse = |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.into(), got });
+        let side = config.side + 2 * Self::MARGIN;
+        if side > 128 {
+            return refuse("side", "112 voxels at most, as a crowd has a margin", config.side.to_string());
+        }
+        let simulator = Simulator::new(SimulationConfig { side, ..config })?;
         if classes.is_empty() || u32::try_from(classes.len()).is_err() {
             return refuse("classes", "one at least", classes.len().to_string());
         }
@@ -178,14 +191,14 @@ impl CrowdedDataset {
             })
             .collect::<Result<Vec<_>>>()?;
         let names = classes.iter().map(|class| class.name.clone()).collect();
-        let mut dataset = Self { classes, names, neighbors, simulator, crowd, noise_variance: 0.0, seed };
+        let mut dataset = Self { classes, names, neighbors, config, simulator, crowd, noise_variance: 0.0, seed };
         dataset.noise_variance = dataset.mean_variance()? / config.snr;
         Ok(dataset)
     }
 
     /// How samples are simulated.
     pub fn config(&self) -> &SimulationConfig {
-        self.simulator.config()
+        &self.config
     }
 
     /// The classes, by [`ClassId`].
@@ -193,7 +206,7 @@ impl CrowdedDataset {
         &self.classes
     }
 
-    /// The variance of the noise, the same in every subtomogram.
+    /// The variance of the noise, the same in every subtomogram but for what chance leaves in the box.
     pub fn noise_variance(&self) -> f64 {
         self.noise_variance
     }
@@ -203,7 +216,9 @@ impl CrowdedDataset {
     /// # Errors
     /// As [`Dataset::sample`].
     pub fn parts(&self, index: usize) -> Result<Subtomogram> {
-        self.with_sample(index, |developed, pose| developed.parts(pose))
+        let Subtomogram { signal, noise, pose } = self.with_sample(index, |developed, pose| developed.parts(pose))?;
+        let side = self.config.side;
+        Ok(Subtomogram { signal: signal.centered(side)?, noise: noise.centered(side)?, pose })
     }
 
     /// How many neighbors found a place in a sample.
@@ -216,23 +231,26 @@ impl CrowdedDataset {
         Ok(self.scene(&self.classes[self.class(index).0 as usize], &mut rng).neighbors.len())
     }
 
-    /// What the particles alone bring into the box.
+    /// What the particles alone bring into the box: those of a density, or membranes if there is none.
     fn mean_variance(&self) -> Result<f64> {
-        let mut means = Vec::new();
+        let (mut particles, mut membranes) = (Vec::new(), Vec::new());
         for (place, class) in (0u64..).zip(&self.classes) {
-            if class.particle == Particle::Nothing {
-                continue;
+            let means = match class.particle {
+                Particle::Template(_) => &mut particles,
+                Particle::Membrane(_) => &mut membranes,
+                Particle::Nothing => continue,
+            };
+            let mut sum = 0.0;
+            for pose in 0..Self::REFERENCE_POSES {
+                // Streams from the far end, which no sample uses.
+                let mut rng = stream(self.seed, u64::MAX - place * Self::REFERENCE_POSES - pose);
+                let (center, pose) = self.center(class, &mut rng);
+                let signal = self.simulator.signal(|voxels| self.place_center(&center, &pose, voxels));
+                sum += signal.centered(self.config.side)?.statistics().std.powi(2);
             }
-            let sum: f64 = (0..Self::REFERENCE_POSES)
-                .map(|pose| {
-                    // Streams from the far end, which no sample uses.
-                    let mut rng = stream(self.seed, u64::MAX - place * Self::REFERENCE_POSES - pose);
-                    let (center, pose) = self.center(class, &mut rng);
-                    self.simulator.signal_variance(|voxels| self.place_center(&center, &pose, voxels))
-                })
-                .sum();
             means.push(sum / Self::REFERENCE_POSES as f64);
         }
+        let means = if particles.is_empty() { membranes } else { particles };
         if means.is_empty() {
             return Err(Error::Config {
                 field: "classes",
@@ -257,7 +275,7 @@ impl CrowdedDataset {
     }
 
     fn place_center(&self, center: &Center<'_>, pose: &Pose, voxels: &mut [Complex32]) {
-        let SimulationConfig { side, voxel_size, .. } = *self.config();
+        let SimulationConfig { side, voxel_size, .. } = *self.simulator.config();
         match center {
             Center::Template(template) => pose.place(template, side, voxel_size, voxels),
             Center::Membrane(membrane, surface) => membrane.place(surface, side, voxel_size, voxels),
@@ -302,7 +320,7 @@ impl CrowdedDataset {
         let class = &self.classes[self.class(index).0 as usize];
         let mut rng = stream(self.seed, index as u64);
         let scene = self.scene(class, &mut rng);
-        let SimulationConfig { side, voxel_size, .. } = *self.config();
+        let SimulationConfig { side, voxel_size, .. } = *self.simulator.config();
         let fill = |voxels: &mut [Complex32]| {
             self.place_center(&scene.center, &scene.pose, voxels);
             for (neighbor, pose) in &scene.neighbors {
@@ -335,6 +353,6 @@ impl Dataset for CrowdedDataset {
 
     fn sample(&self, index: usize) -> Result<Sample> {
         let volume = self.with_sample(index, |developed, _| developed.noisy())?;
-        Ok(Sample { volume, class: self.class(index) })
+        Ok(Sample { volume: volume.centered(self.config.side)?, class: self.class(index) })
     }
 }

@@ -188,11 +188,13 @@ fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
         .comment(Some(b'#'))
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
-    let told = |error: csv::Error| match (error.position().map(csv::Position::line), error.kind()) {
-        (Some(line), csv::ErrorKind::UnequalLengths { expected_len, len, .. }) => {
+    let line_of = |position: Option<&csv::Position>| position.map_or(0, |position| line_from(text, position.byte()));
+    let told = |error: csv::Error| match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            let line = line_of(error.position());
             format!("line {line}: expected {expected_len} fields as in the header, got {len}")
         }
-        (_, _) => error.to_string(),
+        _ => error.to_string(),
     };
     let header = reader.headers().map_err(told)?.clone();
     if header.is_empty() {
@@ -203,10 +205,17 @@ fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
         .into_records()
         .map(|record| {
             let record = record.map_err(told)?;
-            let line = record.position().map_or(0, csv::Position::line);
-            row(line, &record[path], &record[label])
+            row(line_of(record.position()), &record[path], &record[label])
         })
         .collect()
+}
+
+/// The line of the first record at or behind a byte: the reader's own position is before the empty lines and
+/// comments that it passes over.
+fn line_from(text: &str, byte: u64) -> u64 {
+    let (before, behind) = text.split_at_checked(byte as usize).unwrap_or((text, ""));
+    let passed = behind.lines().take_while(|line| line.is_empty() || line.starts_with('#')).count();
+    1 + before.matches('\n').count() as u64 + passed as u64
 }
 
 fn from_star(text: &str) -> Result<Vec<Row>, String> {

@@ -147,3 +147,20 @@ fn counts(total: usize) -> Result<[usize; 6]> {
     }
     Ok(counts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{TOTAL, counts};
+
+    #[test]
+    fn classes_keep_their_parts() {
+        assert_eq!(counts(TOTAL).unwrap(), [394, 700, 400, 600, 200, 100]);
+        assert_eq!(counts(2 * TOTAL).unwrap(), [788, 1400, 800, 1200, 400, 200]);
+        assert_eq!(counts(1000).unwrap(), [165, 292, 167, 251, 83, 42]);
+        for total in 24..200 {
+            let counts = counts(total).unwrap();
+            assert_eq!(counts.iter().sum::<usize>(), total);
+            assert!(counts.iter().all(|&count| count > 0), "{total}: {counts:?}");
+        }
+    }
+}

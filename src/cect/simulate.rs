@@ -46,6 +46,7 @@ use super::{
     density::ATOM_REACH,
     fourier::{Filter, Fourier, RadialFilter, Scratch},
     pose::Pose,
+    simulation_config::TiltSeries,
 };
 use crate::{Error, Result};
 
@@ -176,15 +177,13 @@ impl Simulator {
     pub fn new(config: SimulationConfig) -> Result<Self> {
         config.validate()?;
         let fourier = Fourier::new(config.side);
+        let tilts = TiltSeries::of(&config);
         let optics = if config.underfocus_spread > 0.0 {
-            Optics::Spread(fourier.radial_filter(|k| config.transmission(k)))
+            Optics::Spread(fourier.radial_filter(|k| tilts.transmission(k)))
         } else {
-            Optics::Fixed(fourier.filter(|k| {
-                let [z, y, x] = k;
-                config.transmission(k) * config.contrast_transfer((z * z + y * y + x * x).sqrt())
-            }))
+            Optics::Fixed(fixed_optics(&config, &fourier, &tilts))
         };
-        let tilts = (config.noise == NoiseColor::HalfHalf).then(|| fourier.filter(|k| config.transmission(k)));
+        let tilts = (config.noise == NoiseColor::HalfHalf).then(|| fourier.filter(|k| tilts.transmission(k)));
         Ok(Self { config, fourier, optics, tilts })
     }
 
@@ -333,22 +332,25 @@ impl Simulator {
         })
     }
 
-    /// The variance over the box of what `fill` puts there, after the optics at the configured
-    /// underfocus and without noise.
-    pub(super) fn signal_variance(&self, fill: impl FnOnce(&mut [Complex32])) -> f64 {
+    /// What `fill` puts into the box, after the optics at the configured underfocus and without noise.
+    pub(super) fn signal(&self, fill: impl FnOnce(&mut [Complex32])) -> Volume {
         let mut voxels = vec![Complex32::default(); self.config.side.pow(3)];
         fill(&mut voxels);
-        let fixed = |k: [f64; 3]| {
-            let [z, y, x] = k;
-            self.config.transmission(k) * self.config.contrast_transfer((z * z + y * y + x * x).sqrt())
-        };
         let filter = match &self.optics {
             Optics::Fixed(filter) => filter,
-            Optics::Spread(_) => &self.fourier.filter(fixed),
+            Optics::Spread(_) => &fixed_optics(&self.config, &self.fourier, &TiltSeries::of(&self.config)),
         };
         self.fourier.apply(filter, &mut voxels, &mut Scratch::default());
-        variance(&voxels, |v| v.re)
+        Volume::from_finite(self.config.side, voxels.iter().map(|v| v.re).collect())
     }
+}
+
+/// CTF at the configured underfocus, and tilts.
+fn fixed_optics(config: &SimulationConfig, fourier: &Fourier, tilts: &TiltSeries) -> Filter {
+    fourier.filter(|k| {
+        let [z, y, x] = k;
+        tilts.transmission(k) * config.contrast_transfer((z * z + y * y + x * x).sqrt())
+    })
 }
 
 /// Puts white noise of unit variance into the imaginary part.

@@ -257,22 +257,8 @@ impl SimulationConfig {
     /// # References
     /// T. Grant and N. Grigorieff, *Measuring the optimal exposure for single particle cryo-EM using a
     /// 2.6 Å reconstruction of rotavirus VP6*, eLife 4:e06980, 2015, Eq. 3, fitted at 300 kV.
-    pub fn transmission(&self, frequency @ [z, y, x]: [f64; 3]) -> f64 {
-        if self.tilt_step.is_none() {
-            return f64::from(u8::from(self.in_wedge(frequency)));
-        }
-        let k = (z * z + y * y + x * x).sqrt() / self.voxel_size;
-        let critical = if k > 0.0 { 0.244_99 * k.powf(-1.664_9) + 2.814_1 } else { f64::INFINITY };
-        let (mut passed, mut covered) = (0.0, 0.0);
-        for (tilt, exposure) in self.tilts() {
-            let (sine, cosine) = tilt.to_radians().sin_cos();
-            let weight = (1.0 - self.side as f64 * (z * cosine - x * sine).abs()).max(0.0);
-            if weight > 0.0 {
-                covered += weight;
-                passed += weight * (-exposure / (2.0 * critical)).exp();
-            }
-        }
-        passed / covered.max(1.0)
+    pub fn transmission(&self, frequency: [f64; 3]) -> f64 {
+        TiltSeries::of(self).transmission(frequency)
     }
 
     /// The tilts in the order in which they are taken, in degrees, each with the electrons per Å²
@@ -287,6 +273,41 @@ impl SimulationConfig {
             .enumerate()
             .map(|(order, tilt)| (tilt, (order as f64 + 0.5) * self.tilt_dose))
             .collect()
+    }
+}
+
+/// The tilts of a configuration, tabulated.
+pub(super) struct TiltSeries {
+    config: SimulationConfig,
+    /// Sine and cosine of each tilt, and the electrons per Å² taken up to its middle.
+    tilts: Vec<[f64; 3]>,
+}
+
+impl TiltSeries {
+    pub(super) fn of(config: &SimulationConfig) -> Self {
+        let tabulated = |(tilt, exposure): (f64, f64)| {
+            let (sine, cosine) = tilt.to_radians().sin_cos();
+            [sine, cosine, exposure]
+        };
+        Self { config: *config, tilts: config.tilts().into_iter().map(tabulated).collect() }
+    }
+
+    /// As [`SimulationConfig::transmission`].
+    pub(super) fn transmission(&self, frequency @ [z, y, x]: [f64; 3]) -> f64 {
+        if self.tilts.is_empty() {
+            return f64::from(u8::from(self.config.in_wedge(frequency)));
+        }
+        let k = (z * z + y * y + x * x).sqrt() / self.config.voxel_size;
+        let critical = if k > 0.0 { 0.244_99 * k.powf(-1.664_9) + 2.814_1 } else { f64::INFINITY };
+        let (mut passed, mut covered) = (0.0, 0.0);
+        for &[sine, cosine, exposure] in &self.tilts {
+            let weight = (1.0 - self.config.side as f64 * (z * cosine - x * sine).abs()).max(0.0);
+            if weight > 0.0 {
+                covered += weight;
+                passed += weight * (-exposure / (2.0 * critical)).exp();
+            }
+        }
+        passed / covered.max(1.0)
     }
 }
 

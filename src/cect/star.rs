@@ -37,7 +37,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Block<'_>>, String> {
             }
             in_loop = true;
         } else if let Some(column) = first.strip_prefix('_')
-            && !(in_loop && !block.rows.is_empty())
+            && (!in_loop || block.rows.is_empty())
         {
             if block.columns.contains(&column) {
                 return Err(format!("line {number}: the column _{column} a second time"));

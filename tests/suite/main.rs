@@ -18,3 +18,5 @@ mod report_page;
 #[cfg(feature = "torch")]
 mod train;
 mod verify;
+#[cfg(feature = "torch")]
+mod verify_embeddings;
