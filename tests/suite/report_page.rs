@@ -46,12 +46,12 @@ fn det_names_its_axes_and_curves() {
 #[test]
 fn det_refuses_what_roc_refuses() {
     refused(|path| det(path, "t", &[]), "invalid `series`: expected at least one curve, got none");
-    let falling = series("a", &[(0.0, 0.0), (0.5, 0.5), (0.5, 0.25), (1.0, 1.0)]);
+    let falling = [series("a", &[(0.0, 0.0), (0.5, 0.5), (0.5, 0.25), (1.0, 1.0)])];
     let message = |draw: &dyn Fn(&Path) -> Result<()>| {
         draw(&tempfile::tempdir().unwrap().path().join("x.svg")).unwrap_err().to_string()
     };
-    let of_det = message(&|path| det(path, "t", &[falling.clone()]));
-    assert_eq!(of_det, message(&|path| roc(path, "t", &[falling.clone()])));
+    let of_det = message(&|path| det(path, "t", &falling));
+    assert_eq!(of_det, message(&|path| roc(path, "t", &falling)));
     assert!(of_det.contains("rates that never fall"), "{of_det}");
 }
 
