@@ -72,7 +72,7 @@ impl Results {
     }
 
     /// Titles of the paper's rows and of those beyond, in the order of the study.
-    pub fn titles<'a>(cells: &'a [Cell]) -> Vec<(&'a str, &'a str)> {
+    pub fn titles(cells: &[Cell]) -> Vec<(&str, &str)> {
         let mut titles: Vec<(&str, &str)> = Vec::new();
         for cell in cells {
             if !titles.iter().any(|(row, _)| *row == cell.row) {

@@ -3,8 +3,11 @@
 use std::ops::Range;
 use std::path::Path;
 
+use plotters::coord::ranged1d::Ranged;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
+use super::axis::Ticked;
 use super::canvas::{self, Area, DrawResult, FAINT_GRID, GRID, INK, MUTED, PALETTE, bold, px, text};
 use crate::{Error, Result};
 
@@ -120,14 +123,13 @@ fn draw_panel(area: &Area<'_>, panel: &LinePanel, axes: LineAxes<'_>, x: Range<f
         .margin_bottom(px(4))
         .x_label_area_size(px(36))
         .y_label_area_size(px(52))
-        .build_cartesian_2d(x, range.clone())?;
+        .build_cartesian_2d(x, ticked(range.clone(), axes.logarithmic))?;
     chart
         .configure_mesh()
         .axis_style(GRID.stroke_width(4))
         .bold_line_style(FAINT_GRID.stroke_width(3))
         .max_light_lines(0)
         .x_labels(5)
-        .y_labels(4)
         .set_all_tick_mark_size(px(3))
         .label_style(text(11, MUTED))
         .axis_desc_style(text(12, INK))
@@ -145,6 +147,18 @@ fn draw_panel(area: &Area<'_>, panel: &LinePanel, axes: LineAxes<'_>, x: Range<f
         chart.draw_series(LineSeries::new(points, color.stroke_width(6)))?;
     }
     Ok(())
+}
+
+/// Some round numbers along y; of logarithms those of 1, 2 and 5 times powers of ten.
+fn ticked(range: Range<f64>, logarithmic: bool) -> Ticked {
+    let bold = if logarithmic {
+        let decades = range.start.floor() as i32..=range.end.ceil() as i32;
+        let steps = |decade: i32| [1.0, 2.0, 5.0].map(|step: f64| f64::from(decade) + step.log10());
+        decades.flat_map(steps).filter(|tick| range.contains(tick)).collect()
+    } else {
+        RangedCoordf64::from(range.clone()).key_points(4)
+    };
+    Ticked { range, bold, light: Vec::new() }
 }
 
 /// Three digits, and no more zeros than needed.
@@ -183,7 +197,13 @@ fn validate(axes: LineAxes<'_>, panels: &[LinePanel]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::{number, ticked};
+
+    #[test]
+    fn logarithms_have_round_numbers() {
+        let ticks: Vec<f64> = ticked(0.2..1.4, true).bold.iter().map(|tick| 10f64.powf(*tick).round()).collect();
+        assert_eq!(ticks, [2.0, 5.0, 10.0, 20.0]);
+    }
 
     #[test]
     fn numbers_are_short() {
