@@ -233,8 +233,8 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             }
             state.progress.step = step;
             let epoch = self.epoch(step, labels.len());
-            let validation = if step == steps || epoch > self.epoch(step - 1, labels.len()) {
-                self.score(epoch.max(1), vs, &mut state.progress)?
+            let validation = if epoch > self.epoch(step - 1, labels.len()) {
+                self.score(epoch, vs, &mut state.progress)?
             } else {
                 None
             };
@@ -280,9 +280,12 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         Ok(state)
     }
 
-    /// Epochs finished after so many steps.
-    fn epoch(&self, steps: usize, samples: usize) -> usize {
-        steps * self.config.batch_size / samples
+    /// Epochs finished after `step` steps. The last may be short of less than a batch.
+    fn epoch(&self, step: usize, samples: usize) -> usize {
+        if step == self.config.steps(samples) {
+            return self.config.epochs;
+        }
+        step * self.config.batch_size / samples
     }
 
     /// Scores the network; keeps its weights if it is the best so far.
