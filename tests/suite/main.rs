@@ -6,6 +6,7 @@
 
 #[cfg(feature = "cect")]
 mod cect;
+mod hostile;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
