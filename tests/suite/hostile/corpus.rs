@@ -30,8 +30,8 @@ const REASONS: &[(&str, &str, &str)] = &[
     ("beads", "infinite.tsv", "line 2: expected `x y z electrons`, got `1 2 inf 4`"),
     #[cfg(feature = "cect")]
     ("beads", "one-endless-line.tsv", "line 1: expected `x y z electrons`, got `xxxxxxxx"),
-    ("threshold", "deep.json", "recursion limit exceeded at line 1 column 128"),
-    ("threshold", "counts-contradict.json", "at line"),
+    ("threshold", "deep.json", "invalid type: sequence, expected f64 at line 1 column 1"),
+    ("threshold", "counts-contradict.json", "`true_accepts` must be at most `matching` (4), got 9"),
     #[cfg(feature = "torch")]
     ("checkpoint", "header-of-2-to-60-bytes.safetensors", "not a safetensors file"),
     #[cfg(feature = "torch")]
