@@ -1,11 +1,6 @@
 //! Simulate, train, embed, verify; once for each seed and loss.
 
-use std::{
-    fs,
-    ops::ControlFlow,
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{fs, ops::ControlFlow, sync::atomic::Ordering, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -222,7 +217,8 @@ fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<F
         simulation: plan.train,
         per_class: plan.per_class,
     };
-    let file = |directory: &str, extension: &str| plan.out.join(directory).join(format!("{name}-seed{seed}.{extension}"));
+    let file =
+        |directory: &str, extension: &str| plan.out.join(directory).join(format!("{name}-seed{seed}.{extension}"));
     let bar = bar(&name.to_string(), fit.steps(data.train.len() as usize));
     let outcome = Trainer::new(fit)?
         .describe(&made_by, &data.known_names)?

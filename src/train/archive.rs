@@ -39,18 +39,16 @@ impl Archive {
     }
 
     pub(super) fn tensors(&self) -> Result<SafeTensors<'_>> {
-        SafeTensors::deserialize(&self.bytes)
-            .map_err(|error| self.error(format!("not a safetensors file: {error}")))
+        SafeTensors::deserialize(&self.bytes).map_err(|error| self.error(format!("not a safetensors file: {error}")))
     }
 
     pub(super) fn description<T: DeserializeOwned>(&self) -> Result<T> {
-        let (_, header) =
-            SafeTensors::read_metadata(&self.bytes).map_err(|error| self.error(format!("not a safetensors file: {error}")))?;
-        let json = header
-            .metadata()
-            .as_ref()
-            .and_then(|entries| entries.get(META_KEY))
-            .ok_or_else(|| self.error(format!("no `{META_KEY}` entry in its header; weights of another program?")))?;
+        let (_, header) = SafeTensors::read_metadata(&self.bytes)
+            .map_err(|error| self.error(format!("not a safetensors file: {error}")))?;
+        let json =
+            header.metadata().as_ref().and_then(|entries| entries.get(META_KEY)).ok_or_else(|| {
+                self.error(format!("no `{META_KEY}` entry in its header; weights of another program?"))
+            })?;
         serde_json::from_str(json).map_err(|error| self.error(format!("its description: {error}")))
     }
 

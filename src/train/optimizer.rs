@@ -55,11 +55,7 @@ impl Optimizer for nn::Optimizer {
 ///
 /// # Errors
 /// [`Error::Config`] unless `weight_decay` is finite and ≥ 0.
-pub fn set_weight_decay(
-    optimizer: &mut (impl Optimizer + ?Sized),
-    vs: &nn::VarStore,
-    weight_decay: f64,
-) -> Result<()> {
+pub fn set_weight_decay(optimizer: &mut (impl Optimizer + ?Sized), vs: &nn::VarStore, weight_decay: f64) -> Result<()> {
     require_weight_decay(weight_decay)?;
     // A group exists once a variable has joined it or a later one; `tch` panics on the others.
     let variables = vs.variables_.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,9 +72,5 @@ pub(super) fn require_weight_decay(weight_decay: f64) -> Result<()> {
     if weight_decay.is_finite() && weight_decay >= 0.0 {
         return Ok(());
     }
-    Err(Error::Config {
-        field: "weight_decay",
-        expected: "a finite number >= 0".into(),
-        got: weight_decay.to_string(),
-    })
+    Err(Error::Config { field: "weight_decay", expected: "a finite number >= 0".into(), got: weight_decay.to_string() })
 }

@@ -241,9 +241,12 @@ mod tests {
                 }
                 let mut twice = cards.clone();
                 twice[0] = twice[1];
-                for (drawn, cards) in
-                    [(&drawn[1..], &cards[..]), (&drawn, &cards[1..]), (&drawn, &twice), (&vec![99; drawn.len()], &cards)]
-                {
+                for (drawn, cards) in [
+                    (&drawn[1..], &cards[..]),
+                    (&drawn, &cards[1..]),
+                    (&drawn, &twice),
+                    (&vec![99; drawn.len()], &cards),
+                ] {
                     assert!(fresh.at(&position, drawn, cards).is_err());
                 }
             }

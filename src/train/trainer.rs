@@ -1,11 +1,6 @@
 //! A training run with all that a long one needs: checkpoints, validation, a log, a way to go on.
 
-use std::{
-    fmt::Debug,
-    ops::ControlFlow,
-    path::PathBuf,
-    time::Instant,
-};
+use std::{fmt::Debug, ops::ControlFlow, path::PathBuf, time::Instant};
 
 use serde::Serialize;
 use serde_json::Value;

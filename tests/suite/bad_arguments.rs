@@ -10,8 +10,23 @@ mod numbers;
 /// Numbers at which arithmetic goes wrong, as they stand in JSON.
 #[cfg(any(feature = "torch", feature = "cect"))]
 const NUMBERS: [&str; 17] = [
-    "0", "-0.0", "1", "-1", "0.5", "2", "7", "1e-320", "1e-45", "-1e-20", "1e-7", "1e7", "1e20", "1e308", "-1e308",
-    "9007199254740993", "18446744073709551615",
+    "0",
+    "-0.0",
+    "1",
+    "-1",
+    "0.5",
+    "2",
+    "7",
+    "1e-320",
+    "1e-45",
+    "-1e-20",
+    "1e-7",
+    "1e7",
+    "1e20",
+    "1e308",
+    "-1e308",
+    "9007199254740993",
+    "18446744073709551615",
 ];
 
 /// Every configuration that differs from `config` in one number, which is one of [`NUMBERS`], as far as it can be read.

@@ -23,7 +23,9 @@ fn metrics_are_shared_between_threads() {
 #[cfg(feature = "cect")]
 #[test]
 fn data_sets_are_shared_between_threads() {
-    use soft_lmccl::cect::{Dataset, Map, OpenSetSplit, Sample, SimulatedDataset, Simulator, Structure, Template, Volume};
+    use soft_lmccl::cect::{
+        Dataset, Map, OpenSetSplit, Sample, SimulatedDataset, Simulator, Structure, Template, Volume,
+    };
     shared::<Box<dyn Dataset>>();
     shared::<SimulatedDataset>();
     shared::<Simulator>();
@@ -40,7 +42,10 @@ mod torch {
     use std::{fs, process::Command};
 
     use soft_lmccl::{
-        loss::{ArcFace, CenterLoss, Guarded, Lmcl, Loss, NormalizedSoftmax, Scaled, SoftLmccl, SoftLmcclConfig, SoftmaxHead, Sum},
+        loss::{
+            ArcFace, CenterLoss, Guarded, Lmcl, Loss, NormalizedSoftmax, Scaled, SoftLmccl, SoftLmcclConfig,
+            SoftmaxHead, Sum,
+        },
         model::{CompactNet, CompactNetConfig, compact_net},
         tch::{Device, Kind, Tensor, nn, nn::ModuleT},
         train::{AdamW, AdamWConfig, Sampler, backward_step},

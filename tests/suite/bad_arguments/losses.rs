@@ -2,8 +2,8 @@
 
 use soft_lmccl::{
     loss::{
-        ArcFaceConfig, CenterLossConfig, CenterSpace, Guarded, LmclConfig, Loss, NormalizedSoftmaxConfig, SoftLmcclConfig,
-        SoftmaxBranch, SoftmaxHeadConfig,
+        ArcFaceConfig, CenterLossConfig, CenterSpace, Guarded, LmclConfig, Loss, NormalizedSoftmaxConfig,
+        SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
     tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig, no_grad_guard},
     train::{AdamWConfig, FitConfig, InMemory, Sampler, Sampling, Trainer, WarmUp, backward_step},
@@ -203,7 +203,10 @@ fn samplers_and_sets_refuse_what_they_cannot_serve() {
     let volumes = Tensor::zeros([3, 1, 2, 2, 2], (Kind::Float, Device::Cpu));
     for labels in [Tensor::from_slice(&[0i64, 1]), Tensor::from_slice(&[0i32, 1, 2]), Tensor::from(3i64)] {
         let error = InMemory::new(&volumes, &labels).unwrap_err().to_string();
-        assert!(error.starts_with("volumes: expected as many as there are labels, which are Int64 [N], got"), "{error}");
+        assert!(
+            error.starts_with("volumes: expected as many as there are labels, which are Int64 [N], got"),
+            "{error}"
+        );
     }
     for (config, message) in [
         (FitConfig { patience: Some(0), ..Default::default() }, "invalid `patience`: expected at least 1 epoch, got 0"),

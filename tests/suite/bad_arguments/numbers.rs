@@ -42,7 +42,9 @@ fn one_kind_of_pair_or_none_has_no_curve() {
         assert_eq!(error, MetricError::OneClass { matching, non_matching });
     }
     let rows = array![[1.0f32, 0.0], [0.5, 0.5]];
-    for (rows, labels) in [(rows.select(Axis(0), &[0]), vec![0]), (rows.clone(), vec![7, 7]), (rows.clone(), vec![0, 1])] {
+    for (rows, labels) in
+        [(rows.select(Axis(0), &[0]), vec![0]), (rows.clone(), vec![7, 7]), (rows.clone(), vec![0, 1])]
+    {
         let set = EmbeddingSet::new(rows.view(), &labels).unwrap();
         assert!(matches!(set.pair_scores(PairProtocol::All), Err(MetricError::OneClass { .. })));
         assert!(AllPairs::default().count(&set).is_err());

@@ -40,8 +40,7 @@ fn number(variable: &str, default: usize) -> usize {
 
 fn corpus(reader: &Reader) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(reader.name);
-    let mut files: Vec<_> =
-        fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }

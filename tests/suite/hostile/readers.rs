@@ -74,12 +74,36 @@ mod cect {
     use super::Answer;
 
     pub const PDB: &[&str] = &[
-        "ATOM  ", "HETATM", "MODEL        1\n", "ENDMDL\n", "TER\n", "END\n", "REMARK 350 ", "BIOMT1   1", "APPLY THE FOLLOWING TO CHAINS:",
-        "*****", "A", "Fe", "  ",
+        "ATOM  ",
+        "HETATM",
+        "MODEL        1\n",
+        "ENDMDL\n",
+        "TER\n",
+        "END\n",
+        "REMARK 350 ",
+        "BIOMT1   1",
+        "APPLY THE FOLLOWING TO CHAINS:",
+        "*****",
+        "A",
+        "Fe",
+        "  ",
     ];
     pub const CIF: &[&str] = &[
-        "loop_\n", "data_x\n", "_atom_site.Cartn_x\n", "_atom_site.id\n", "_pdbx_struct_oper_list.id\n", "\n;\n", "?", ".", "#",
-        "(1-60)", "(1-9999)(1-9999)", "1,2,3", "save_\n", "ATOM", "P",
+        "loop_\n",
+        "data_x\n",
+        "_atom_site.Cartn_x\n",
+        "_atom_site.id\n",
+        "_pdbx_struct_oper_list.id\n",
+        "\n;\n",
+        "?",
+        ".",
+        "#",
+        "(1-60)",
+        "(1-9999)(1-9999)",
+        "1,2,3",
+        "save_\n",
+        "ATOM",
+        "P",
     ];
 
     fn fixture(name: &str) -> Vec<u8> {
@@ -174,8 +198,18 @@ mod torch {
     use super::Answer;
 
     pub const HEADER: &[&str] = &[
-        "\"dtype\":\"F32\"", "\"dtype\":\"I64\"", "\"shape\":[", "\"data_offsets\":[0,", "__metadata__", "\\\"format\\\":1", "@sampler.order",
-        "@adamw.first.weight", "4611686018427387904", "\\\"", "}", "]",
+        "\"dtype\":\"F32\"",
+        "\"dtype\":\"I64\"",
+        "\"shape\":[",
+        "\"data_offsets\":[0,",
+        "__metadata__",
+        "\\\"format\\\":1",
+        "@sampler.order",
+        "@adamw.first.weight",
+        "4611686018427387904",
+        "\\\"",
+        "}",
+        "]",
     ];
     const LABELS: [i64; 4] = [0, 1, 0, 1];
     const FIT: FitConfig = FitConfig {
@@ -276,7 +310,10 @@ mod torch {
     }
 
     pub fn configs() -> Vec<Vec<u8>> {
-        vec![serde_json::to_vec(&SoftLmcclConfig::default()).unwrap(), serde_json::to_vec_pretty(&SoftLmcclConfig::seed_literal()).unwrap()]
+        vec![
+            serde_json::to_vec(&SoftLmcclConfig::default()).unwrap(),
+            serde_json::to_vec_pretty(&SoftLmcclConfig::seed_literal()).unwrap(),
+        ]
     }
 
     pub fn config(path: &Path) -> Answer {

@@ -87,9 +87,7 @@ fn sitting(config: FitConfig, directory: &Path) -> Sitting {
         .checkpoint(directory.join("run.safetensors"), 3)
         .resume(true)
         .log(directory.join("run.csv"))
-        .before_step(move |loss, progress| {
-            WarmUp { margin: 0.4, center_weight: 0.2 }.apply(loss, &target, progress)
-        });
+        .before_step(move |loss, progress| WarmUp { margin: 0.4, center_weight: 0.2 }.apply(loss, &target, progress));
     Sitting { vs, net, loss, trainer }
 }
 
@@ -143,20 +141,33 @@ fn a_run_stopped_anywhere_continues_bit_for_bit() {
         let steps = config.steps(SAMPLES as usize);
         assert_eq!((outcome.end, outcome.steps, steps), (End::Finished, steps, 18));
         let rows: Vec<_> = log(whole.path()).lines().map(str::to_owned).collect();
-        assert_eq!((rows.len(), &*rows[0]), (steps + 1, "step,epoch,learning_rate,validation,total,lmcl,center,softmax"));
+        assert_eq!(
+            (rows.len(), &*rows[0]),
+            (steps + 1, "step,epoch,learning_rate,validation,total,lmcl,center,softmax")
+        );
         for stop in 1..=steps {
             let directory = TempDir::new().unwrap();
-            let (outcome, _) = train(config, directory.path(), |t| t, |step| match step.step == stop {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            })
+            let (outcome, _) = train(
+                config,
+                directory.path(),
+                |t| t,
+                |step| match step.step == stop {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                },
+            )
             .unwrap();
             assert_eq!((outcome.end, outcome.steps), (End::Stopped, stop));
             let mut seen = Vec::new();
-            let (outcome, weights) = train(config, directory.path(), |t| t, |step| {
-                seen.push(step.step);
-                ControlFlow::Continue(())
-            })
+            let (outcome, weights) = train(
+                config,
+                directory.path(),
+                |t| t,
+                |step| {
+                    seen.push(step.step);
+                    ControlFlow::Continue(())
+                },
+            )
             .unwrap();
             assert_eq!(seen, (stop + 1..=steps).collect::<Vec<_>>());
             assert_eq!(outcome.end, End::Finished);
@@ -202,10 +213,15 @@ fn a_run_that_failed_continues_from_its_last_checkpoint() {
             }
             assert!((Tensor::ones([1], (Kind::Float, Device::Cpu)).set_requires_grad(true) * 2).requires_grad());
             let mut first = None;
-            let (_, weights) = train(config(), directory.path(), |t| t, |step| {
-                first.get_or_insert(step.step);
-                ControlFlow::Continue(())
-            })
+            let (_, weights) = train(
+                config(),
+                directory.path(),
+                |t| t,
+                |step| {
+                    first.get_or_insert(step.step);
+                    ControlFlow::Continue(())
+                },
+            )
             .unwrap();
             assert_eq!(first, Some(fails_at / 3 * 3 + 1));
             assert_eq!(weights, expected);
@@ -239,8 +255,12 @@ fn validation_keeps_the_best_and_ends_what_no_longer_improves() {
     assert_eq!((outcome.end, outcome.steps, found.epoch), (End::Finished, 18, 5));
     // 22 samples in batches of 6: epochs end with steps 4, 8, 11, 15 and, short of its last two samples, 18.
     let text = log(directory.path());
-    let validated: Vec<_> =
-        text.lines().skip(1).filter(|row| row.split(',').nth(3) != Some("")).map(|row| row.split(',').next().unwrap()).collect();
+    let validated: Vec<_> = text
+        .lines()
+        .skip(1)
+        .filter(|row| row.split(',').nth(3) != Some(""))
+        .map(|row| row.split(',').next().unwrap())
+        .collect();
     assert_eq!(validated, ["4", "8", "11", "15", "18"]);
 
     fs::remove_file(directory.path().join("run.safetensors")).unwrap();
@@ -312,10 +332,15 @@ fn a_checkpoint_of_another_run_is_refused_with_every_difference() {
 #[test]
 fn a_log_that_does_not_fit_is_refused() {
     let directory = TempDir::new().unwrap();
-    train(config(), directory.path(), |t| t, |step| match step.step {
-        5 => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    })
+    train(
+        config(),
+        directory.path(),
+        |t| t,
+        |step| match step.step {
+            5 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        },
+    )
     .unwrap();
     let text = log(directory.path());
     for (found, problem) in [
