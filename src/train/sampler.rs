@@ -175,7 +175,9 @@ impl Sampling {
     /// [`Error::Config`] unless a balanced batch is made of whole classes.
     pub(super) fn validate(self, batch_size: usize) -> Result<()> {
         match self {
-            Self::Balanced { samples_per_class } if samples_per_class < 1 || batch_size % samples_per_class != 0 => {
+            Self::Balanced { samples_per_class }
+                if samples_per_class < 1 || !batch_size.is_multiple_of(samples_per_class) =>
+            {
                 Err(Error::Config {
                     field: "samples_per_class",
                     expected: format!("a divisor of the batch size {batch_size}"),

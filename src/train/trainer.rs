@@ -311,7 +311,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
 
     fn save(&self, vs: &nn::VarStore, state: &RunState, log: Option<&Log>, last: bool) -> Result<()> {
         match &self.checkpoint {
-            Some((path, every)) if last || state.progress.step % every == 0 => {
+            Some((path, every)) if last || state.progress.step.is_multiple_of(*every) => {
                 // The log may run ahead of the checkpoint, but never behind it.
                 log.map_or(Ok(()), Log::sync)?;
                 checkpoint::save_run(path, vs, &self.meta, state)
