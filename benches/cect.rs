@@ -1,29 +1,60 @@
 //! How many subtomograms a second.
 
-use criterion::{Criterion, Throughput};
-use rayon::prelude::*;
-use soft_lmccl::cect::{SimulationConfig, Simulator, catalogue};
+use std::sync::Arc;
+
+use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use soft_lmccl::cect::{
+    AugmentConfig, AugmentedDataset, Background, CacheConfig, CachedDataset, Contrast, Dataset, Map, SimulatedDataset,
+    SimulationConfig, Volume, catalogue, neuron, render,
+};
+
+const BATCH: usize = 46;
 
 /// One batch over all classes with every core.
 pub fn benches(c: &mut Criterion) {
-    const BATCH: u64 = 46;
-    let templates = catalogue::templates();
     let mut group = c.benchmark_group("cect/simulate");
-    group.sample_size(20).throughput(Throughput::Elements(BATCH));
+    group.sample_size(20).throughput(Throughput::Elements(BATCH as u64));
     for side in [32, 40] {
         let config = SimulationConfig { side, ..Default::default() };
-        let simulator = Simulator::new(config).expect("the default configuration is valid");
-        group.bench_function(format!("side={side}"), |bencher| {
-            bencher.iter(|| {
-                (0..BATCH)
-                    .into_par_iter()
-                    .map(|index| {
-                        let template = &templates[index as usize % templates.len()];
-                        simulator.simulate(template, 1, index).expect("templates hold density")
-                    })
-                    .count()
-            });
-        });
+        measure(&mut group, &format!("side={side}"), &simulated(config));
+    }
+    let paper = SimulationConfig { side: 40, ..Default::default() };
+    let spread = SimulationConfig { underfocus_spread: 1.0, ..paper };
+    measure(&mut group, "side=40,underfocus_spread", &simulated(spread));
+    let voxels = (0..128usize.pow(3)).map(|v| (v * 7919 % 1013) as f32).collect();
+    let tomogram = Map::from_volume(&Volume::new(128, voxels).expect("a cube"), 10.0);
+    let background = Background::new(tomogram, Contrast::DarkProtein).expect("a voxel size");
+    let on = simulated(paper).on(Arc::new(background)).expect("patches of 40 fit into 128");
+    measure(&mut group, "side=40,background", &on);
+    let crowd = neuron::dataset(neuron::NeuronConfig::default(), 1).expect("the default domain is valid");
+    measure(&mut group, "side=40,neuron", &crowd);
+    group.finish();
+
+    let mut group = c.benchmark_group("cect/augment");
+    group.sample_size(20).throughput(Throughput::Elements(BATCH as u64));
+    let indices: Vec<usize> = (0..BATCH).collect();
+    let cached = CachedDataset::new(&simulated(paper), &indices, CacheConfig::default(), |_| {})
+        .expect("a small set fits any cache");
+    measure(&mut group, "cached", &cached);
+    for (name, config) in [
+        ("half_turns", AugmentConfig::default()),
+        ("rotation", AugmentConfig { max_rotation: 180.0, ..Default::default() }),
+        ("noise", AugmentConfig { noise: 0.5, ..Default::default() }),
+    ] {
+        let augmented = AugmentedDataset::new(&cached, config, 1, 1).expect("a valid augmentation");
+        measure(&mut group, name, &augmented);
     }
     group.finish();
+}
+
+fn simulated(config: SimulationConfig) -> SimulatedDataset {
+    SimulatedDataset::new(catalogue::templates(), config, 2, 1).expect("the default configuration is valid")
+}
+
+/// Renders a batch that is spread over the data set, so over its classes.
+fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, dataset: &impl Dataset) {
+    let indices: Vec<usize> = (0..BATCH).map(|index| index * dataset.len() / BATCH).collect();
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| render(dataset, &indices, |_| {}).expect("templates hold density"));
+    });
 }

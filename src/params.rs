@@ -28,6 +28,12 @@ pub(crate) fn buffer(path: &nn::Path<'_>, name: &str, dims: &[i64], kind: Kind) 
     register(path, name, tensor, false)
 }
 
+/// Registers a bias for each class, zero at first, without weight decay; `None` if none is `wanted`.
+pub(crate) fn bias(path: &nn::Path<'_>, wanted: bool, num_classes: i64) -> Result<Option<Tensor>> {
+    let path = path.set_group(NO_DECAY_GROUP);
+    wanted.then(|| trainable(&path, "bias", &[num_classes], Init::Const(0.0))).transpose()
+}
+
 /// The kind of floating buffers beside parameters of kind `kind`.
 pub(crate) fn at_least_single(kind: Kind) -> Kind {
     if kind == Kind::Double { Kind::Double } else { Kind::Float }

@@ -6,7 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use soft_lmccl::{
     Error, Result,
-    cect::{Batch, ClassId, OpenSetSplit, SimulatedDataset, SimulationConfig, Template, catalogue, cramped, render},
+    cect::{
+        Batch, ClassId, Dataset, OpenSetSplit, SimulatedDataset, SimulationConfig, Template, catalogue, cramped, render,
+    },
     loss::SoftLmcclConfig,
     metrics::{EmbeddingSet, PairProtocol, ReportOptions, RocCurve, VerificationReport},
     model::{CompactNetConfig, compact_net},

@@ -5,7 +5,7 @@ use std::path::Path;
 use ndarray::ArrayView2;
 use soft_lmccl::{
     Result,
-    cect::{ClassId, OpenSetSplit, SimulatedDataset},
+    cect::{ClassId, Dataset, OpenSetSplit, SimulatedDataset},
     report::{EmbeddingPanel, RocSeries, SliceGroup, SliceRow, embedding_map, pca_2d, roc, slices},
 };
 

@@ -2,12 +2,15 @@
 
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use rayon::prelude::*;
 
-use super::{SimulationConfig, Simulator, Subtomogram, Template, Volume};
+use super::{Background, SimulationConfig, Simulator, Subtomogram, Template, Volume};
 use crate::{Error, Result};
 
 /// A class of a dataset: a type of its own, so that it cannot pass for a training label.
@@ -36,12 +39,55 @@ pub trait Dataset: Send + Sync {
         self.len() == 0
     }
 
+    /// The class of a sample, without making it.
+    ///
+    /// # Panics
+    /// If `index` is not below [`len`](Self::len).
+    fn class(&self, index: usize) -> ClassId;
+
+    /// Indices of all samples of these classes, ascending.
+    fn indices(&self, classes: &[ClassId]) -> Vec<usize> {
+        let wanted: HashSet<_> = classes.iter().collect();
+        (0..self.len()).filter(|&index| wanted.contains(&self.class(index))).collect()
+    }
+
     /// The `index`-th sample. A pure function of `index`: order and threads do not matter.
     ///
     /// # Errors
     /// [`Error::Config`] if `index` is not below [`len`](Self::len); whatever making or reading the
     /// sample can fail with.
     fn sample(&self, index: usize) -> Result<Sample>;
+}
+
+macro_rules! forwarded {
+    ($($pointer:ty),*) => {$(
+        impl<D: Dataset + ?Sized> Dataset for $pointer {
+            fn classes(&self) -> &[String] {
+                (**self).classes()
+            }
+
+            fn len(&self) -> usize {
+                (**self).len()
+            }
+
+            fn class(&self, index: usize) -> ClassId {
+                (**self).class(index)
+            }
+
+            fn sample(&self, index: usize) -> Result<Sample> {
+                (**self).sample(index)
+            }
+        }
+    )*};
+}
+
+forwarded!(&D, Box<D>, Arc<D>);
+
+pub(super) fn check_index(index: usize, len: usize) -> Result<()> {
+    if index < len {
+        return Ok(());
+    }
+    Err(Error::Config { field: "index", expected: format!("less than {len}"), got: index.to_string() })
 }
 
 /// Renders samples in parallel, in the order of `indices`. After each, `progress` is called with how
@@ -80,12 +126,16 @@ pub fn render<D: Dataset + ?Sized>(
 /// Simulated subtomograms of templates, made when they are asked for.
 ///
 /// Classes take turns: sample `index` is of class `index % classes`, so that a prefix is balanced
-/// and a larger `per_class` keeps the samples that a smaller one had.
+/// and a larger `per_class` keeps the samples that a smaller one had. Nothing is kept, so `per_class`
+/// may be as large as a run without end needs.
+///
+/// Where the simulation's voxels are larger than the templates', the templates are averaged first.
 #[derive(Debug)]
 pub struct SimulatedDataset {
     templates: Vec<Template>,
     names: Vec<String>,
     simulator: Simulator,
+    background: Option<Arc<Background>>,
     per_class: usize,
     seed: u64,
 }
@@ -95,7 +145,7 @@ impl SimulatedDataset {
     ///
     /// # Errors
     /// [`Error::Config`] if a hyper-parameter is out of range, `per_class` is zero, there are no
-    /// templates, or two have the same name.
+    /// templates, two have the same name, or the SNR goes by a mass that one lacks.
     pub fn new(templates: Vec<Template>, config: SimulationConfig, per_class: usize, seed: u64) -> Result<Self> {
         let simulator = Simulator::new(config)?;
         let refuse =
@@ -112,7 +162,20 @@ impl SimulatedDataset {
         if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
             return refuse("templates", "a name of its own for each class", format!("{name} twice"));
         }
-        Ok(Self { templates, names, simulator, per_class, seed })
+        for template in &templates {
+            simulator.snr_of(template)?;
+        }
+        let templates = templates.into_iter().map(|t| sampled_for(t, config.voxel_size)).collect::<Result<_>>()?;
+        Ok(Self { templates, names, simulator, background: None, per_class, seed })
+    }
+
+    /// The same particles, with patches of a tomogram in the place of simulated noise.
+    ///
+    /// # Errors
+    /// As [`Background::check`].
+    pub fn on(self, background: Arc<Background>) -> Result<Self> {
+        background.check(self.config().side, self.config().voxel_size)?;
+        Ok(Self { background: Some(background), ..self })
     }
 
     /// What is rotated, by class.
@@ -125,36 +188,27 @@ impl SimulatedDataset {
         self.simulator.config()
     }
 
-    /// The class of a sample, without making it.
-    pub fn class(&self, index: usize) -> ClassId {
-        ClassId((index % self.templates.len()) as u32)
-    }
-
-    /// Indices of all samples of these classes, ascending.
-    pub fn indices(&self, classes: &[ClassId]) -> Vec<usize> {
-        let wanted: HashSet<_> = classes.iter().collect();
-        (0..self.len()).filter(|&index| wanted.contains(&self.class(index))).collect()
-    }
-
     /// A sample in its parts, signal and noise, as for pictures.
     ///
     /// # Errors
     /// As [`Dataset::sample`].
     pub fn parts(&self, index: usize) -> Result<Subtomogram> {
         let template = self.template(index)?;
-        self.simulator.parts(template, self.seed, index as u64)
+        match &self.background {
+            Some(background) => self.simulator.parts_on(background, template, self.seed, index as u64),
+            None => self.simulator.parts(template, self.seed, index as u64),
+        }
     }
 
     fn template(&self, index: usize) -> Result<&Template> {
-        if index >= self.len() {
-            return Err(Error::Config {
-                field: "index",
-                expected: format!("less than {}", self.len()),
-                got: index.to_string(),
-            });
-        }
+        check_index(index, self.len())?;
         Ok(&self.templates[index % self.templates.len()])
     }
+}
+
+/// The template, averaged if the voxels that it is read into are larger than its own.
+pub(super) fn sampled_for(template: Template, voxel_size: f64) -> Result<Template> {
+    if voxel_size > template.voxel_size() { template.resampled(voxel_size) } else { Ok(template) }
 }
 
 impl Dataset for SimulatedDataset {
@@ -166,8 +220,17 @@ impl Dataset for SimulatedDataset {
         self.templates.len() * self.per_class
     }
 
+    fn class(&self, index: usize) -> ClassId {
+        assert!(index < self.len(), "index {index} is not below {}", self.len());
+        ClassId((index % self.templates.len()) as u32)
+    }
+
     fn sample(&self, index: usize) -> Result<Sample> {
         let template = self.template(index)?;
-        Ok(Sample { volume: self.simulator.simulate(template, self.seed, index as u64)?, class: self.class(index) })
+        let volume = match &self.background {
+            Some(background) => self.simulator.simulate_on(background, template, self.seed, index as u64)?,
+            None => self.simulator.simulate(template, self.seed, index as u64)?,
+        };
+        Ok(Sample { volume, class: self.class(index) })
     }
 }

@@ -22,8 +22,35 @@ impl std::fmt::Debug for Fourier {
 }
 
 /// A real, even filter in the order of the spectrum, the `1/side³` of the transforms included.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Filter(Vec<f32>);
+
+/// A filter that lacks a factor which depends on the length of the frequency alone.
+#[derive(Debug)]
+pub(super) struct RadialFilter {
+    side: usize,
+    fixed: Filter,
+    /// For each entry of the spectrum the square of its frequency, in units of `1/side²`.
+    squares: Vec<u16>,
+}
+
+impl RadialFilter {
+    /// The lengths that the missing factor is asked for, in cycles per voxel, in the order in which
+    /// [`times`](Self::times) takes its values.
+    pub(super) fn frequencies(&self) -> impl Iterator<Item = f64> + use<> {
+        let side = self.side as f64;
+        let half = self.side / 2;
+        (0..=3 * half * half).map(move |square| (square as f64).sqrt() / side)
+    }
+
+    /// Writes the whole filter into `filter`.
+    pub(super) fn times(&self, factors: &[f32], Filter(whole): &mut Filter) {
+        whole.clear();
+        whole.extend(
+            self.fixed.0.iter().zip(&self.squares).map(|(fixed, &square)| fixed * factors[usize::from(square)]),
+        );
+    }
+}
 
 /// Buffers that a thread uses again.
 #[derive(Debug, Default)]
@@ -41,19 +68,24 @@ impl Fourier {
     /// Tabulates a filter over frequencies `[z, y, x]` in cycles per voxel. It must give the same
     /// for `-k` as for `k`, or what it filters would not stay real.
     pub(super) fn filter(&self, value: impl Fn([f64; 3]) -> f64) -> Filter {
-        let side = self.side;
-        let frequency = |index: usize| {
-            let signed = if 2 * index <= side { index as f64 } else { index as f64 - side as f64 };
-            signed / side as f64
-        };
-        let scale = 1.0 / side.pow(3) as f64;
-        let mut values = Vec::with_capacity(side.pow(3));
-        for y in (0..side).map(frequency) {
-            for x in (0..side).map(frequency) {
-                values.extend((0..side).map(frequency).map(|z| (scale * value([z, y, x])) as f32));
-            }
-        }
-        Filter(values)
+        let (side, scale) = (self.side as f64, 1.0 / self.side.pow(3) as f64);
+        Filter(self.spectrum().map(|k| (scale * value(k.map(|k| f64::from(k) / side))) as f32).collect())
+    }
+
+    /// As [`filter`](Self::filter), to be multiplied by a function of the length of the frequency.
+    pub(super) fn radial_filter(&self, value: impl Fn([f64; 3]) -> f64) -> RadialFilter {
+        let squares = self.spectrum().map(|k| k.into_iter().map(|k| k * k).sum::<i32>());
+        // Sides end at 128, so squares at 3 · 64².
+        let squares = squares.map(|square| u16::try_from(square).expect("a side of at most 256")).collect();
+        RadialFilter { side: self.side, fixed: self.filter(value), squares }
+    }
+
+    /// The frequency `[z, y, x]` of each entry of the spectrum, in cycles per side.
+    fn spectrum(&self) -> impl Iterator<Item = [i32; 3]> + use<> {
+        let side = self.side as i32;
+        let signed = move |index: i32| if 2 * index <= side { index } else { index - side };
+        (0..side)
+            .flat_map(move |y| (0..side).flat_map(move |x| (0..side).map(move |z| [signed(z), signed(y), signed(x)])))
     }
 
     /// Filters the real and the imaginary part of `[z][y][x]` voxels, each on its own: a real, even

@@ -94,6 +94,27 @@ impl Map {
         })
     }
 
+    /// Reads the header alone: extents and voxel size in Angstrom, both `[z, y, x]`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for what only the voxels tell.
+    pub(super) fn peek(path: &Path) -> Result<([usize; 3], [f64; 3])> {
+        let input = input::open(path)?;
+        let told = |failure| match failure {
+            Failure::Io(source) => input::read_error(path, source),
+            Failure::Format(problem) => Error::Format { path: path.to_owned(), problem },
+        };
+        let mut reader = input.reader;
+        let header = Header::read(&mut reader).map_err(told)?;
+        header.fits(input.length).map_err(|problem| told(Failure::Format(problem)))?;
+        let mut extents = [0; 3];
+        for (&axis, &extent) in header.axes.iter().zip(&header.extents) {
+            extents[axis] = extent;
+        }
+        let ([x, y, z], [size_x, size_y, size_z]) = (extents, header.voxel_size);
+        Ok(([z, y, x], [size_z, size_y, size_x]))
+    }
+
     /// Reads a map from memory.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let result = if bytes.starts_with(&[0x1f, 0x8b]) {
@@ -108,23 +129,9 @@ impl Map {
     }
 
     fn read(mut reader: impl Read, length: Option<u64>) -> Result<Self, Failure> {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        reader.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
-        let Ok(bytes) = <[u8; HEADER_BYTES]>::try_from(bytes.as_slice()) else {
-            return Err(Failure::Format(format!(
-                "{} bytes are no MRC file: its header alone has {HEADER_BYTES}",
-                bytes.len()
-            )));
-        };
-        let header = Header::parse(&bytes)?;
-        let count: usize = header.extents.iter().product();
-        let data_bytes = (count * header.mode.bytes()) as u64;
-        let expected = HEADER_BYTES as u64 + header.extended_bytes + data_bytes;
-        if let Some(length) = length
-            && length < expected
-        {
-            return Err(Failure::Format(format!("the header announces {expected} bytes but the file has {length}")));
-        }
+        let header = Header::read(&mut reader)?;
+        header.fits(length)?;
+        let (data_bytes, expected) = (header.data_bytes(), header.expected_bytes());
         let skipped = std::io::copy(&mut reader.by_ref().take(header.extended_bytes), &mut std::io::sink())?;
         // A compressed file's length is not known beforehand; the buffer grows with what arrives.
         let capacity = length.map_or(0, |_| data_bytes as usize);
@@ -229,6 +236,16 @@ impl Map {
         &self.voxels
     }
 
+    /// The same map with voxels of another size, in Angstrom, for headers that give none or a wrong one.
+    pub fn with_voxel_size(self, voxel_size: f64) -> Self {
+        Self { voxel_size: [voxel_size; 3], ..self }
+    }
+
+    /// Gives the voxels away, `[z][y][x]`.
+    pub fn into_voxels(self) -> Vec<f32> {
+        self.voxels
+    }
+
     /// Turns a cubic map into a [`Volume`].
     ///
     /// # Errors
@@ -266,6 +283,39 @@ impl From<String> for Failure {
 }
 
 impl Header {
+    fn read(reader: &mut impl Read) -> Result<Self, Failure> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        reader.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
+        let Ok(bytes) = <[u8; HEADER_BYTES]>::try_from(bytes.as_slice()) else {
+            return Err(Failure::Format(format!(
+                "{} bytes are no MRC file: its header alone has {HEADER_BYTES}",
+                bytes.len()
+            )));
+        };
+        Ok(Self::parse(&bytes)?)
+    }
+
+    fn data_bytes(&self) -> u64 {
+        let count: usize = self.extents.iter().product();
+        (count * self.mode.bytes()) as u64
+    }
+
+    /// Bytes of a file with this header.
+    fn expected_bytes(&self) -> u64 {
+        HEADER_BYTES as u64 + self.extended_bytes + self.data_bytes()
+    }
+
+    /// Whether a file of so many bytes, where that is known, holds what the header announces.
+    fn fits(&self, length: Option<u64>) -> Result<(), String> {
+        let expected = self.expected_bytes();
+        match length {
+            Some(length) if length < expected => {
+                Err(format!("the header announces {expected} bytes but the file has {length}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, String> {
         let raw = |word: usize| -> [u8; 4] { std::array::from_fn(|k| bytes[4 * word + k]) };
         // The machine stamp is wrong in too many files. A mode that makes sense in one byte order

@@ -4,7 +4,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 use rustfft::num_complex::Complex32;
 
-use super::{Template, VOXEL_SIZE, density::ATOM_REACH};
+use super::{Template, density::ATOM_REACH};
 
 /// How a particle lies in its box: turned about the center, then shifted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,12 +41,12 @@ impl Pose {
         ]
     }
 
-    /// Reads the template, turned and shifted, into the real parts of a box of `side³` voxels of
-    /// `voxel_size` that holds zeros, by trilinear interpolation.
+    /// Adds the template, turned and shifted, to the real parts of a box of `side³` voxels of
+    /// `voxel_size`, by trilinear interpolation. What lies outside the box is left out.
     pub(super) fn place(&self, template: &Template, side: usize, voxel_size: f64, voxels: &mut [Complex32]) {
         let source = template.volume();
         let (edge, from) = (source.side(), source.voxels());
-        let scale = voxel_size / VOXEL_SIZE;
+        let scale = voxel_size / template.voxel_size();
         let matrix = self.matrix();
         // The inverse rotation, from the box to the template, in voxels of each.
         let inverse = |offset: [f64; 3]| -> [f64; 3] {
@@ -55,7 +55,7 @@ impl Pose {
         let [step_x, step_y, step_z] = inverse([1.0, 0.0, 0.0]).map(|s| s as f32);
         // Outside this sphere, in voxels of the box, the turned template is empty: atoms reach so
         // far, voxels are centered up to √3/2 away and interpolation reads the next one.
-        let reach = ((template.radius() + ATOM_REACH) / VOXEL_SIZE + 3.0) / scale;
+        let reach = ((template.radius() + ATOM_REACH) / template.voxel_size() + 3.0) / scale;
         let middle = (side / 2) as f64;
         let template_middle = (edge / 2) as f64;
         let last = (edge - 2) as f32;
@@ -94,7 +94,7 @@ impl Pose {
                         near + ay * (far - near)
                     };
                     let (near, far) = (plane(index), plane(index + edge * edge));
-                    voxel.re = near + az * (far - near);
+                    voxel.re += near + az * (far - near);
                 }
             }
         }

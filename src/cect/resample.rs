@@ -76,7 +76,7 @@ pub fn resample(map: &Map, side: usize) -> Result<Resampled> {
     let mut extents = shape;
     let mut voxels = particle;
     for axis in 0..3 {
-        let spread = overlaps(extents[axis], voxel_size[axis], center[axis], side);
+        let spread = overlaps(extents[axis], voxel_size[axis], center[axis], VOXEL_SIZE, side);
         voxels = spread_along(&voxels, extents, axis, side, &spread);
         extents[axis] = side;
     }
@@ -214,14 +214,28 @@ impl Moments {
     }
 }
 
+/// Averages a volume of `from` Å voxels over a box of `side³` voxels of `to` Å around the same center, as
+/// [`resample`] does: what lies inside the box arrives whole.
+pub(super) fn averaged(volume: &Volume, from: f64, to: f64, side: usize) -> Volume {
+    let edge = volume.side();
+    let spread = overlaps(edge, from, (edge / 2) as f64, to, side);
+    let mut extents = [edge; 3];
+    let mut voxels: Vec<f64> = volume.voxels().iter().map(|&voxel| f64::from(voxel)).collect();
+    for axis in 0..3 {
+        voxels = spread_along(&voxels, extents, axis, side, &spread);
+        extents[axis] = side;
+    }
+    Volume::from_finite(side, voxels.into_iter().map(|voxel| voxel as f32).collect())
+}
+
 /// For each old voxel along an axis, the new voxels that receive it, with their parts, which sum
 /// to one: a tent as wide as two old voxels, integrated over the new ones.
-fn overlaps(count: usize, edge: f64, center: f64, side: usize) -> Vec<Vec<(usize, f64)>> {
+fn overlaps(count: usize, edge: f64, center: f64, new_edge: f64, side: usize) -> Vec<Vec<(usize, f64)>> {
     // The integral of the unit tent up to `t`.
     let below = |t: f64| {
         if t < 0.0 { 0.5 * (t.max(-1.0) + 1.0).powi(2) } else { 1.0 - 0.5 * (1.0 - t.min(1.0)).powi(2) }
     };
-    let scale = VOXEL_SIZE / edge;
+    let scale = new_edge / edge;
     (0..count)
         .map(|index| {
             let position = (index as f64 - center) / scale + (side / 2) as f64;

@@ -3,19 +3,25 @@
 use std::{ffi::OsStr, path::Path};
 
 use super::{
-    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, Volume, density, read_beads, resample,
+    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, Volume, density, read_beads,
+    resample::{averaged, resample},
 };
 use crate::{Error, Result};
 
-/// The density of one class, [`TEMPLATE_SIDE`]³ voxels of [`VOXEL_SIZE`], its center of mass at the
-/// center of the box.
+/// The density of one class, [`TEMPLATE_SIDE`]³ voxels of [`VOXEL_SIZE`] unless it was asked for
+/// otherwise, its center of mass at the center of the box.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
     name: String,
     volume: Volume,
+    voxel_size: f64,
     radius: f64,
+    kilodaltons: Option<f64>,
     source: String,
 }
+
+/// Electrons in a kilodalton of protein; nucleic acids have 520.
+const ELECTRONS_PER_KILODALTON: f64 = 530.0;
 
 impl Template {
     /// Computes the density of a structure.
@@ -23,10 +29,21 @@ impl Template {
     /// # Errors
     /// As [`density`]; a structure that does not fit is refused with the side it needs.
     pub fn new(name: impl Into<String>, scatterers: &[Scatterer]) -> Result<Self> {
+        Self::with_side(name, scatterers, TEMPLATE_SIDE)
+    }
+
+    /// The same in a box of `side³` voxels, for what does not fit the usual one.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_side(name: impl Into<String>, scatterers: &[Scatterer], side: usize) -> Result<Self> {
+        let extent = Extent::of(scatterers)?;
         Ok(Self {
             name: name.into(),
-            volume: density(scatterers, TEMPLATE_SIDE)?,
-            radius: Extent::of(scatterers)?.radius,
+            volume: density(scatterers, side)?,
+            voxel_size: VOXEL_SIZE,
+            radius: extent.radius,
+            kilodaltons: Some(extent.electrons / ELECTRONS_PER_KILODALTON),
             source: format!("{} scatterers", scatterers.len()),
         })
     }
@@ -71,7 +88,8 @@ impl Template {
             "pdb" | "pdb1" | "ent" | "cif" | "mmcif" => {
                 let structure = Structure::open(path, AssemblyChoice::First)?;
                 let template = Self::new(name, structure.scatterers()).map_err(of_file)?;
-                Ok(template.with_source(format!(
+                let kilodaltons = Some(structure.kilodaltons());
+                Ok(Self { kilodaltons, ..template }.with_source(format!(
                     "{} atoms, {:.0} kDa; {}",
                     structure.scatterers().len(),
                     structure.kilodaltons(),
@@ -85,7 +103,9 @@ impl Template {
                 Ok(Self {
                     name,
                     volume: resampled.volume,
+                    voxel_size: VOXEL_SIZE,
                     radius: resampled.radius,
+                    kilodaltons: None,
                     source: format!("map of {z} × {y} × {x} voxels of {:.2} Å", map.voxel_size()[2]),
                 })
             }
@@ -103,8 +123,48 @@ impl Template {
         }
     }
 
-    pub(super) fn from_parts(name: &str, volume: Volume, radius: f64, source: String) -> Self {
-        Self { name: name.to_owned(), volume, radius, source }
+    /// A template of [`VOXEL_SIZE`] that was computed before.
+    pub(super) fn from_parts(name: &str, volume: Volume, radius: f64, kilodaltons: f64, source: String) -> Self {
+        let kilodaltons = Some(kilodaltons);
+        Self { name: name.to_owned(), volume, voxel_size: VOXEL_SIZE, radius, kilodaltons, source }
+    }
+
+    /// The same density under another name.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// The same density averaged over voxels of another size, in Angstrom, so that a simulation with
+    /// larger voxels does not fold detail back that those cannot hold. Each new voxel receives the
+    /// integral of the density, interpolated linearly, over its volume; the box grows to an even
+    /// side that holds all of the old one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a voxel size below 1 Å, or one that makes more than 1024 voxels of an edge.
+    ///
+    /// # Examples
+    /// ```
+    /// use soft_lmccl::cect::catalogue;
+    ///
+    /// let template = catalogue::entries()[0].template();
+    /// let coarse = template.resampled(13.68)?;
+    /// assert_eq!((coarse.volume().side(), coarse.voxel_size()), (32, 13.68));
+    /// let electrons = |t: &soft_lmccl::cect::Template| t.volume().voxels().iter().sum::<f32>();
+    /// assert!((electrons(&coarse) / electrons(&template) - 1.0).abs() < 1e-4);
+    /// # Ok::<(), soft_lmccl::Error>(())
+    /// ```
+    pub fn resampled(&self, voxel_size: f64) -> Result<Self> {
+        let edge = self.voxel_size * self.volume.side() as f64;
+        let side = 2 * ((edge / voxel_size / 2.0).ceil() as usize + 1);
+        if !(voxel_size >= 1.0 && side <= 1024) {
+            return Err(Error::Config {
+                field: "voxel_size",
+                expected: "1 Å at least, and 1024 voxels of an edge at most".to_owned(),
+                got: voxel_size.to_string(),
+            });
+        }
+        let volume = averaged(&self.volume, self.voxel_size, voxel_size, side);
+        Ok(Self { volume, voxel_size, ..self.clone() })
     }
 
     fn with_source(self, source: String) -> Self {
@@ -119,6 +179,17 @@ impl Template {
     /// The density: electrons in each voxel, or for a map in whatever unit it came.
     pub fn volume(&self) -> &Volume {
         &self.volume
+    }
+
+    /// Edge of a voxel in Angstrom.
+    pub fn voxel_size(&self) -> f64 {
+        self.voxel_size
+    }
+
+    /// Mass in kilodalton: of the residues that are modeled, or by the electrons of beads; `None` for a
+    /// density map, whose unit is not known.
+    pub fn kilodaltons(&self) -> Option<f64> {
+        self.kilodaltons
     }
 
     /// Distance from the center of mass to the farthest atom, bead or occupied voxel, in Angstrom.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::{
-    Loss, LossTerms, Reduction,
+    Loss, LossTerms, Negatives, Reduction,
     cosine_head::{CosineHead, Cosines},
     functional::{additive_angular_logits, cross_entropy},
     gate::{Gate, require_scale},
@@ -55,7 +55,7 @@ impl ArcFaceConfig {
     pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<ArcFace> {
         self.validate()?;
         let gate = Gate::new(num_classes, 2, embedding_dim)?;
-        Ok(ArcFace { config: self, head: CosineHead::init(path, gate)? })
+        Ok(ArcFace { config: self, head: CosineHead::init(path, gate, Negatives::default())? })
     }
 }
 
@@ -126,7 +126,7 @@ impl ArcFace {
 
 impl Loss for ArcFace {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let Cosines { cosine, labels } = self.head.cosines(embeddings, labels)?;
+        let Cosines { cosine, labels, .. } = self.head.cosines(embeddings, labels)?;
         let logits = additive_angular_logits(&cosine, &labels, self.config.scale, self.config.margin);
         Ok(LossTerms::single(Self::NAME, cross_entropy(&logits, &labels, self.config.reduction)))
     }

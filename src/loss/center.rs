@@ -10,7 +10,7 @@ use tch::{
 use super::{
     Loss, LossTerms, Reduction,
     functional::{
-        ClassResiduals, NORM_FLOOR, center_distance, center_distance_euclidean, class_residuals, l2_normalize,
+        ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, class_residuals, l2_normalize,
     },
     gate::Gate,
 };
@@ -237,11 +237,14 @@ impl CenterLoss {
 impl Loss for CenterLoss {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         let (embeddings, labels) = self.checked(embeddings, labels)?;
-        let per_sample = match self.config.distance {
-            CenterDistance::Squared => center_distance(&embeddings, &self.centers, &labels),
-            CenterDistance::Euclidean => center_distance_euclidean(&embeddings, &self.centers, &labels),
+        let CenterLossConfig { distance, reduction, .. } = self.config;
+        let value = match distance {
+            CenterDistance::Squared => center_distance_reduced(&embeddings, &self.centers, &labels, reduction),
+            CenterDistance::Euclidean => {
+                reduction.apply(&center_distance_euclidean(&embeddings, &self.centers, &labels))
+            }
         };
-        Ok(LossTerms::single(Self::NAME, self.config.reduction.apply(&per_sample)))
+        Ok(LossTerms::single(Self::NAME, value))
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {

@@ -2,7 +2,14 @@
 
 use tch::{Tensor, nn};
 
-use super::{functional::cosine_similarity, gate::Gate};
+use super::{
+    Negatives,
+    functional::cosine_similarity,
+    gate::Gate,
+    large::Head as ChunkedHead,
+    log_odds::{log_odds, unit_rows},
+    negatives::{Draw, Sampler},
+};
 use crate::{Result, params};
 
 /// Trainable prototypes `weight: [C, D]`, compared with embeddings by their cosine.
@@ -10,24 +17,54 @@ use crate::{Result, params};
 pub(super) struct CosineHead {
     gate: Gate,
     weight: Tensor,
+    sampler: Option<Sampler>,
 }
 
 /// The cosines of a checked batch.
 pub(super) struct Cosines {
-    /// `[B, C]`.
+    /// `[B, K]`.
     pub cosine: Tensor,
-    /// `[B]`, on the device of `cosine`.
+    /// `[B]`, in `0..K`, on the device of `cosine`.
     pub labels: Tensor,
+    /// The `K` classes that took part.
+    pub classes: Classes,
+}
+
+/// The classes that take part in a batch.
+pub(super) enum Classes {
+    All,
+    /// Ascending.
+    Drawn(Tensor),
+}
+
+impl Classes {
+    /// What belongs to these classes, of a tensor with an entry for each class.
+    pub(super) fn of(&self, all: &Tensor) -> Tensor {
+        match self {
+            Self::All => all.shallow_clone(),
+            Self::Drawn(classes) => all.index_select(0, classes),
+        }
+    }
+}
+
+/// A checked batch and the classes that it meets.
+pub(super) struct Batch {
+    /// `[B, D]`, in the kind of the prototypes.
+    pub embeddings: Tensor,
+    /// `[B]`, among `classes`.
+    pub labels: Tensor,
+    pub classes: Classes,
 }
 
 impl CosineHead {
-    pub(super) fn init(path: &nn::Path<'_>, gate: Gate) -> Result<Self> {
+    pub(super) fn init(path: &nn::Path<'_>, gate: Gate, negatives: Negatives) -> Result<Self> {
         let Gate { num_classes, embedding_dim } = gate;
         let init = params::glorot_uniform(num_classes, embedding_dim);
         // Decay would only change the prototypes' lengths, which no cosine sees.
-        let path = path.set_group(params::NO_DECAY_GROUP);
-        let weight = params::trainable(&path, "weight", &[num_classes, embedding_dim], init)?;
-        Ok(Self { gate, weight })
+        let decayless = path.set_group(params::NO_DECAY_GROUP);
+        let weight = params::trainable(&decayless, "weight", &[num_classes, embedding_dim], init)?;
+        let sampler = Sampler::init(path, negatives, num_classes)?;
+        Ok(Self { gate, weight, sampler })
     }
 
     pub(super) fn num_classes(&self) -> i64 {
@@ -38,9 +75,47 @@ impl CosineHead {
         &self.weight
     }
 
-    pub(super) fn cosines(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Cosines> {
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
         let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.weight)?;
-        Ok(Cosines { cosine: cosine_similarity(&embeddings, &self.weight), labels })
+        Ok(match &self.sampler {
+            None => Batch { embeddings, labels, classes: Classes::All },
+            Some(sampler) => {
+                let Draw { classes, labels } = sampler.draw(&labels)?;
+                Batch { embeddings, labels, classes: Classes::Drawn(classes) }
+            }
+        })
+    }
+
+    pub(super) fn cosines(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Cosines> {
+        let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
+        Ok(Cosines { cosine: cosine_similarity(&embeddings, &classes.of(&self.weight)), labels, classes })
+    }
+
+    /// The log-odds of the true class among the logits `scale · cos θ + bias`.
+    pub(super) fn log_odds(
+        &self,
+        embeddings: &Tensor,
+        labels: &Tensor,
+        scale: f64,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
+        let features = unit_rows(&embeddings, scale);
+        let rows = unit_rows(&classes.of(&self.weight), 1.0);
+        let bias = bias.map(|bias| classes.of(bias));
+        Ok(log_odds(&features, &rows, bias.as_ref(), &labels))
+    }
+
+    /// The same logits, to be met in chunks.
+    pub(super) fn chunked(
+        &self,
+        embeddings: &Tensor,
+        labels: &Tensor,
+        scale: f64,
+        bias: Option<&Tensor>,
+    ) -> Result<ChunkedHead> {
+        let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
+        Ok(ChunkedHead::on_the_sphere(&embeddings, scale, &self.weight, bias, classes, labels))
     }
 
     /// Cosines without labels, `[B, D]` → `[B, C]`.
@@ -52,5 +127,11 @@ impl CosineHead {
     /// The labels alone, checked, for an `update` that has nothing to move.
     pub(super) fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         self.gate.batch(embeddings, labels, &self.weight).map(drop)
+    }
+
+    pub(super) fn advance(&mut self) {
+        if let Some(sampler) = &mut self.sampler {
+            sampler.advance();
+        }
     }
 }

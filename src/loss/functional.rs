@@ -102,6 +102,21 @@ pub fn center_distance(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -
     difference.square().sum_dim_intlist([-1i64].as_slice(), false, None::<Kind>) * 0.5
 }
 
+/// `½‖x_b − c_{y_b}‖²`, averaged or summed over the batch: [`center_distance`] in one pass each way.
+///
+/// # Shapes
+/// `[B, D]`, `[C, D]`, `[B]` → `[]`.
+///
+/// # References
+/// Y. Wen et al., ECCV 2016, Eq. 2.
+pub fn center_distance_reduced(embeddings: &Tensor, centers: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
+    let squares = embeddings.mse_loss(&centers.index_select(0, labels), tch::Reduction::Sum);
+    match reduction {
+        Reduction::Mean => squares * (0.5 / embeddings.size()[0] as f64),
+        Reduction::Sum => squares * 0.5,
+    }
+}
+
 /// `½‖x_b − c_{y_b}‖` per sample: the distance as the Soft LMCCL paper prints it, not squared.
 ///
 /// Its gradient has length ½ wherever `x ≠ c`, and is 0 at `x = c`.
@@ -129,9 +144,10 @@ pub struct ClassResiduals {
 /// # Shapes
 /// `[B, D]`, `[C, D]`, `[B]` → [`ClassResiduals`] with `P ≤ min(B, C)`.
 pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -> ClassResiduals {
-    let (classes, slot, counts) = labels.unique_dim(0, true, true, true);
+    // Not `unique_dim`, which sorts rows of any length: 170 µs against 6 µs for 128 labels.
+    let (classes, slot, counts) = labels.internal_unique2(true, true, true);
     let residuals = embeddings - centers.index_select(0, labels);
     let sums = Tensor::zeros([classes.size()[0], embeddings.size()[1]], (residuals.kind(), residuals.device()))
-        .index_add(0, &slot, &residuals);
+        .index_add_(0, &slot, &residuals);
     ClassResiduals { classes, counts: counts.to_kind(sums.kind()), sums }
 }

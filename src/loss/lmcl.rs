@@ -1,16 +1,15 @@
 //! Large-margin cosine loss.
 
 use serde::{Deserialize, Serialize};
-use tch::{
-    Tensor,
-    nn::{self, Init},
-};
+use tch::{Tensor, nn};
 
 use super::{
-    Loss, LossTerms, Reduction,
+    GradientPath, Loss, LossTerms, Negatives, Reduction,
     cosine_head::{CosineHead, Cosines},
     functional::{cross_entropy, large_margin_logits},
     gate::{Gate, require_non_negative, require_scale},
+    large::Head as ChunkedHead,
+    log_odds::cross_entropy_of,
 };
 use crate::{Error, Result, params};
 
@@ -28,11 +27,22 @@ pub struct LmclConfig {
     pub bias: bool,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
+    /// Which of the classes absent from the batch take part. Default: all of them.
+    pub negatives: Negatives,
+    /// Default [`GradientPath::ClosedForm`].
+    pub gradient: GradientPath,
 }
 
 impl Default for LmclConfig {
     fn default() -> Self {
-        Self { scale: 64.0, margin: 0.35, bias: false, reduction: Reduction::Mean }
+        Self {
+            scale: 64.0,
+            margin: 0.35,
+            bias: false,
+            reduction: Reduction::Mean,
+            negatives: Negatives::default(),
+            gradient: GradientPath::default(),
+        }
     }
 }
 
@@ -40,11 +50,13 @@ impl LmclConfig {
     /// Checks the values without building anything: call it before loading an hour of data.
     ///
     /// # Errors
-    /// [`Error::Config`] unless `scale` is finite and positive and `margin` finite and ≥ 0;
+    /// [`Error::Config`] unless `scale` is finite and positive, `margin` finite and ≥ 0 and the share
+    /// of negatives a number in 0..=1, not 0;
     /// [`init`](Self::init), which knows C, also refuses a margin above C/(C−1).
     pub fn validate(&self) -> Result<()> {
         require_scale(self.scale)?;
-        require_non_negative("margin", self.margin)
+        require_non_negative("margin", self.margin)?;
+        self.negatives.validate()
     }
 
     /// Creates the loss; its prototypes `weight: [num_classes, embedding_dim]` are trainable at
@@ -57,16 +69,8 @@ impl LmclConfig {
         self.validate()?;
         let gate = Gate::new(num_classes, 2, embedding_dim)?;
         require_margin_within_bound(self.margin, num_classes)?;
-        let head = CosineHead::init(path, gate)?;
-        let bias = match self.bias {
-            true => Some(params::trainable(
-                &path.set_group(params::NO_DECAY_GROUP),
-                "bias",
-                &[num_classes],
-                Init::Const(0.0),
-            )?),
-            false => None,
-        };
+        let head = CosineHead::init(path, gate, self.negatives)?;
+        let bias = params::bias(path, self.bias, num_classes)?;
         Ok(Lmcl { config: self, head, bias })
     }
 }
@@ -140,7 +144,11 @@ impl Lmcl {
     /// # Errors
     /// [`Error::Tensor`] if the embeddings do not fit.
     pub fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
-        Ok(self.biased(self.head.similarity(embeddings)? * self.config.scale))
+        let logits = self.head.similarity(embeddings)? * self.config.scale;
+        Ok(match &self.bias {
+            Some(bias) => logits + bias,
+            None => logits,
+        })
     }
 
     /// The class prototypes `W`, `[C, D]`, of any length.
@@ -164,30 +172,76 @@ impl Lmcl {
         Ok(())
     }
 
-    /// The cosines that the term and a softmax on the same head are made of.
-    pub(super) fn cosines(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Cosines> {
-        self.head.cosines(embeddings, labels)
-    }
-
-    pub(super) fn term(&self, Cosines { cosine, labels }: &Cosines) -> LossTerms {
-        let logits = self.biased(large_margin_logits(cosine, labels, self.config.scale, self.config.margin));
-        LossTerms::single(Self::NAME, cross_entropy(&logits, labels, self.config.reduction))
-    }
-
-    fn biased(&self, logits: Tensor) -> Tensor {
-        match &self.bias {
-            Some(bias) => logits + bias,
-            None => logits,
+    /// What the term, and a softmax on the same prototypes, are made of.
+    pub(super) fn scores(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Scores> {
+        match self.config.gradient {
+            GradientPath::Plain => self.head.cosines(embeddings, labels).map(Scores::Plain),
+            GradientPath::ClosedForm => {
+                let scale = self.config.scale;
+                self.head.log_odds(embeddings, labels, scale, self.bias.as_ref()).map(Scores::ClosedForm)
+            }
         }
     }
+
+    pub(super) fn term(&self, scores: &Scores) -> LossTerms {
+        let LmclConfig { scale, margin, reduction, .. } = self.config;
+        let value = match scores {
+            Scores::ClosedForm(log_odds) => reduction.apply(&cross_entropy_of(&(log_odds - scale * margin))),
+            Scores::Plain(Cosines { cosine, labels, classes }) => {
+                let logits = large_margin_logits(cosine, labels, scale, margin);
+                let logits = match &self.bias {
+                    Some(bias) => logits + classes.of(bias),
+                    None => logits,
+                };
+                cross_entropy(&logits, labels, reduction)
+            }
+        };
+        LossTerms::single(Self::NAME, value)
+    }
+
+    /// Cross entropy of `s·cos θ`, without margin and bias.
+    pub(super) fn softmax(&self, scores: &Scores, embeddings: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let LmclConfig { scale, reduction, .. } = self.config;
+        Ok(match scores {
+            Scores::Plain(Cosines { cosine, labels, .. }) => cross_entropy(&(cosine * scale), labels, reduction),
+            Scores::ClosedForm(log_odds) => {
+                // With a bias the two have no logits in common.
+                let log_odds = match &self.bias {
+                    Some(_) => self.head.log_odds(embeddings, labels, scale, None)?,
+                    None => log_odds.shallow_clone(),
+                };
+                reduction.apply(&cross_entropy_of(&log_odds))
+            }
+        })
+    }
+
+    /// The head in chunks, with its bias if it has one and that is wanted.
+    pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor, biased: bool) -> Result<ChunkedHead> {
+        let bias = self.bias.as_ref().filter(|_| biased);
+        self.head.chunked(embeddings, labels, self.config.scale, bias)
+    }
+
+    /// Draws other negatives from now on, if it draws any.
+    pub(super) fn advance(&mut self) {
+        self.head.advance();
+    }
+}
+
+/// What was found on the way to the cross entropies of one head.
+pub(super) enum Scores {
+    Plain(Cosines),
+    /// The log-odds of the true class.
+    ClosedForm(Tensor),
 }
 
 impl Loss for Lmcl {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        Ok(self.term(&self.cosines(embeddings, labels)?))
+        Ok(self.term(&self.scores(embeddings, labels)?))
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.head.check(embeddings, labels)
+        self.head.check(embeddings, labels)?;
+        self.advance();
+        Ok(())
     }
 }

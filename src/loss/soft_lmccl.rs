@@ -5,7 +5,7 @@ use tch::{Tensor, nn};
 
 use super::{
     CenterDistance, CenterLoss, CenterLossConfig, CenterUpdate, Lmcl, LmclConfig, Loss, LossTerms, Reduction, Scaled,
-    SoftmaxHead, SoftmaxHeadConfig, cosine_head::Cosines, functional::cross_entropy, gate::require_non_negative,
+    SoftmaxHead, SoftmaxHeadConfig, gate::require_non_negative,
 };
 use crate::Result;
 
@@ -199,6 +199,10 @@ impl SoftLmccl {
         }
     }
 
+    pub(super) fn center_term(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
+        self.center.forward(embeddings, labels)
+    }
+
     /// The hyper-parameters in force.
     pub fn config(&self) -> SoftLmcclConfig {
         SoftLmcclConfig {
@@ -244,19 +248,19 @@ impl SoftLmccl {
 
 impl Loss for SoftLmccl {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let cosines = self.lmcl.cosines(embeddings, labels)?;
+        let scores = self.lmcl.scores(embeddings, labels)?;
         let softmax = match &self.softmax.inner {
             Softmax::Own(head) => head.forward(embeddings, labels)?,
             Softmax::SharedCosine => {
-                let Cosines { cosine, labels } = &cosines;
-                let LmclConfig { scale, reduction, .. } = self.lmcl.config();
-                LossTerms::single(SoftmaxHead::NAME, cross_entropy(&(cosine * scale), labels, reduction))
+                LossTerms::single(SoftmaxHead::NAME, self.lmcl.softmax(&scores, embeddings, labels)?)
             }
         };
-        Ok(self.lmcl.term(&cosines) + self.center.forward(embeddings, labels)? + self.softmax.weight * softmax)
+        Ok(self.lmcl.term(&scores) + self.center.forward(embeddings, labels)? + self.softmax.weight * softmax)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.center.update(embeddings, labels)
+        self.center.update(embeddings, labels)?;
+        self.lmcl.advance();
+        Ok(())
     }
 }

@@ -1,16 +1,15 @@
 //! Cross entropy over classes: on a linear head, and on the hypersphere.
 
 use serde::{Deserialize, Serialize};
-use tch::{
-    Tensor,
-    nn::{self, Init},
-};
+use tch::{Tensor, nn};
 
 use super::{
-    Loss, LossTerms, Reduction,
-    cosine_head::{CosineHead, Cosines},
+    GradientPath, Loss, LossTerms, Negatives, Reduction,
+    cosine_head::{Classes, CosineHead, Cosines},
     functional::cross_entropy,
     gate::{Gate, require_scale},
+    large::Head as ChunkedHead,
+    log_odds::{cross_entropy_of, log_odds},
 };
 use crate::{Result, params};
 
@@ -22,11 +21,13 @@ pub struct SoftmaxHeadConfig {
     pub bias: bool,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
+    /// Default [`GradientPath::ClosedForm`].
+    pub gradient: GradientPath,
 }
 
 impl Default for SoftmaxHeadConfig {
     fn default() -> Self {
-        Self { bias: true, reduction: Reduction::Mean }
+        Self { bias: true, reduction: Reduction::Mean, gradient: GradientPath::default() }
     }
 }
 
@@ -42,15 +43,7 @@ impl SoftmaxHeadConfig {
         let init = params::glorot_uniform(num_classes, embedding_dim);
         let decayed = path.set_group(params::DECAY_GROUP);
         let weight = params::trainable(&decayed, "weight", &[num_classes, embedding_dim], init)?;
-        let bias = match self.bias {
-            true => Some(params::trainable(
-                &path.set_group(params::NO_DECAY_GROUP),
-                "bias",
-                &[num_classes],
-                Init::Const(0.0),
-            )?),
-            false => None,
-        };
+        let bias = params::bias(path, self.bias, num_classes)?;
         Ok(SoftmaxHead { config: self, gate, weight, bias })
     }
 }
@@ -109,6 +102,11 @@ impl SoftmaxHead {
         self.config
     }
 
+    pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor) -> Result<ChunkedHead> {
+        let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.weight)?;
+        Ok(ChunkedHead::new(embeddings, &self.weight, self.bias.as_ref(), Classes::All, labels, false))
+    }
+
     fn linear(&self, embeddings: &Tensor) -> Tensor {
         embeddings.linear(&self.weight, self.bias.as_ref())
     }
@@ -117,7 +115,13 @@ impl SoftmaxHead {
 impl Loss for SoftmaxHead {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.weight)?;
-        let loss = cross_entropy(&self.linear(&embeddings), &labels, self.config.reduction);
+        let loss = match self.config.gradient {
+            GradientPath::Plain => cross_entropy(&self.linear(&embeddings), &labels, self.config.reduction),
+            GradientPath::ClosedForm => {
+                let log_odds = log_odds(&embeddings, &self.weight, self.bias.as_ref(), &labels);
+                self.config.reduction.apply(&cross_entropy_of(&log_odds))
+            }
+        };
         Ok(LossTerms::single(Self::NAME, loss))
     }
 
@@ -134,11 +138,13 @@ pub struct NormalizedSoftmaxConfig {
     pub scale: f64,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
+    /// Default [`GradientPath::ClosedForm`].
+    pub gradient: GradientPath,
 }
 
 impl Default for NormalizedSoftmaxConfig {
     fn default() -> Self {
-        Self { scale: 64.0, reduction: Reduction::Mean }
+        Self { scale: 64.0, reduction: Reduction::Mean, gradient: GradientPath::default() }
     }
 }
 
@@ -160,7 +166,7 @@ impl NormalizedSoftmaxConfig {
     pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<NormalizedSoftmax> {
         self.validate()?;
         let gate = Gate::new(num_classes, 2, embedding_dim)?;
-        Ok(NormalizedSoftmax { config: self, head: CosineHead::init(path, gate)? })
+        Ok(NormalizedSoftmax { config: self, head: CosineHead::init(path, gate, Negatives::default())? })
     }
 }
 
@@ -217,10 +223,24 @@ impl NormalizedSoftmax {
     }
 }
 
+impl NormalizedSoftmax {
+    pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor) -> Result<ChunkedHead> {
+        self.head.chunked(embeddings, labels, self.config.scale, None)
+    }
+}
+
 impl Loss for NormalizedSoftmax {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let Cosines { cosine, labels } = self.head.cosines(embeddings, labels)?;
-        let loss = cross_entropy(&(cosine * self.config.scale), &labels, self.config.reduction);
+        let NormalizedSoftmaxConfig { scale, reduction, gradient } = self.config;
+        let loss = match gradient {
+            GradientPath::Plain => {
+                let Cosines { cosine, labels, .. } = self.head.cosines(embeddings, labels)?;
+                cross_entropy(&(cosine * scale), &labels, reduction)
+            }
+            GradientPath::ClosedForm => {
+                reduction.apply(&cross_entropy_of(&self.head.log_odds(embeddings, labels, scale, None)?))
+            }
+        };
         Ok(LossTerms::single(Self::NAME, loss))
     }
 

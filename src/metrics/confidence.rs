@@ -152,6 +152,17 @@ pub struct Bootstrap<const N: usize> {
     pub redrawn: u64,
 }
 
+/// What [`EmbeddingSet::bootstrap_draws`] drew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BootstrapDraws<const N: usize> {
+    /// The figures on the data as they are.
+    pub values: [f64; N],
+    /// The figures in each draw.
+    pub draws: Vec<[f64; N]>,
+    /// As in [`Bootstrap`].
+    pub redrawn: u64,
+}
+
 impl EmbeddingSet {
     /// Percentile intervals for any figures of the ROC curve, by drawing **classes** anew.
     ///
@@ -205,26 +216,66 @@ impl EmbeddingSet {
         options: &BootstrapOptions,
         figures: impl Fn(&RocCurve) -> Result<[f64; N], MetricError> + Sync,
     ) -> Result<Bootstrap<N>, MetricError> {
-        options.validate()?;
-        let scores = self.pair_scores(PairProtocol::All)?;
-        let values = figures(&scores.roc())?;
-        let resampler = Resampler::new(self, scores.scores());
-        let draws: Vec<([f64; N], u64)> = (0..options.draws)
-            .into_par_iter()
-            .map(|draw| {
-                let (curve, redrawn) = resampler.draw(options.seed, draw);
-                Ok((figures(&curve)?, redrawn))
-            })
-            .collect::<Result<_, MetricError>>()?;
+        let BootstrapDraws { values, draws, redrawn } = self.bootstrap_draws(options, figures)?;
         let estimates = std::array::from_fn(|figure| {
-            let mut drawn: Vec<f64> = draws.iter().map(|(values, _)| values[figure]).collect();
+            let mut drawn: Vec<f64> = draws.iter().map(|values| values[figure]).collect();
             drawn.sort_unstable_by(f64::total_cmp);
             let tail = (1.0 - options.level) / 2.0;
             let interval =
                 Interval { low: quantile(&drawn, tail), high: quantile(&drawn, 1.0 - tail), level: options.level };
             Estimate { value: values[figure], interval }
         });
-        Ok(Bootstrap { estimates, redrawn: draws.iter().map(|(_, redrawn)| redrawn).sum() })
+        Ok(Bootstrap { estimates, redrawn })
+    }
+
+    /// The draws behind [`bootstrap`](Self::bootstrap), for intervals of what several sets have in common.
+    ///
+    /// Which classes a draw takes depends on the seed, the number of the draw and the sizes of the classes
+    /// alone. Two networks that embed the same samples therefore see the same classes in draw `k`, so that
+    /// the mean or the difference of their figures has draws of its own: paired, and much narrower for a
+    /// difference than two intervals side by side suggest.
+    ///
+    /// # Errors
+    /// As [`bootstrap`](Self::bootstrap).
+    ///
+    /// # Examples
+    /// ```
+    /// use ndarray::Array2;
+    /// use soft_lmccl::metrics::{BootstrapOptions, EmbeddingSet};
+    ///
+    /// let labels: Vec<i64> = (0..30).map(|row| row % 5).collect();
+    /// let embed = |blur: f32| {
+    ///     let values = Array2::from_shape_fn((30, 5), |(row, column)| {
+    ///         if row % 5 == column { 1.0 } else { blur * (row * (column + 3) % 7) as f32 }
+    ///     });
+    ///     EmbeddingSet::new(values.view(), &labels)
+    /// };
+    /// let options = BootstrapOptions { draws: 200, ..Default::default() };
+    /// let [sharp, blurred] = [embed(0.1)?, embed(0.2)?].map(|set| set.bootstrap_draws(&options, |roc| Ok([roc.auc()])));
+    /// let (sharp, blurred) = (sharp?, blurred?);
+    /// let better = sharp.draws.iter().zip(&blurred.draws).filter(|(a, b)| a[0] > b[0]).count();
+    /// assert!(sharp.values[0] > blurred.values[0] && better > 190);
+    /// # Ok::<(), soft_lmccl::MetricError>(())
+    /// ```
+    pub fn bootstrap_draws<const N: usize>(
+        &self,
+        options: &BootstrapOptions,
+        figures: impl Fn(&RocCurve) -> Result<[f64; N], MetricError> + Sync,
+    ) -> Result<BootstrapDraws<N>, MetricError> {
+        options.validate()?;
+        let scores = self.pair_scores(PairProtocol::All)?;
+        let values = figures(&scores.roc())?;
+        let resampler = Resampler::new(self, scores.scores());
+        let (draws, redrawn): (Vec<[f64; N]>, Vec<u64>) = (0..options.draws)
+            .into_par_iter()
+            .map(|draw| {
+                let (curve, redrawn) = resampler.draw(options.seed, draw);
+                Ok((figures(&curve)?, redrawn))
+            })
+            .collect::<Result<Vec<_>, MetricError>>()?
+            .into_iter()
+            .unzip();
+        Ok(BootstrapDraws { values, draws, redrawn: redrawn.iter().sum() })
     }
 }
 

@@ -4,6 +4,7 @@
 //! EmbeddingSet ── pair_scores(PairProtocol) ─> PairScores ── roc() ─> RocCurve ─> auc, eer, at_far, best_accuracy
 //!        │                                         └── cross_validated_accuracy, cross_validated_tar
 //!        ├── bootstrap ─> Bootstrap                └── VerificationThreshold::fit ─> verify, rates_on
+//!        ├── verify::AllPairs ─> ScoreHistogram: the same figures without the pairs (Curve is both)
 //!        └── Gallery::enroll ─> search ─> Identification ─> closed_set_accuracy, auroc, oscr, dir_at_fpir, cmc
 //! ```
 //!
@@ -39,9 +40,11 @@
 //! # Ok::<(), soft_lmccl::MetricError>(())
 //! ```
 
+mod bracket;
 mod collapse;
 mod confidence;
 mod confusion;
+mod counts;
 mod embeddings;
 mod folds;
 mod gallery;
@@ -53,19 +56,24 @@ mod report;
 mod roc;
 mod threshold;
 
+pub(crate) use bracket::CoarseTally;
+pub use bracket::{Bracket, FarBracket, ScoreBrackets};
 pub use collapse::CollapseReport;
-pub use confidence::{Bootstrap, BootstrapOptions, Estimate, Interval, wilson};
+pub use confidence::{Bootstrap, BootstrapDraws, BootstrapOptions, Estimate, Interval, wilson};
 pub use confusion::{ClassPair, Confusion};
+pub use counts::ScoreCounts;
+#[cfg(feature = "torch")]
+pub(crate) use counts::{KEYS as GRID_KEYS, STEPS as GRID_STEPS};
+pub(crate) use counts::{Overflow, Tally};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
 pub use gallery::{Gallery, Identity, Prototype};
 pub use histogram::ScoreHistogram;
-pub(crate) use histogram::{Overflow, Tally};
 pub use open_set::{DirPoint, Identification, Positive, Probe};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use paper_grid::{PaperGridReport, PaperGridTar};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
-pub use roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
+pub use roc::{Curve, EerMethod, FarPoint, OperatingPoint, RocCurve};
 pub use threshold::{ThresholdRule, Verdict, VerificationThreshold};
 
 use rand::SeedableRng;

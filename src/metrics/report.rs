@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::embeddings::EmbeddingSet;
 use super::folds::FoldedAccuracy;
 use super::pairs::{PairCounts, PairProtocol, PairScores};
-use super::roc::{EerMethod, FarPoint, RocCurve, infinity_as_null, require_rate};
+use super::roc::{Curve, EerMethod, FarPoint, infinity_as_null, require_rate};
 use crate::MetricError;
 
 /// What [`VerificationReport::of`] measures.
@@ -195,7 +195,7 @@ impl VerificationReport {
     /// [`PairScores::cross_validated_accuracy`].
     pub fn from_curve(
         embeddings: u64,
-        curve: &RocCurve,
+        curve: &impl Curve,
         drawn: &PairScores,
         options: &ReportOptions,
     ) -> Result<Self, MetricError> {

@@ -120,6 +120,59 @@ pub enum EerMethod {
     MinDifference,
 }
 
+/// A curve of exact counts, however it is held: by points in a [`RocCurve`], by scores in a
+/// [`ScoreHistogram`](super::ScoreHistogram).
+pub trait Curve {
+    /// How many pairs of each kind there are, at least one of both.
+    fn counts(&self) -> PairCounts;
+    /// Area under the curve, see [`RocCurve::auc`].
+    fn auc(&self) -> f64;
+    /// Equal error rate, see [`RocCurve::eer`].
+    fn eer(&self, method: EerMethod) -> f64;
+    /// The point of smallest `|FAR − FRR|`, see [`RocCurve::eer_point`].
+    fn eer_point(&self) -> OperatingPoint;
+    /// The point of the largest TAR with `FAR <= target_far`, see [`RocCurve::at_far`].
+    ///
+    /// # Errors
+    /// [`MetricError::Rate`] if `target_far` is NaN or outside `[0, 1]`.
+    fn at_far(&self, target_far: f64) -> Result<FarPoint, MetricError>;
+    /// The most accurate point, see [`RocCurve::best_accuracy`].
+    fn best_accuracy(&self) -> OperatingPoint;
+    /// What a threshold attains, see [`RocCurve::at_threshold`].
+    fn at_threshold(&self, threshold: f64) -> OperatingPoint;
+}
+
+/// Every method by the inherent one of the same name.
+macro_rules! impl_curve {
+    ($curve:ty) => {
+        impl Curve for $curve {
+            fn counts(&self) -> PairCounts {
+                self.counts()
+            }
+            fn auc(&self) -> f64 {
+                self.auc()
+            }
+            fn eer(&self, method: EerMethod) -> f64 {
+                self.eer(method)
+            }
+            fn eer_point(&self) -> OperatingPoint {
+                self.eer_point()
+            }
+            fn at_far(&self, target_far: f64) -> Result<FarPoint, MetricError> {
+                self.at_far(target_far)
+            }
+            fn best_accuracy(&self) -> OperatingPoint {
+                self.best_accuracy()
+            }
+            fn at_threshold(&self, threshold: f64) -> OperatingPoint {
+                self.at_threshold(threshold)
+            }
+        }
+    };
+}
+impl_curve!(RocCurve);
+impl_curve!(super::ScoreHistogram);
+
 /// Receiver operating characteristic: one point for each distinct score, thresholds strictly
 /// decreasing from `+∞`, where nothing is accepted, to the lowest score, where everything is.
 ///
@@ -288,6 +341,14 @@ impl RocCurve {
             }
         }
         best
+    }
+
+    /// The counts when scores from this on are accepted; the point's threshold is the one asked for.
+    #[must_use]
+    pub fn at_threshold(&self, threshold: f64) -> OperatingPoint {
+        let end = self.points.partition_point(|point| point.threshold >= threshold);
+        // The first point accepts nothing, whatever the threshold; NaN accepts no score either.
+        OperatingPoint { threshold, ..self.points[end.saturating_sub(1)] }
     }
 
     /// Every point, for plotting; the first accepts nothing, the last everything.

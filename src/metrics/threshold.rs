@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::embeddings::cosine;
 use super::pairs::PairScores;
-use super::roc::OperatingPoint;
+use super::roc::{Curve, OperatingPoint};
 use crate::{Error, MetricError, files::write_atomically};
 
 /// What a [`VerificationThreshold`] is fitted for.
@@ -70,17 +70,37 @@ impl VerificationThreshold {
     /// * [`MetricError::Rate`] if a target FAR is NaN or outside `[0, 1]`
     /// * [`MetricError::NoThreshold`] if the rule is best kept by accepting nothing
     pub fn fit(pairs: &PairScores, rule: ThresholdRule) -> Result<Self, MetricError> {
-        let roc = pairs.roc();
+        Self::fit_curve(&pairs.roc(), rule)
+    }
+
+    /// As [`fit`](Self::fit), on a curve that is there already or on billions of pairs.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    ///
+    /// # Examples
+    /// ```
+    /// use ndarray::array;
+    /// use soft_lmccl::metrics::{EmbeddingSet, ThresholdRule, VerificationThreshold};
+    /// use soft_lmccl::verify::AllPairs;
+    ///
+    /// let set = EmbeddingSet::new(array![[1.0f32, 0.1], [2.0, -0.1], [0.1, 3.0], [-0.2, 1.0]].view(), &[7, 7, 4, 4])?;
+    /// let histogram = AllPairs::default().count(&set)?;
+    /// let threshold = VerificationThreshold::fit_curve(&histogram, ThresholdRule::Accuracy)?;
+    /// assert_eq!(threshold.rates_of(&histogram).accuracy(), 1.0);
+    /// # Ok::<(), soft_lmccl::Error>(())
+    /// ```
+    pub fn fit_curve(curve: &impl Curve, rule: ThresholdRule) -> Result<Self, MetricError> {
         let (fitted, reason) = match rule {
             ThresholdRule::AtFar { target_far } => (
-                roc.at_far(target_far)?.point,
+                curve.at_far(target_far)?.point,
                 "more non-matching pairs than the target FAR allows share the highest score",
             ),
             ThresholdRule::EqualErrors => {
-                (roc.eer_point(), "errors of both kinds are nearest to equal where nothing is accepted")
+                (curve.eer_point(), "errors of both kinds are nearest to equal where nothing is accepted")
             }
             ThresholdRule::Accuracy => {
-                (roc.best_accuracy(), "no threshold judges more pairs right than accepting nothing")
+                (curve.best_accuracy(), "no threshold judges more pairs right than accepting nothing")
             }
         };
         if fitted.threshold.is_finite() { Ok(Self { rule, fitted }) } else { Err(MetricError::NoThreshold { reason }) }
@@ -139,6 +159,12 @@ impl VerificationThreshold {
             point.accept(self.value(), same, 1);
         }
         OperatingPoint { threshold: self.value(), ..point }
+    }
+
+    /// The rates that this threshold attains on other pairs, of which the curve is there.
+    #[must_use]
+    pub fn rates_of(&self, curve: &impl Curve) -> OperatingPoint {
+        curve.at_threshold(self.value())
     }
 
     /// Writes it as JSON, beside `path` first and then in its place, so that no half file is left.

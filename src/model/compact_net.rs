@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
-use super::layers::{BatchNorm, Conv3d, Linear, PRelu, halved, input};
-use crate::{Error, Result};
+use super::layers::{BatchNorm, Conv3d, ConvOptions, Linear, PRelu, at_least_one, flattened, halved, input};
+#[cfg(doc)]
+use crate::Error;
+use crate::Result;
 
 /// Hyper-parameters of [`CompactNet`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +32,7 @@ impl CompactNetConfig {
     /// [`Error::Config`] for no block, or a size below 1.
     pub fn validate(&self) -> Result<()> {
         let least = self.channels.iter().copied().min().unwrap_or(0);
-        for (field, value) in [("channels", least), ("embedding_dim", self.embedding_dim)] {
-            if value < 1 {
-                return Err(Error::Config { field, expected: "at least 1".into(), got: value.to_string() });
-            }
-        }
-        Ok(())
+        at_least_one([("channels", least), ("embedding_dim", self.embedding_dim)])
     }
 }
 
@@ -68,8 +65,8 @@ struct Layer {
 impl Layer {
     fn init(path: &nn::Path<'_>, from: i64, to: i64, stride: i64) -> Result<Self> {
         Ok(Self {
-            conv: Conv3d::init(&(path / "conv"), from, to, 3, stride)?,
-            bn: BatchNorm::init(&(path / "bn"), to)?,
+            conv: Conv3d::init(&(path / "conv"), from, to, ConvOptions { stride, ..Default::default() })?,
+            bn: BatchNorm::init(&(path / "bn"), to, BatchNorm::MOMENTUM)?,
             prelu: PRelu::init(&(path / "prelu"), to)?,
         })
     }
@@ -82,7 +79,8 @@ impl Layer {
 /// Creates a [`CompactNet`] for volumes of `side³` voxels.
 ///
 /// # Errors
-/// As [`CompactNetConfig::validate`]; [`Error::Config`] for a side below 1;
+/// As [`CompactNetConfig::validate`]; [`Error::Config`] for a side below 1 or one that gives
+/// the linear layer more than 2³⁰ weights;
 /// [`Error::NameTaken`].
 ///
 /// # Examples
@@ -98,28 +96,29 @@ impl Layer {
 /// ```
 pub fn compact_net(path: &nn::Path<'_>, side: i64, config: CompactNetConfig) -> Result<CompactNet> {
     config.validate()?;
-    if side < 1 {
-        return Err(Error::Config { field: "side", expected: "at least 1".into(), got: side.to_string() });
-    }
-    let (mut from, mut reduced) = (1, side);
+    let reduced = config.channels.iter().fold(side, |side, _| halved(side));
+    let features =
+        flattened(side, 1, config.channels.last().copied().unwrap_or(0), [reduced; 3], config.embedding_dim)?;
+    let mut from = 1;
     let mut layers = Vec::with_capacity(2 * config.channels.len());
     for (index, &to) in config.channels.iter().enumerate() {
         let block = path / format!("block{}", index + 1);
         layers.push(Layer::init(&(&block / "down"), from, to, 2)?);
         layers.push(Layer::init(&(&block / "same"), to, to, 1)?);
-        (from, reduced) = (to, halved(reduced));
+        from = to;
     }
     Ok(CompactNet {
         side,
         layers,
-        fc: Linear::init(&(path / "fc"), from * reduced.pow(3), config.embedding_dim)?,
-        fc_bn: BatchNorm::init(&(path / "fc_bn"), config.embedding_dim)?,
+        fc: Linear::init(&(path / "fc"), features, config.embedding_dim, false)?,
+        fc_bn: BatchNorm::init(&(path / "fc_bn"), config.embedding_dim, BatchNorm::MOMENTUM)?,
     })
 }
 
 impl nn::ModuleT for CompactNet {
     /// # Panics
-    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`.
+    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`, in training with `B` of two
+    /// or more: batch normalization divides by a variance.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
         let features =
             self.layers.iter().fold(input(volumes, self.side), |features, layer| layer.forward_t(&features, train));

@@ -10,30 +10,69 @@ use tch::{
     },
 };
 
-use crate::{Result, params};
+use crate::{Error, Result, params};
 
-/// 3-D convolution with a cubic kernel, no bias: a normalization layer follows.
+/// What a [`Conv3d`] has besides its channels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConvOptions {
+    /// Edge of the cubic kernel.
+    pub(super) kernel: i64,
+    pub(super) stride: i64,
+    /// A bias for each output channel; nothing where a normalization layer follows.
+    pub(super) bias: bool,
+    pub(super) first: FirstWeights,
+}
+
+impl Default for ConvOptions {
+    fn default() -> Self {
+        Self { kernel: 3, stride: 1, bias: false, first: FirstWeights::He }
+    }
+}
+
+/// How kernels are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum FirstWeights {
+    /// He et al. (2015), Eq. 15: keeps the variance of a rectified signal from layer to layer.
+    He,
+    /// Glorot and Bengio (2010), Eq. 16: Keras' and the authors' first weights.
+    Glorot,
+    /// Normal with this standard deviation.
+    Normal(f64),
+}
+
+/// 3-D convolution with a cubic kernel and half padding.
 #[derive(Debug)]
 pub(super) struct Conv3d {
     weight: Tensor,
+    bias: Option<Tensor>,
     stride: i64,
     padding: i64,
 }
 
 impl Conv3d {
-    pub(super) fn init(path: &nn::Path<'_>, from: i64, to: i64, kernel: i64, stride: i64) -> Result<Self> {
-        // He et al. (2015), Eq. 15: keeps the variance of a rectified signal from layer to layer.
-        let init =
-            Init::Kaiming { dist: NormalOrUniform::Normal, fan: FanInOut::FanIn, non_linearity: NonLinearity::ReLU };
-        let path = path.set_group(params::DECAY_GROUP);
-        let weight = params::trainable(&path, "weight", &[to, from, kernel, kernel, kernel], init)?;
-        Ok(Self { weight, stride, padding: kernel / 2 })
+    pub(super) fn init(path: &nn::Path<'_>, from: i64, to: i64, options: ConvOptions) -> Result<Self> {
+        let ConvOptions { kernel, stride, bias, first } = options;
+        let init = match first {
+            FirstWeights::He => {
+                Init::Kaiming { dist: NormalOrUniform::Normal, fan: FanInOut::FanIn, non_linearity: NonLinearity::ReLU }
+            }
+            FirstWeights::Glorot => params::glorot_uniform(to * kernel.pow(3), from * kernel.pow(3)),
+            FirstWeights::Normal(stdev) => Init::Randn { mean: 0.0, stdev },
+        };
+        let decayed = path.set_group(params::DECAY_GROUP);
+        let weight = params::trainable(&decayed, "weight", &[to, from, kernel, kernel, kernel], init)?;
+        let bias = if bias { Some(zero_bias(path, to)?) } else { None };
+        Ok(Self { weight, bias, stride, padding: kernel / 2 })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let (stride, padding) = ([self.stride; 3], [self.padding; 3]);
-        x.conv3d(&self.weight, None::<Tensor>, stride, padding, [1, 1, 1], 1)
+        x.conv3d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1, 1], 1)
     }
+}
+
+fn zero_bias(path: &nn::Path<'_>, channels: i64) -> Result<Tensor> {
+    params::trainable(&path.set_group(params::NO_DECAY_GROUP), "bias", &[channels], Init::Const(0.0))
 }
 
 /// Batch normalization over all axes but the channels'.
@@ -43,14 +82,16 @@ pub(super) struct BatchNorm {
     bias: Tensor,
     running_mean: Tensor,
     running_var: Tensor,
+    momentum: f64,
 }
 
 impl BatchNorm {
-    /// PyTorch's defaults.
-    const MOMENTUM: f64 = 0.1;
+    /// PyTorch's default: how far running statistics move towards those of a batch.
+    pub(super) const MOMENTUM: f64 = 0.1;
+    /// PyTorch's and the authors' default.
     const EPS: f64 = 1e-5;
 
-    pub(super) fn init(path: &nn::Path<'_>, channels: i64) -> Result<Self> {
+    pub(super) fn init(path: &nn::Path<'_>, channels: i64, momentum: f64) -> Result<Self> {
         let path = path.set_group(params::NO_DECAY_GROUP);
         let kind = params::at_least_single(path.kind());
         let mut running_var = params::buffer(&path, "running_var", &[channels], kind)?;
@@ -60,13 +101,22 @@ impl BatchNorm {
             bias: params::trainable(&path, "bias", &[channels], Init::Const(0.0))?,
             running_mean: params::buffer(&path, "running_mean", &[channels], kind)?,
             running_var,
+            momentum,
         })
     }
 
+    /// # Panics
+    /// In training, with a single value a channel: it has no variance, and libtorch would put
+    /// infinity into the running one without a word.
     pub(super) fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        assert!(
+            !train || x.numel() as i64 > self.weight.numel() as i64,
+            "volumes: expected a batch of two or more in training, where batch normalization needs a variance, got {:?}",
+            x.size()
+        );
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
         let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
-        x.batch_norm(weight, bias, mean, var, train, Self::MOMENTUM, Self::EPS, true)
+        x.batch_norm(weight, bias, mean, var, train, self.momentum, Self::EPS, true)
     }
 }
 
@@ -91,26 +141,135 @@ impl PRelu {
     }
 }
 
-/// `x·Wᵀ`, no bias: a normalization layer follows.
+/// `x·Wᵀ`, plus a bias where no normalization layer follows.
 #[derive(Debug)]
 pub(super) struct Linear {
     weight: Tensor,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
-    pub(super) fn init(path: &nn::Path<'_>, from: i64, to: i64) -> Result<Self> {
-        let path = path.set_group(params::DECAY_GROUP);
-        Ok(Self { weight: params::trainable(&path, "weight", &[to, from], params::glorot_uniform(to, from))? })
+    pub(super) fn init(path: &nn::Path<'_>, from: i64, to: i64, bias: bool) -> Result<Self> {
+        let decayed = path.set_group(params::DECAY_GROUP);
+        let weight = params::trainable(&decayed, "weight", &[to, from], params::glorot_uniform(to, from))?;
+        Ok(Self { weight, bias: if bias { Some(zero_bias(path, to)?) } else { None } })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, None::<Tensor>)
+        x.linear(&self.weight, self.bias.as_ref())
     }
+}
+
+/// The last layers of the authors' network: linear with bias, then batch normalization (`fc_bn`), so
+/// that every dimension of an embedding starts with unit variance.
+#[derive(Debug)]
+pub(super) struct EmbeddingHead {
+    fc: Linear,
+    fc_bn: Option<BatchNorm>,
+}
+
+impl EmbeddingHead {
+    /// `momentum` is that of the batch normalization, `None` for an embedding as it is.
+    pub(super) fn init(path: &nn::Path<'_>, from: i64, to: i64, momentum: Option<f64>) -> Result<Self> {
+        let fc = Linear::init(&(path / "fc"), from, to, true)?;
+        let fc_bn = momentum.map(|momentum| BatchNorm::init(&(path / "fc_bn"), to, momentum)).transpose()?;
+        Ok(Self { fc, fc_bn })
+    }
+
+    pub(super) fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        let embeddings = self.fc.forward(x);
+        match &self.fc_bn {
+            Some(fc_bn) => fc_bn.forward_t(&embeddings, train),
+            None => embeddings,
+        }
+    }
+}
+
+/// Fully connected layers with ReLU and dropout, as the Xu lab's classifiers end.
+#[derive(Debug)]
+pub(super) struct Hidden {
+    layers: Vec<Linear>,
+    dropout: f64,
+}
+
+impl Hidden {
+    /// `fc1`, `fc2`, … of `sizes`, whose first takes `from` features.
+    pub(super) fn init(path: &nn::Path<'_>, mut from: i64, sizes: &[i64], dropout: f64) -> Result<Self> {
+        let mut layers = Vec::with_capacity(sizes.len());
+        for (index, &to) in sizes.iter().enumerate() {
+            layers.push(Linear::init(&(path / format!("fc{}", index + 1)), from, to, true)?);
+            from = to;
+        }
+        Ok(Self { layers, dropout })
+    }
+
+    pub(super) fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        let x = x.flatten(1, -1);
+        self.layers.iter().fold(x, |x, layer| layer.forward(&x).relu().dropout(self.dropout, train))
+    }
+}
+
+/// The maxima over windows of so many voxels along each axis, next to one another.
+pub(super) fn max_pooled(x: &Tensor, window: [i64; 3], padding: [i64; 3]) -> Tensor {
+    x.max_pool3d(window, window, padding, [1, 1, 1], false)
 }
 
 /// How many voxels a side has after a convolution of stride 2 with half padding.
 pub(super) fn halved(side: i64) -> i64 {
-    (side + 1) / 2
+    side / 2 + side % 2
+}
+
+/// The most weights that one layer may have: 4 GiB in single precision, which an optimizer with two
+/// moments makes 16.
+const MAX_WEIGHTS: i64 = 1 << 30;
+
+/// The features that `channels` maps of `extents` have when they are flattened for a linear layer of
+/// `to` outputs.
+///
+/// # Errors
+/// [`Error::Config`] naming `least`, the smallest side that leaves a voxel, if none is left; or if
+/// the linear layer would have more than 2³⁰ weights.
+pub(super) fn flattened(side: i64, least: i64, channels: i64, extents: [i64; 3], to: i64) -> Result<i64> {
+    let refuse = |expected: String| Err(Error::Config { field: "side", expected, got: side.to_string() });
+    if side < least {
+        return refuse(format!("at least {least}"));
+    }
+    let weights = extents.into_iter().chain([channels, to]).try_fold(1i64, i64::checked_mul);
+    match weights {
+        Some(weights) if weights <= MAX_WEIGHTS => Ok(weights / to),
+        _ => refuse(format!("a side that gives the first linear layer at most {MAX_WEIGHTS} weights")),
+    }
+}
+
+/// # Errors
+/// [`Error::Config`] for the first field below 1.
+pub(super) fn at_least_one<const N: usize>(fields: [(&'static str, i64); N]) -> Result<()> {
+    match fields.into_iter().find(|&(_, value)| value < 1) {
+        Some((field, value)) => Err(Error::Config { field, expected: "at least 1".into(), got: value.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// # Errors
+/// [`Error::Config`] unless `0 ≤ rate < 1`.
+pub(super) fn dropout_rate(field: &'static str, rate: f64) -> Result<()> {
+    if (0.0..1.0).contains(&rate) {
+        return Ok(());
+    }
+    Err(Error::Config { field, expected: "a rate from 0 up to, but not, 1".into(), got: rate.to_string() })
+}
+
+/// # Errors
+/// [`Error::Config`] unless `0 < momentum ≤ 1`.
+pub(super) fn momentum(momentum: Option<f64>) -> Result<()> {
+    match momentum {
+        Some(value) if !(value > 0.0 && value <= 1.0) => Err(Error::Config {
+            field: "batch_norm",
+            expected: "a momentum above 0 and up to 1, or none".into(),
+            got: value.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The network input in single precision at least, checked to be `[B, 1, side, side, side]`.

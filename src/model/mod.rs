@@ -1,8 +1,30 @@
 //! Example 3-D networks: `[B, 1, S, S, S]` subtomograms to `[B, D]` embeddings.
 //!
 //! The losses take embeddings from any network; these are the ones that the examples train.
+//!
+//! | network | by name | parameters at 40³ | source |
+//! |---|---|---|---|
+//! | [`CompactNet`] | `compact` | 1,239,632 | for two cores |
+//! | [`SphereNet`] | `sphere20` | 49,113,280 | the authors' code |
+//! | [`Dsrf3d`] | `dsrf3d_v2` | 19,344,672 | Xu lab, v2 of DSRF3D |
+//! | [`Rb3d`] | `rb3d` | 264,362,176 | Xu lab |
+//! | [`Cb3d`] | `cb3d` | 65,412,480 | Xu lab, C3D |
+//!
+//! The last three were classifiers; here the layer of the classes is replaced by that of the
+//! embedding, linear and batch-normalized as in the authors' code. [`NetworkConfig`] chooses one by
+//! name. In evaluation mode every network is a pure function of its input and weights.
 
+mod cb3d;
 mod compact_net;
+mod dsrf3d;
 mod layers;
+mod network;
+mod rb3d;
+mod sphere_net;
 
+pub use cb3d::{Cb3d, Cb3dConfig, cb3d};
 pub use compact_net::{CompactNet, CompactNetConfig, compact_net};
+pub use dsrf3d::{Dsrf3d, Dsrf3dConfig, dsrf3d};
+pub use network::{Architecture, Network, NetworkConfig};
+pub use rb3d::{Rb3d, Rb3dConfig, rb3d};
+pub use sphere_net::{SphereNet, SphereNetConfig, SphereStage, sphere_net};

@@ -20,6 +20,14 @@ pub(super) const MUTED: RGBColor = RGBColor(0x66, 0x66, 0x66);
 pub(super) const GRID: RGBColor = RGBColor(0xd4, 0xd4, 0xd4);
 pub(super) const FAINT_GRID: RGBColor = RGBColor(0xee, 0xee, 0xee);
 
+/// What becomes of the colors above, and of black and white, where the reader prefers dark pages. In the
+/// file itself, so that the picture looks the same by itself as in a report.
+const DARK: &str = "<style>@media (prefers-color-scheme:dark){\
+    [fill=\"#FFFFFF\"]{fill:#16181c}[fill=\"#222222\"],[fill=\"#000000\"]{fill:#e4e4e4}[fill=\"#666666\"]{fill:#a0a4aa}\
+    [stroke=\"#222222\"],[stroke=\"#000000\"]{stroke:#e4e4e4}[stroke=\"#666666\"]{stroke:#a0a4aa}\
+    [stroke=\"#D4D4D4\"]{stroke:#4a4f57}[stroke=\"#EEEEEE\"]{stroke:#2a2e34}\
+    [fill=\"#0072B2\"]{fill:#3b9fdd}[stroke=\"#0072B2\"]{stroke:#3b9fdd}}</style>";
+
 /// The palette of Okabe and Ito without its yellow, which is lost on white.
 pub(super) const PALETTE: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xb2),
@@ -104,7 +112,7 @@ fn dress(drawn: &str, title: &str, (width, height): (i32, i32), rasters: &[Raste
     let title = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {} {}\">\n<title>{title}</title>",
+         viewBox=\"0 0 {} {}\">\n<title>{title}</title>{DARK}",
         px(width),
         px(height)
     );

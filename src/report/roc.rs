@@ -1,17 +1,18 @@
 //! TAR against FAR.
 
-use std::ops::Range;
 use std::path::Path;
 
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 
+use super::axis::{Ticked, decades, percent};
 use super::canvas::{self, Area, DrawResult, FAINT_GRID, GRID, INK, MUTED, PALETTE, bold, px, text, thousands};
 use crate::metrics::RocCurve;
 use crate::{Error, Result};
 
-const SIZE: (i32, i32) = (800, 480);
+const WIDTH: i32 = 800;
 const PLOT_WIDTH: i32 = 600;
+/// Of one curve in the legend.
+const LEGEND_PITCH: i32 = 38;
 /// Where a curve goes on when there are more curves than colors.
 const DASHES: [Option<i32>; 2] = [None, Some(6)];
 
@@ -44,7 +45,7 @@ impl RocSeries {
         self.points.windows(2).map(area).sum()
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let wrong = |field, expected: &str, got: String| {
             let got = format!("{got} in series `{}`", self.name);
             Err(Error::Config { field, expected: expected.to_owned(), got })
@@ -74,7 +75,7 @@ impl RocSeries {
 
     /// The corners of the curve as it is: at a FAR between two points, the TAR of the lower one
     /// holds. What comes before one false accept is one level, drawn from `start` on.
-    fn steps(&self, start: f64) -> Vec<(f64, f64)> {
+    pub(super) fn steps(&self, start: f64) -> Vec<(f64, f64)> {
         let mut level = 0.0;
         let mut corners = Vec::with_capacity(2 * self.points.len());
         for &(far, tar) in &self.points {
@@ -122,7 +123,12 @@ pub fn roc(path: &Path, title: &str, series: &[RocSeries]) -> Result<()> {
         return Err(Error::Config { field: "series", expected, got: "none".to_owned() });
     }
     series.iter().try_for_each(RocSeries::validate)?;
-    canvas::save(path, title, SIZE, &[], |area| draw(area, title, series))
+    canvas::save(path, title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| draw(area, title, series))
+}
+
+/// As high as the legend needs, with a line of it for chance.
+pub(super) fn height(curves: usize, pitch: i32) -> i32 {
+    (110 + pitch * (curves as i32 + 1)).max(480)
 }
 
 fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
@@ -133,12 +139,7 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     let start = series.iter().map(|s| 1.0 / s.non_matching as f64).fold(0.1, f64::min);
     let (plot, legend) = area.margin(px(62), px(10), px(20), 0).split_horizontally(px(PLOT_WIDTH));
     let first = start.log10();
-    // A power of ten that falls short of itself by rounding still gets its line.
-    let decades: Vec<f64> = ((first - 1e-9).ceil() as i32..=0).map(|decade| f64::from(decade).max(first)).collect();
-    let between = (first.floor() as i32..0)
-        .flat_map(|decade| (2..10).map(move |k| f64::from(decade) + f64::from(k).log10()))
-        .filter(|&tick| tick > first);
-    let x = Ticked { range: first..0.0, bold: decades, light: between.collect() };
+    let x = decades(first);
     let tenths = |step: usize| (0..=10).step_by(step).map(|k| k as f64 / 10.0).collect::<Vec<_>>();
     let y = Ticked { range: 0.0..1.0, bold: tenths(2), light: tenths(1) };
     let mut chart = ChartBuilder::on(&plot)
@@ -176,7 +177,7 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     }
 
     for (index, one) in series.iter().enumerate() {
-        let y = px(16 + 42 * index as i32);
+        let y = px(16 + LEGEND_PITCH * index as i32);
         let (color, dash) = look(index);
         legend.draw(&PathElement::new([(0, y), (px(10), y)], color.stroke_width(10)))?;
         let rest = [(px(if dash.is_some() { 14 } else { 10 }), y), (px(24), y)];
@@ -185,7 +186,7 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
         let auc = format!("AUC {:.4}", one.auc());
         legend.draw(&Text::new(auc, (px(32), y + px(17)), text(12, MUTED)))?;
     }
-    let y = px(16 + 42 * series.len() as i32);
+    let y = px(16 + LEGEND_PITCH * series.len() as i32);
     for k in 0..4 {
         let from = px(7) * k;
         legend.draw(&PathElement::new([(from, y), (from + px(3), y)], MUTED.stroke_width(4)))?;
@@ -193,38 +194,12 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     legend.draw(&Text::new("chance", (px(32), y), text(13, MUTED)))
 }
 
-/// An axis with lines and labels where we say (`plotters` would choose by itself).
-struct Ticked {
-    range: Range<f64>,
-    /// With a label.
-    bold: Vec<f64>,
-    light: Vec<f64>,
-}
-
-impl Ranged for Ticked {
-    type FormatOption = DefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let share = (value - self.range.start) / (self.range.end - self.range.start);
-        limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        if hint.weight().allow_light_points() { self.light.clone() } else { self.bold.clone() }
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.range.clone()
-    }
-}
-
-fn look(index: usize) -> (RGBColor, Option<i32>) {
+pub(super) fn look(index: usize) -> (RGBColor, Option<i32>) {
     (PALETTE[index % PALETTE.len()], DASHES[index / PALETTE.len() % DASHES.len()])
 }
 
 /// What the curves rest on, where they all rest on as many pairs.
-fn pairs(series: &[RocSeries]) -> String {
+pub(super) fn pairs(series: &[RocSeries]) -> String {
     let counts = |one: &RocSeries| (one.matching, one.non_matching);
     match series {
         [first, rest @ ..] if rest.iter().all(|one| counts(one) == counts(first)) => {
@@ -236,7 +211,7 @@ fn pairs(series: &[RocSeries]) -> String {
 
 /// Keeps the first and the last corner in each column of the page. As both coordinates never fall,
 /// what is left out lies on the line between the two.
-fn thin(corners: impl Iterator<Item = (f64, f64)>, column: impl Fn(f64) -> i64) -> Vec<(f64, f64)> {
+pub(super) fn thin(corners: impl Iterator<Item = (f64, f64)>, column: impl Fn(f64) -> i64) -> Vec<(f64, f64)> {
     let mut kept: Vec<(f64, f64)> = Vec::new();
     // Whether the last one kept is the second of its column, and may give way to a later one.
     let mut second = false;
@@ -249,16 +224,6 @@ fn thin(corners: impl Iterator<Item = (f64, f64)>, column: impl Fn(f64) -> i64) 
         second = same_column;
     }
     kept
-}
-
-/// A rate with as many decimals as it needs.
-fn percent(rate: f64) -> String {
-    if rate <= 0.0 {
-        return "0 %".to_owned();
-    }
-    let percent = rate * 100.0;
-    let decimals = (-(percent.log10() + 1e-9).floor()).clamp(0.0, 9.0) as usize;
-    format!("{percent:.decimals$} %")
 }
 
 #[cfg(test)]
@@ -291,14 +256,5 @@ mod tests {
             };
             assert_eq!(of(&kept), of(&corners), "column {this}");
         }
-    }
-
-    #[test]
-    fn percentages() {
-        let cases = [(1.0, "100 %"), (0.2, "20 %"), (0.01, "1 %"), (0.001, "0.1 %"), (1e-5, "0.001 %")];
-        for (rate, expected) in cases {
-            assert_eq!(percent(rate), expected);
-        }
-        assert_eq!(percent(0.0), "0 %");
     }
 }

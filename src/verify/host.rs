@@ -7,154 +7,157 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
-use super::Progress;
+use super::pairs::{Layout, Span};
+use super::source::Source;
+use super::{AllPairs, Pairs, Part, Progress};
 use crate::Error;
-use crate::metrics::{EmbeddingSet, Overflow, ScoreHistogram, Tally};
+use crate::metrics::{CoarseTally, EmbeddingSet, Overflow, ScoreBrackets, ScoreCounts, Tally};
 
 /// Packing buffers of the matrix product, in bytes; a generous bound for `f32` on any machine.
 const PACKING_BYTES: u64 = 2 << 20;
 
-/// What the threads hold together, in bytes.
-pub(super) fn shared_bytes(rows: usize) -> u64 {
-    (rows * size_of::<Placed>()) as u64 + Overflow::BYTES
+/// Rows and columns of a tile, if not asked otherwise.
+const TILE: usize = 512;
+
+impl Source for EmbeddingSet {
+    fn count(
+        pairs: Pairs<'_, Self>,
+        how: &AllPairs,
+        part: Part,
+        progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
+    ) -> Result<ScoreCounts, Error> {
+        let workers = workers(&pairs, how, Overflow::BYTES, Tally::BYTES)?;
+        let overflow = Overflow::new();
+        let count = |tally: &mut Tally, scores: &[f32], same| tally.count(scores, same, &overflow);
+        let tallies = run(pairs, how, part, workers, Tally::new, count, progress)?;
+        Ok(ScoreCounts::new(tallies, overflow))
+    }
 }
 
-/// What one thread holds, in bytes.
-pub(super) fn worker_bytes(tile: usize, dim: usize) -> u64 {
-    let values = tile * tile + 2 * tile * dim;
-    Tally::BYTES + (values * size_of::<f32>()) as u64 + PACKING_BYTES
-}
-
-/// A row in class order: those up to `class_end` are of its class.
-#[derive(Debug, Clone, Copy)]
-struct Placed {
-    row: usize,
-    class_end: usize,
-}
-
-/// Counts all pairs on so many threads; both kinds of pair are known to exist.
-pub(super) fn count(
-    set: &EmbeddingSet,
-    tile: usize,
-    workers: usize,
-    total: u64,
+/// Counts all pairs in coarse steps.
+pub(super) fn bracket(
+    pairs: Pairs<'_>,
+    how: &AllPairs,
     progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
-) -> Result<ScoreHistogram, Error> {
-    let order = by_class(set.labels());
-    let tiles = Tiles::new(set.len(), tile);
-    let overflow = Overflow::new();
-    let (next, done, stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+) -> Result<ScoreBrackets, Error> {
+    let workers = workers(&pairs, how, 0, CoarseTally::BYTES)?;
+    let tallies = run(pairs, how, Part::WHOLE, workers, CoarseTally::new, CoarseTally::count, progress)?;
+    Ok(ScoreBrackets::new(&tallies)?)
+}
 
+/// How many threads the budget allows, at most one for each thread of the pool.
+fn workers(pairs: &Pairs<'_>, how: &AllPairs, counters: u64, tally: u64) -> Result<usize, Error> {
+    let shared = counters + Layout::bytes(pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
+    let tile = how.tile.unwrap_or(TILE);
+    let values = tile * tile + 2 * tile * pairs.rows.dim();
+    let each = tally + (values * size_of::<f32>()) as u64 + PACKING_BYTES;
+    let affordable = how.memory_budget.saturating_sub(shared) / each;
+    if affordable == 0 {
+        return Err(Error::Config {
+            field: "memory_budget",
+            expected: format!("at least {} bytes for these embeddings", shared + each),
+            got: how.memory_budget.to_string(),
+        });
+    }
+    let threads = rayon::current_num_threads();
+    Ok(usize::try_from(affordable).map_or(threads, |affordable| affordable.min(threads)))
+}
+
+/// Multiplies the tiles and has `count` count each run of scores of one kind, on so many threads.
+fn run<T: Send>(
+    pairs: Pairs<'_>,
+    how: &AllPairs,
+    part: Part,
+    workers: usize,
+    new_tally: impl Fn() -> T + Sync,
+    count: impl Fn(&mut T, &[f32], bool) + Sync,
+    progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
+) -> Result<Vec<T>, Error> {
+    let tile = how.tile.unwrap_or(TILE);
+    let layout = Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
+    let tiles = layout.tiles(tile, part);
+    let total = tiles.pairs();
+    let (next, done, stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let tallies = (0..workers)
         .into_par_iter()
         .map(|_| {
-            let mut worker = Worker::new(set, &order, tile);
+            let mut worker = Worker::new(pairs, &layout, tile);
+            let mut tally = new_tally();
             while !stopped.load(Ordering::Relaxed) {
                 let Some((rows, columns)) = tiles.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                let pairs = worker.count_tile(rows, columns, &overflow);
+                let mut pairs = 0;
+                worker.multiply(rows, columns, |scores, same| {
+                    pairs += scores.len() as u64;
+                    count(&mut tally, scores, same);
+                });
                 let done = done.fetch_add(pairs, Ordering::Relaxed) + pairs;
                 if progress(Progress { done, total }).is_break() {
                     stopped.store(true, Ordering::Relaxed);
                 }
             }
-            worker.tally
+            tally
         })
         .collect();
-
     if stopped.into_inner() {
         return Err(Error::Stopped { done: done.into_inner(), total });
     }
-    Ok(ScoreHistogram::new(tallies, overflow)?)
+    Ok(tallies)
 }
 
-/// Rows class by class: then the pairs of a row with all later ones are first matching, then not.
-fn by_class(labels: &[u32]) -> Vec<Placed> {
-    let mut order: Vec<_> = (0..labels.len()).map(|row| Placed { row, class_end: 0 }).collect();
-    order.sort_unstable_by_key(|placed| (labels[placed.row], placed.row));
-    let mut end = 0;
-    for class in order.chunk_by_mut(|a, b| labels[a.row] == labels[b.row]) {
-        end += class.len();
-        for placed in class {
-            placed.class_end = end;
-        }
-    }
-    order
-}
-
-/// The tiles on and above the diagonal, numbered.
-#[derive(Debug, Clone, Copy)]
-struct Tiles {
-    rows: usize,
-    tile: usize,
-}
-
-type Span = std::ops::Range<usize>;
-
-impl Tiles {
-    fn new(rows: usize, tile: usize) -> Self {
-        Self { rows, tile }
-    }
-
-    /// The rows and columns of a tile; none past the last.
-    fn get(self, number: u64) -> Option<(Span, Span)> {
-        // Number t of a triangle is (a, b), a <= b, with t = b(b+1)/2 + a.
-        let b = ((1 + 8 * number).isqrt() - 1) / 2;
-        let a = number - b * (b + 1) / 2;
-        let columns = self.span(b)?;
-        Some((self.span(a)?, columns))
-    }
-
-    fn span(self, block: u64) -> Option<Span> {
-        let start = usize::try_from(block).ok()?.checked_mul(self.tile).filter(|&start| start < self.rows)?;
-        Some(start..(start + self.tile).min(self.rows))
-    }
-}
-
-/// The buffers and counters of one thread.
+/// The buffers of one thread.
 struct Worker<'a> {
-    set: &'a EmbeddingSet,
-    order: &'a [Placed],
-    rows: Array2<f32>,
-    columns: Array2<f32>,
+    layout: &'a Layout,
+    rows: Panel<'a>,
+    columns: Panel<'a>,
     scores: Array2<f32>,
-    tally: Tally,
 }
 
 impl<'a> Worker<'a> {
-    fn new(set: &'a EmbeddingSet, order: &'a [Placed], tile: usize) -> Self {
-        let tile = tile.min(set.len());
-        let panel = Array2::zeros((tile, set.dim()));
-        let scores = Array2::zeros((tile, tile));
-        Self { set, order, rows: panel.clone(), columns: panel, scores, tally: Tally::new() }
+    fn new(pairs: Pairs<'a>, layout: &'a Layout, tile: usize) -> Self {
+        let rows = Panel::new(pairs.rows, tile);
+        let columns = Panel::new(pairs.columns.unwrap_or(pairs.rows), tile);
+        let scores = Array2::zeros((rows.values.nrows(), columns.values.nrows()));
+        Self { layout, rows, columns, scores }
     }
 
-    /// Counts the pairs of a tile that lie above the diagonal; returns how many.
-    fn count_tile(&mut self, rows: Span, columns: Span, overflow: &Overflow) -> u64 {
-        let Self { set, order, .. } = *self;
-        gather(set, &order[rows.clone()], &mut self.rows);
-        gather(set, &order[columns.clone()], &mut self.columns);
-        let left = self.rows.slice_axis(Axis(0), (..rows.len()).into());
-        let right = self.columns.slice_axis(Axis(0), (..columns.len()).into());
+    /// Multiplies a tile and hands out the scores of its pairs, those of one kind together.
+    fn multiply(&mut self, rows: Span, columns: Span, mut scored: impl FnMut(&[f32], bool)) {
+        self.rows.hold(&rows, self.layout.row_members(rows.clone()));
+        self.columns.hold(&columns, self.layout.column_members(columns.clone()));
+        let left = self.rows.values.slice_axis(Axis(0), (..rows.len()).into());
+        let right = self.columns.values.slice_axis(Axis(0), (..columns.len()).into());
         let mut product = self.scores.slice_axis_mut(Axis(0), (..rows.len()).into());
         product.slice_axis_inplace(Axis(1), (..columns.len()).into());
         general_mat_mul(1.0, &left, &right.t(), 0.0, &mut product);
 
-        let mut pairs = 0;
-        for (i, scores) in rows.zip(product.rows()) {
+        for (row, scores) in rows.zip(product.rows()) {
             let scores = scores.to_slice().expect("a row of our own buffer is contiguous");
-            let from = columns.start.max(i + 1);
-            let scores = scores.get(from - columns.start..).unwrap_or_default();
-            let (matching, non_matching) = scores.split_at(order[i].class_end.saturating_sub(from).min(scores.len()));
-            self.tally.count(matching, true, overflow);
-            self.tally.count(non_matching, false, overflow);
-            pairs += scores.len() as u64;
+            for (span, same) in self.layout.split(row, columns.clone()).into_iter().zip([false, true, false]) {
+                scored(&scores[span.start - columns.start..span.end - columns.start], same);
+            }
         }
-        pairs
     }
 }
 
-fn gather(set: &EmbeddingSet, placed: &[Placed], panel: &mut Array2<f32>) {
-    for (placed, mut to) in placed.iter().zip(panel.rows_mut()) {
-        to.assign(&ndarray::aview1(set.row(placed.row)));
+/// The embeddings of a tile's side, one after another.
+struct Panel<'a> {
+    set: &'a EmbeddingSet,
+    values: Array2<f32>,
+    held: Span,
+}
+
+impl<'a> Panel<'a> {
+    fn new(set: &'a EmbeddingSet, tile: usize) -> Self {
+        Self { set, values: Array2::zeros((tile.min(set.len()), set.dim())), held: 0..0 }
+    }
+
+    fn hold(&mut self, span: &Span, members: impl Iterator<Item = usize>) {
+        if self.held == *span {
+            return;
+        }
+        for (mut row, member) in self.values.rows_mut().into_iter().zip(members) {
+            row.assign(&ndarray::aview1(self.set.row(member)));
+        }
+        self.held = span.clone();
     }
 }

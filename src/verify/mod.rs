@@ -5,23 +5,34 @@
 //! grow with the number of pairs, and no figure is an estimate.
 //!
 //! ```text
-//! EmbeddingSet ── AllPairs::count ─> ScoreHistogram ─> auc, eer, at_far, best_accuracy, roc
+//! EmbeddingSet (host) ──┐
+//!                       ├─ Pairs ─ AllPairs::count ──────> ScoreHistogram ─> auc, eer, at_far, best_accuracy, roc
+//! DeviceSet (any) ──────┘          AllPairs::count_part ─> ScoreCounts, sums of which make a ScoreHistogram
+//!                                  AllPairs::bracket ────> ScoreBrackets: bounds of each figure, faster
 //! ```
 //!
 //! # Which score
 //! The score of a pair is its cosine in `f32`, rounded to a multiple of 2⁻²². Where all products and
-//! sums of the rows are exact in `f32`, it is the same for every tile size, number of threads and order of
-//! the rows. Elsewhere sums in another order differ in the last bits, and counts differ by no more than
+//! sums of the rows are exact in `f32`, it is the same for every tile size, number of threads, device and order
+//! of the rows. Elsewhere sums in another order differ in the last bits, and counts differ by no more than
 //! the pairs that lie within that rounding error of a step's edge.
 
+#[cfg(feature = "torch")]
+mod device;
 mod host;
+mod pairs;
+mod source;
+
+#[cfg(feature = "torch")]
+pub use device::DeviceSet;
+pub use pairs::{Embedded, Pairs, Part};
 
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::metrics::{EmbeddingSet, ScoreHistogram};
+use crate::metrics::{ScoreBrackets, ScoreCounts, ScoreHistogram};
 
 /// How all pairs are counted.
 ///
@@ -43,16 +54,17 @@ use crate::metrics::{EmbeddingSet, ScoreHistogram};
 #[serde(default, deny_unknown_fields)]
 pub struct AllPairs {
     /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. It decides how many threads
-    /// count: together they need 128 MiB, and each about 20 MiB more.
+    /// count: together they need 128 MiB, and each about 22 MiB more at 128 dimensions.
     pub memory_budget: u64,
-    /// Rows and columns of a tile, 256 by default: its scores and both its operands stay in the
-    /// second-level cache of a core up to about 256 dimensions.
-    pub tile: usize,
+    /// Rows and columns of a tile, from 1 to 8192. By default 512 on the host, large enough that multiplying
+    /// costs no more than in one piece, small enough that its scores are counted from the cache; on a
+    /// device up to 4096, as the budget allows.
+    pub tile: Option<usize>,
 }
 
 impl Default for AllPairs {
     fn default() -> Self {
-        Self { memory_budget: 1 << 30, tile: 256 }
+        Self { memory_budget: 1 << 30, tile: None }
     }
 }
 
@@ -66,15 +78,15 @@ pub struct Progress {
 }
 
 impl AllPairs {
-    /// Counts all unordered pairs of the set by score and kind.
+    /// Counts all the pairs of a set, or those between two, by score and kind.
     ///
     /// # Errors
     /// * [`MetricError::OneClass`](crate::MetricError::OneClass) if there are no matching or no
     ///   non-matching pairs
-    /// * [`Error::Config`] if `tile` is not from 1 to 4096 or `memory_budget` is too small for one thread;
+    /// * [`Error::Config`] if `tile` is not from 1 to 8192 or `memory_budget` is too small for one thread;
     ///   the message says how much that takes
-    pub fn count(&self, set: &EmbeddingSet) -> Result<ScoreHistogram, Error> {
-        self.count_with(set, |_| ControlFlow::Continue(()))
+    pub fn count<'a, S: Embedded + 'a>(&self, pairs: impl Into<Pairs<'a, S>>) -> Result<ScoreHistogram, Error> {
+        self.count_with(pairs, |_| ControlFlow::Continue(()))
     }
 
     /// As [`count`](Self::count), telling after each tile how far it is and asking whether to go on.
@@ -95,34 +107,72 @@ impl AllPairs {
     /// assert_eq!(stopped.unwrap_err().to_string(), "stopped by the caller after 6 of 6 pairs");
     /// # Ok::<(), soft_lmccl::MetricError>(())
     /// ```
-    pub fn count_with(
+    pub fn count_with<'a, S: Embedded + 'a>(
         &self,
-        set: &EmbeddingSet,
+        pairs: impl Into<Pairs<'a, S>>,
         progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
     ) -> Result<ScoreHistogram, Error> {
-        let counts = set.pair_counts();
-        counts.require_both()?;
-        let workers = self.workers(set)?;
-        host::count(set, self.tile, workers, counts.total(), &progress)
+        let pairs = pairs.into();
+        self.validate()?;
+        pairs.counts().require_both()?;
+        Ok(S::count(pairs, self, Part::WHOLE, &progress)?.histogram()?)
     }
 
-    /// How many threads the budget allows, at most one for each thread of the pool.
-    fn workers(&self, set: &EmbeddingSet) -> Result<usize, Error> {
-        if !(1..=4096).contains(&self.tile) {
-            let got = self.tile.to_string();
-            return Err(Error::Config { field: "tile", expected: "from 1 to 4096".to_owned(), got });
+    /// Counts one part of the pairs; the sum of all parts is the whole, see [`ScoreCounts`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`count`](Self::count); a part may lack a kind of pair.
+    pub fn count_part<'a, S: Embedded + 'a>(
+        &self,
+        pairs: impl Into<Pairs<'a, S>>,
+        part: Part,
+    ) -> Result<ScoreCounts, Error> {
+        self.count_part_with(pairs, part, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`count_part`](Self::count_part), telling and asking as [`count_with`](Self::count_with) does.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if `progress` breaks, and as [`count_part`](Self::count_part).
+    pub fn count_part_with<'a, S: Embedded + 'a>(
+        &self,
+        pairs: impl Into<Pairs<'a, S>>,
+        part: Part,
+        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+    ) -> Result<ScoreCounts, Error> {
+        self.validate()?;
+        S::count(pairs.into(), self, part, &progress)
+    }
+
+    /// Bounds of every figure, certified, from one pass that takes less time and next to no memory.
+    ///
+    /// # Errors
+    /// As [`count`](Self::count).
+    pub fn bracket<'a>(&self, pairs: impl Into<Pairs<'a>>) -> Result<ScoreBrackets, Error> {
+        self.bracket_with(pairs, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`bracket`](Self::bracket), telling and asking as [`count_with`](Self::count_with) does.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if `progress` breaks, and as [`bracket`](Self::bracket).
+    pub fn bracket_with<'a>(
+        &self,
+        pairs: impl Into<Pairs<'a>>,
+        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+    ) -> Result<ScoreBrackets, Error> {
+        let pairs = pairs.into();
+        self.validate()?;
+        pairs.counts().require_both()?;
+        host::bracket(pairs, self, &progress)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        match self.tile {
+            Some(tile) if !(1..=8192).contains(&tile) => {
+                Err(Error::Config { field: "tile", expected: "from 1 to 8192".to_owned(), got: tile.to_string() })
+            }
+            _ => Ok(()),
         }
-        let shared = host::shared_bytes(set.len());
-        let each = host::worker_bytes(self.tile, set.dim());
-        let affordable = self.memory_budget.saturating_sub(shared) / each;
-        if affordable == 0 {
-            return Err(Error::Config {
-                field: "memory_budget",
-                expected: format!("at least {} bytes for these embeddings", shared + each),
-                got: self.memory_budget.to_string(),
-            });
-        }
-        let threads = rayon::current_num_threads();
-        Ok(usize::try_from(affordable).map_or(threads, |affordable| affordable.min(threads)))
     }
 }

@@ -12,10 +12,16 @@ mod hostile;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
+#[cfg(feature = "torch")]
+mod model;
 mod public_api;
 #[cfg(feature = "report")]
 mod report;
+#[cfg(feature = "report")]
+mod report_page;
 mod threads;
 #[cfg(feature = "torch")]
 mod train;
 mod verify;
+#[cfg(feature = "torch")]
+mod verify_embeddings;

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl::Error;
 use soft_lmccl::metrics::{EerMethod, EmbeddingSet, PairProtocol, PairScores, RocCurve, ScoreHistogram};
-use soft_lmccl::verify::AllPairs;
+use soft_lmccl::verify::{AllPairs, Pairs, Part};
 
 /// Every run that a test makes may take this much: two threads' worth.
 const BUDGET: u64 = 256 << 20;
@@ -32,7 +32,7 @@ fn set(rows: &[u16], labels: &[i64]) -> EmbeddingSet {
 }
 
 fn count(set: &EmbeddingSet, tile: usize) -> ScoreHistogram {
-    AllPairs { memory_budget: BUDGET, tile }.count(set).unwrap()
+    AllPairs { memory_budget: BUDGET, tile: Some(tile) }.count(set).unwrap()
 }
 
 /// The curve from all scores, rounded to the grid by plain arithmetic and sorted.
@@ -86,6 +86,69 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn parts_add_up_to_the_whole((rows, labels) in exact_set(), tile in 1usize..20, parts in 1u64..5) {
+        let set = set(&rows, &labels);
+        let all_pairs = AllPairs { memory_budget: BUDGET, tile: Some(tile) };
+        let part = |index| all_pairs.count_part(&set, Part::new(index, parts).unwrap()).unwrap();
+        let mut sum = part(0);
+        for index in 1..parts {
+            // Sent from another process.
+            let sent = serde_json::to_string(&part(index)).unwrap();
+            sum.add(&serde_json::from_str(&sent).unwrap());
+        }
+        prop_assert_eq!(sum.histogram().unwrap().roc(), sorted(&set));
+    }
+
+    #[test]
+    fn probes_and_gallery((rows, labels) in exact_set(), cut in 1usize..39, tile in 1usize..20) {
+        let cut = cut.min(rows.len() - 1);
+        let (probes, gallery) = (set(&rows[..cut], &labels[..cut]), set(&rows[cut..], &labels[cut..]));
+        let pairs = Pairs::between(&probes, &gallery).unwrap();
+        let (mut scores, mut same) = (Vec::new(), Vec::new());
+        for i in 0..cut {
+            for j in cut..rows.len() {
+                scores.push(set(&rows, &labels).cosine(i, j));
+                same.push(labels[i] == labels[j]);
+            }
+        }
+        let all_pairs = AllPairs { memory_budget: BUDGET, tile: Some(tile) };
+        match PairScores::new(scores, same) {
+            Ok(expected) => {
+                prop_assert_eq!(pairs.counts(), expected.counts());
+                prop_assert_eq!(all_pairs.count(pairs).unwrap().roc(), expected.roc());
+            }
+            Err(one_class) => {
+                prop_assert_eq!(all_pairs.count(pairs).unwrap_err().to_string(), one_class.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn brackets_hold_the_exact_figures(seed in any::<u64>(), rows in 20usize..120, dim in 2usize..9, far in 0.0..=1.0f64) {
+        let set = random_set(rows, dim, seed);
+        let exact = count(&set, 64);
+        let bounds = AllPairs::default().bracket(&set).unwrap();
+        prop_assert_eq!(bounds.counts(), exact.counts());
+        prop_assert!(bounds.auc().contains(exact.auc()), "{:?} {}", bounds.auc(), exact.auc());
+        for method in [EerMethod::Linear, EerMethod::MinDifference] {
+            prop_assert!(bounds.eer(method).contains(exact.eer(method)));
+        }
+        prop_assert!(bounds.best_accuracy().contains(exact.best_accuracy().accuracy()));
+        for far in [FARS.as_slice(), &[far]].concat() {
+            let (bounds, exact) = (bounds.at_far(far).unwrap(), exact.at_far(far).unwrap());
+            prop_assert!(bounds.tar.contains(exact.point.tar()), "{bounds:?} {exact:?}");
+            prop_assert!(bounds.threshold.contains(exact.point.threshold), "{bounds:?} {exact:?}");
+            prop_assert_eq!(bounds.resolvable, exact.resolvable);
+        }
+        // Worth having: far narrower than what is known without counting.
+        prop_assert!(bounds.auc().width() < 0.01, "{:?}", bounds.auc());
+    }
+}
+
 /// Rows of any direction: scores fill many blocks of the grid, and the figures of the histogram are read
 /// off other blocks than its curve's.
 fn random_set(rows: usize, dim: usize, seed: u64) -> EmbeddingSet {
@@ -102,7 +165,14 @@ fn random_set(rows: usize, dim: usize, seed: u64) -> EmbeddingSet {
 fn figures_are_those_of_the_curve() {
     for (rows, dim, seed) in [(300, 3, 1), (200, 8, 2), (120, 33, 3)] {
         let histogram = count(&random_set(rows, dim, seed), 64);
-        assert_eq!(counted_figures(&histogram, &FARS), figures(&histogram.roc(), &FARS));
+        let roc = histogram.roc();
+        assert_eq!(counted_figures(&histogram, &FARS), figures(&roc, &FARS));
+        for threshold in [f64::INFINITY, 1.5, 0.987, 0.25, 0.0, -0.33, -1.0, -2.0, roc.points()[40].threshold] {
+            let attained = histogram.at_threshold(threshold);
+            assert_eq!(attained, roc.at_threshold(threshold));
+            let accepted = roc.points().iter().rev().find(|point| point.threshold >= threshold);
+            assert_eq!(accepted.map(|point| point.true_accepts), Some(attained.true_accepts));
+        }
     }
 }
 
@@ -131,7 +201,7 @@ fn counts_differ_only_within_the_rounding_error() {
 fn progress_reaches_the_end_once() {
     let set = random_set(100, 4, 5);
     let (sum, ends) = (AtomicU64::new(0), AtomicU64::new(0));
-    let all_pairs = AllPairs { memory_budget: BUDGET, tile: 16 };
+    let all_pairs = AllPairs { memory_budget: BUDGET, tile: Some(16) };
     let counted = all_pairs.count_with(&set, |progress| {
         assert!(progress.done <= progress.total);
         sum.fetch_add(1, Ordering::Relaxed);
@@ -145,7 +215,7 @@ fn progress_reaches_the_end_once() {
 #[test]
 fn stops_when_told() {
     let set = random_set(100, 4, 5);
-    let all_pairs = AllPairs { memory_budget: BUDGET, tile: 8 };
+    let all_pairs = AllPairs { memory_budget: BUDGET, tile: Some(8) };
     let stopped = all_pairs.count_with(&set, |progress| {
         if progress.done < 1000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
@@ -154,11 +224,132 @@ fn stops_when_told() {
 }
 
 #[test]
+fn sets_of_other_dimensions_make_no_pairs() {
+    let refused = Pairs::between(&random_set(5, 3, 1), &random_set(5, 4, 1)).unwrap_err();
+    assert_eq!(refused.to_string(), "embeddings of 3 and of 4 dimensions have no cosine");
+}
+
+#[test]
+fn a_part_may_lack_a_kind() {
+    let set = EmbeddingSet::new(Array2::<f32>::eye(4).view(), &[0, 0, 1, 1]).unwrap();
+    let all_pairs = AllPairs { tile: Some(2), ..Default::default() };
+    let diagonal = all_pairs.count_part(&set, Part::new(0, 3).unwrap()).unwrap();
+    let refused = diagonal.histogram().unwrap_err();
+    assert_eq!(refused.to_string(), "need matching and non-matching pairs, got 1 and 0");
+}
+
+/// The same rows and labels as tensors: on the CPU all devices' way of counting can be tried.
+#[cfg(feature = "torch")]
+mod device {
+    use soft_lmccl::tch::{Kind, Tensor};
+    use soft_lmccl::verify::DeviceSet;
+
+    use super::*;
+
+    fn tensors(rows: &[u16], labels: &[i64]) -> (Tensor, Tensor) {
+        let values: Vec<f32> =
+            rows.iter().flat_map(|&row| (0..16).map(move |bit| if row >> bit & 1 == 1 { 3.0 } else { -3.0 })).collect();
+        (Tensor::from_slice(&values).view([-1, 16]), Tensor::from_slice(labels))
+    }
+
+    /// Counters of 8 bytes, on the device and on the host, and what they become.
+    const DEVICE_BUDGET: u64 = 1 << 29;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(6))]
+
+        #[test]
+        fn counts_as_the_host_does((rows, labels) in exact_set(), cut in 1usize..39, tile in 1usize..50) {
+            let (embeddings, classes) = tensors(&rows, &labels);
+            let all_pairs = AllPairs { memory_budget: DEVICE_BUDGET, tile: Some(tile) };
+            let whole = DeviceSet::new(&embeddings, &classes).unwrap();
+            prop_assert_eq!(all_pairs.count(&whole).unwrap().roc(), sorted(&set(&rows, &labels)));
+
+            let (cut, n) = (cut.min(rows.len() - 1) as i64, rows.len() as i64);
+            let part = |start, end| {
+                DeviceSet::new(&embeddings.narrow(0, start, end - start), &classes.narrow(0, start, end - start)).unwrap()
+            };
+            let (probes, gallery) = (part(0, cut), part(cut, n));
+            let host = |from: i64, to: i64| set(&rows[from as usize..to as usize], &labels[from as usize..to as usize]);
+            let (host_probes, host_gallery) = (host(0, cut), host(cut, n));
+            let expected = all_pairs.count(Pairs::between(&host_probes, &host_gallery).unwrap());
+            let counted = all_pairs.count(Pairs::between(&probes, &gallery).unwrap());
+            match expected {
+                Ok(expected) => prop_assert_eq!(counted.unwrap().roc(), expected.roc()),
+                Err(error) => prop_assert_eq!(counted.unwrap_err().to_string(), error.to_string()),
+            }
+        }
+    }
+
+    #[test]
+    fn counts_differ_from_the_hosts_within_the_rounding_error_only() {
+        let dim = 33;
+        let set = random_set(150, dim, 4);
+        let values: Vec<f32> = (0..150).flat_map(|row| set.row(row).to_vec()).collect();
+        let labels: Vec<i64> = set.labels().iter().map(|&label| i64::from(label)).collect();
+        let embeddings = Tensor::from_slice(&values).view([150, dim as i64]);
+        // Of another kind, and not contiguous.
+        let embeddings = embeddings.to_kind(Kind::Double).tr().contiguous().tr();
+        let on_device = DeviceSet::new(&embeddings, &Tensor::from_slice(&labels)).unwrap();
+        let counted = AllPairs { memory_budget: DEVICE_BUDGET, tile: None }.count(&on_device).unwrap();
+        let scores = set.pair_scores(PairProtocol::All).unwrap();
+        let margin = rounding(dim) + f64::powi(2.0, -23);
+        let accepted = |threshold: f64| {
+            let accepted =
+                scores.scores().iter().zip(scores.same()).filter(|&(&score, &same)| same && score >= threshold);
+            accepted.count() as u64
+        };
+        for point in &counted.roc().points()[1..] {
+            let bounds = accepted(point.threshold + margin)..=accepted(point.threshold - margin);
+            assert!(bounds.contains(&point.true_accepts), "{} is outside {bounds:?}", point.true_accepts);
+        }
+        assert_eq!(counted.counts(), set.pair_counts());
+    }
+
+    #[test]
+    fn refusals() {
+        let (embeddings, labels) = tensors(&[1, 2, 3], &[0, 0, 1]);
+        let message =
+            |embeddings: &Tensor, labels: &Tensor| DeviceSet::new(embeddings, labels).unwrap_err().to_string();
+        let broken = embeddings.copy();
+        let _ = broken.get(1).get(2).fill_(f64::NAN);
+        for (embeddings, labels, expected) in [
+            (&embeddings.get(0), &labels, "embeddings: expected [N, D], floating, got [16], Float"),
+            (&embeddings.to_kind(Kind::Int), &labels, "embeddings: expected [N, D], floating, got [3, 16], Int"),
+            (&embeddings, &labels.to_kind(Kind::Int), "labels: expected [N], Int64, got [3], Int"),
+            (&embeddings, &labels.narrow(0, 0, 2), "3 embeddings but 2 labels"),
+            (&embeddings, &(&labels - 1), "label -1 of embedding 0 is outside 0..=4294967295"),
+            (&broken, &labels, "embedding 1 has NaN in column 2, not a finite number"),
+            (
+                &embeddings.zeros_like(),
+                &labels,
+                "embedding 0 is zero in every column, so it has no cosine with any other",
+            ),
+            (&embeddings.narrow(1, 0, 0), &labels, "need at least one embedding of at least one dimension, got 3 of 0"),
+        ] {
+            assert_eq!(message(embeddings, labels), expected);
+        }
+        let poor = AllPairs { memory_budget: 1000, tile: None }.count(&DeviceSet::new(&embeddings, &labels).unwrap());
+        let poor = poor.unwrap_err().to_string();
+        assert!(poor.starts_with("invalid `memory_budget`: expected at least "), "{poor}");
+    }
+
+    #[test]
+    fn stops_when_told() {
+        let (embeddings, labels) = tensors(&[1, 2, 3, 4], &[0, 0, 1, 1]);
+        let set = DeviceSet::new(&embeddings, &labels).unwrap();
+        let stopped =
+            AllPairs { memory_budget: DEVICE_BUDGET, tile: Some(2) }.count_with(&set, |_| ControlFlow::Break(()));
+        assert_eq!(stopped.unwrap_err().to_string(), "stopped by the caller after 1 of 6 pairs");
+    }
+}
+
+#[test]
 fn refusals() {
     let set = random_set(20, 4, 6);
     let message = |all_pairs: AllPairs, set: &EmbeddingSet| all_pairs.count(set).unwrap_err().to_string();
-    let tile = AllPairs { tile: 0, ..Default::default() };
-    assert_eq!(message(tile, &set), "invalid `tile`: expected from 1 to 4096, got 0");
+    let tile = AllPairs { tile: Some(0), ..Default::default() };
+    assert_eq!(message(tile, &set), "invalid `tile`: expected from 1 to 8192, got 0");
     let poor = message(AllPairs { memory_budget: 1000, ..Default::default() }, &set);
     assert!(poor.starts_with("invalid `memory_budget`: expected at least "), "{poor}");
     assert!(poor.ends_with(" bytes for these embeddings, got 1000"), "{poor}");

@@ -3,16 +3,22 @@
 use std::collections::HashSet;
 
 use approx::assert_relative_eq;
-use soft_lmccl::cect::{SimulationConfig, catalogue, cramped};
+use soft_lmccl::cect::{
+    SimulationConfig,
+    catalogue::{self, Role},
+    cramped,
+};
 
 #[test]
 fn densities_are_what_their_table_says() {
     let mut ids = HashSet::new();
-    for entry in catalogue::entries() {
+    for entry in catalogue::all() {
         let id = entry.id();
         assert!(ids.insert(id), "{id} twice");
         let (template, measured) = (entry.template(), entry.measured());
-        assert_eq!(template.volume().side(), 40);
+        let side = if id == "4v6x" { 42 } else { 40 };
+        assert_eq!(template.volume().side(), side);
+        assert_eq!(template.kilodaltons(), Some(measured.kilodaltons));
         let electrons: f64 = template.volume().voxels().iter().map(|&v| f64::from(v)).sum();
         assert_relative_eq!(electrons, measured.electrons, max_relative = 1e-5);
         // Proteins have 0.53 electrons a dalton, nucleic acids 0.52.
@@ -26,20 +32,22 @@ fn densities_are_what_their_table_says() {
             .iter()
             .enumerate()
             .filter(|(index, _)| {
-                let place = [index / 1600, index / 40 % 40, index % 40];
-                let squares = place.map(|c| (10.0 * (c as f64 - 20.0)).powi(2));
+                let place = [index / (side * side), index / side % side, index % side];
+                let squares = place.map(|c| (10.0 * (c as f64 - (side / 2) as f64)).powi(2));
                 squares.iter().sum::<f64>().sqrt() > measured.radius + 17.4
             })
             .map(|(_, &v)| f64::from(v))
             .sum();
         assert!(outside < 1e-4 * electrons, "{id}: {outside}");
     }
-    assert_eq!(ids.len(), 23);
+    assert_eq!(ids.len(), 40);
+    assert_eq!(catalogue::entries().len(), 23);
+    assert!(catalogue::find("1xyz").is_none());
 }
 
 #[test]
 fn the_classes_are_different() {
-    let templates = catalogue::templates();
+    let templates: Vec<_> = catalogue::all().iter().map(catalogue::Entry::template).collect();
     for (i, a) in templates.iter().enumerate() {
         for b in &templates[..i] {
             assert_ne!(a.volume(), b.volume(), "{} {}", a.name(), b.name());
@@ -55,6 +63,29 @@ fn split_is_that_of_the_main_experiment() {
     };
     assert_eq!(split.num_known(), 17);
     assert_eq!(names(split.unknown()), ["1jz8", "1qvr", "1wcm", "2cg9", "3j9i", "4v4r-30S"]);
+}
+
+#[test]
+fn the_extended_catalogue_keeps_its_roles_apart() {
+    let extended = catalogue::extended();
+    let ids = |classes: &[soft_lmccl::cect::ClassId]| -> Vec<&str> {
+        classes.iter().map(|class| extended[class.0 as usize].id()).collect()
+    };
+    let (known, validation) = (catalogue::extended_split(), catalogue::validation_split());
+    assert_eq!((known.num_known(), known.unknown()), (26, catalogue::split().unknown()));
+    assert_eq!(known.known()[..17], *catalogue::split().known());
+    assert_eq!(validation.known(), catalogue::split().known());
+    assert_eq!(ids(validation.unknown()), ["1rb8", "6wlb", "1d8w", "1kqf", "4jsv", "3nig"]);
+    for class in validation.unknown() {
+        assert_eq!(extended[class.0 as usize].role(), Role::Validation);
+        assert!(!known.known().contains(class) && !known.unknown().contains(class));
+    }
+    // None that repeats another: chaperonins, ferritins, antibodies, ribosomes, proteasomes, β-galactosidases.
+    for twin in ["1mnf", "1iok", "6z6u", "4oyn", "1igy", "4v6x", "1f4a", "6utj", "3j9i-3cf3"] {
+        assert!(extended.iter().all(|entry| entry.id() != twin), "{twin}");
+    }
+    let fits = SimulationConfig { side: 40, ..Default::default() };
+    assert!(cramped(&catalogue::extended_templates(), &fits).is_empty());
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! Structures, densities, the simulator and data sets.
 
+mod augment;
+mod background;
 mod catalogue;
+mod crowd;
 mod dataset;
 mod density;
+mod labeled_files;
 mod mrc;
 mod pose;
 mod resample;
 mod simulate;
 mod split;
+mod stored;
 mod structures;
 mod volume;
 
@@ -17,7 +22,8 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use soft_lmccl::cect::{Scatterer, Template};
+use rustfft::{FftPlanner, num_complex::Complex64};
+use soft_lmccl::cect::{Scatterer, Template, Volume};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/structures").join(name)
@@ -57,4 +63,31 @@ fn lopsided(name: &str) -> Template {
         }
     }
     Template::new(name, &beads).unwrap()
+}
+
+/// A plain transform, axis by axis, and the frequency of each entry in cycles per voxel.
+fn spectrum(volume: &Volume) -> Vec<([f64; 3], Complex64)> {
+    let side = volume.side();
+    let fft = FftPlanner::new().plan_fft_forward(side);
+    let mut values: Vec<Complex64> = volume.voxels().iter().map(|&v| f64::from(v).into()).collect();
+    for stride in [1, side, side * side] {
+        for start in 0..side.pow(3) {
+            if start / stride % side == 0 {
+                let mut line: Vec<_> = (0..side).map(|i| values[start + i * stride]).collect();
+                fft.process(&mut line);
+                for (i, value) in line.into_iter().enumerate() {
+                    values[start + i * stride] = value;
+                }
+            }
+        }
+    }
+    let frequency = |index: usize| {
+        let signed = if 2 * index > side { index as f64 - side as f64 } else { index as f64 };
+        signed / side as f64
+    };
+    values
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| ([i / (side * side), i / side % side, i % side].map(frequency), value))
+        .collect()
 }

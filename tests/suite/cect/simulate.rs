@@ -2,37 +2,11 @@
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use rayon::prelude::*;
-use rustfft::{FftPlanner, num_complex::Complex64};
-use soft_lmccl::cect::{NoiseColor, SimulationConfig, Simulator, Volume, catalogue};
+use soft_lmccl::cect::{
+    NoiseColor, SimulatedDataset, SimulationConfig, Simulator, SnrScaling, Template, Volume, catalogue,
+};
 
-use super::{lopsided, told};
-
-/// A plain transform, axis by axis, and the frequency of each entry in cycles per voxel.
-fn spectrum(volume: &Volume) -> Vec<([f64; 3], Complex64)> {
-    let side = volume.side();
-    let fft = FftPlanner::new().plan_fft_forward(side);
-    let mut values: Vec<Complex64> = volume.voxels().iter().map(|&v| f64::from(v).into()).collect();
-    for stride in [1, side, side * side] {
-        for start in 0..side.pow(3) {
-            if start / stride % side == 0 {
-                let mut line: Vec<_> = (0..side).map(|i| values[start + i * stride]).collect();
-                fft.process(&mut line);
-                for (i, value) in line.into_iter().enumerate() {
-                    values[start + i * stride] = value;
-                }
-            }
-        }
-    }
-    let frequency = |index: usize| {
-        let signed = if 2 * index > side { index as f64 - side as f64 } else { index as f64 };
-        signed / side as f64
-    };
-    values
-        .into_iter()
-        .enumerate()
-        .map(|(i, value)| ([i / (side * side), i / side % side, i % side].map(frequency), value))
-        .collect()
-}
+use super::{lopsided, spectrum, told};
 
 fn config(side: usize) -> SimulationConfig {
     SimulationConfig { side, ..Default::default() }
@@ -215,7 +189,7 @@ fn settings_out_of_range_are_refused() {
         (SimulationConfig { snr: f64::NAN, ..good }, "invalid `snr`: expected a number above 0 and up to 1e6, got NaN"),
         (SimulationConfig { side: 7, ..good }, "invalid `side`: expected 8 to 128 voxels, got 7"),
         (SimulationConfig { side: 129, ..good }, "invalid `side`: expected 8 to 128 voxels, got 129"),
-        (SimulationConfig { voxel_size: 7.99, ..good }, "invalid `voxel_size`: expected 8 to 16 Å, got 7.99"),
+        (SimulationConfig { voxel_size: 7.99, ..good }, "invalid `voxel_size`: expected 8 to 20 Å, got 7.99"),
         (SimulationConfig { voltage: 0.0, ..good }, "invalid `voltage`: expected 10 to 2000 kV, got 0"),
         (
             SimulationConfig { spherical_aberration: -0.1, ..good },
@@ -238,6 +212,26 @@ fn settings_out_of_range_are_refused() {
             "invalid `max_tilt`: expected a number of degrees above 0 and up to 90, got 90.1",
         ),
         (
+            SimulationConfig { underfocus_spread: -0.1, ..good },
+            "invalid `underfocus_spread`: expected 0 to 10 µm, got -0.1",
+        ),
+        (
+            SimulationConfig { tilt_step: Some(0.0), ..good },
+            "invalid `tilt_step`: expected 0.1 to 30 degrees, or none, got 0",
+        ),
+        (
+            SimulationConfig { tilt_step: Some(3.0), tilt_dose: f64::NAN, ..good },
+            "invalid `tilt_dose`: expected 0 to 100 electrons per Å², got NaN",
+        ),
+        (
+            SimulationConfig { tilt_dose: 3.0, ..good },
+            "invalid `tilt_dose`: expected 0 where no `tilt_step` says how many tilts there are, got 3",
+        ),
+        (
+            SimulationConfig { snr_scaling: SnrScaling::ByMass { kilodaltons: 0.0 }, ..good },
+            "invalid `snr_scaling`: expected a mass above 0 and up to 1e6 kDa, got 0",
+        ),
+        (
             SimulationConfig { max_shift: 8.5, ..good },
             "invalid `max_shift`: expected 0 to a quarter of the side, in voxels, got 8.5",
         ),
@@ -251,6 +245,143 @@ fn settings_out_of_range_are_refused() {
         SimulationConfig::s2(),
     ] {
         config.validate().unwrap();
+    }
+}
+
+/// A tilt series by brute force: how far a frequency lies from each tilted plane.
+#[test]
+fn tilts_fill_slabs_of_fourier_space() {
+    let series = SimulationConfig { tilt_step: Some(7.0), max_tilt: 49.0, ..config(20) };
+    let tilts: Vec<f64> = series.tilts().iter().map(|(tilt, _)| *tilt).collect();
+    assert_eq!(tilts.len(), 15);
+    assert_eq!(tilts[..4], [0.0, 7.0, -7.0, 14.0]);
+    let mut partly = 0;
+    for index in 0..8000usize {
+        let k = [index / 400, index / 20 % 20, index % 20].map(|c| (c as f64 - 10.0) / 20.0);
+        let [z, y, x] = k;
+        // Turn the frequency back by each tilt: its height above the plane, in voxels of Fourier space.
+        let heights = tilts.iter().map(|tilt| {
+            let angle = z.atan2(x) - tilt.to_radians();
+            20.0 * (z.hypot(x) * angle.sin()).abs()
+        });
+        let covered: f64 = heights.map(|height| (1.0 - height).max(0.0)).sum();
+        assert_abs_diff_eq!(series.transmission(k), covered.min(1.0), epsilon = 1e-9);
+        partly += usize::from(covered > 0.0 && covered < 0.999);
+        assert_abs_diff_eq!(series.transmission(k.map(|k| -k)), series.transmission(k), epsilon = 1e-12);
+        assert_abs_diff_eq!(series.transmission([-z, y, x]), series.transmission(k), epsilon = 1e-12);
+    }
+    assert!(partly > 500, "{partly}");
+    // A step fine enough is the wedge, but for its edge.
+    let fine = SimulationConfig { tilt_step: Some(0.5), ..config(20) };
+    for k in [[0.0, 0.3, 0.2], [0.1, 0.0, 0.4], [0.4, 0.1, 0.1], [0.3, 0.0, 0.0]] {
+        assert_abs_diff_eq!(fine.transmission(k), f64::from(u8::from(fine.in_wedge(k))), epsilon = 1e-12);
+    }
+    assert!(config(20).tilts().is_empty());
+    // 60 = 200 · 0.3, although 60/0.3 is a little less than 200 in binary.
+    assert_eq!(SimulationConfig { tilt_step: Some(0.3), ..config(20) }.tilts().len(), 401);
+}
+
+#[test]
+fn damage_is_that_of_the_critical_exposure() {
+    // One tilt of 2 · 30 electrons: 30 up to its middle. At k = 1/40 Å, Nₑ = 0.24499 · 40^1.6649 + 2.8141 =
+    // 0.24499 · 464.9 + 2.8141 = 116.7, so exp(−30/233.4) = 0.8794.
+    let one = SimulationConfig { tilt_step: Some(10.0), max_tilt: 5.0, tilt_dose: 60.0, ..config(40) };
+    assert_eq!(one.tilts(), [(0.0, 30.0)]);
+    assert_abs_diff_eq!(one.transmission([0.0, 0.25, 0.0]), 0.8794, epsilon = 1e-3);
+    // Many tilts: each has taken one dose more than that before, on either side of zero in turn.
+    let many = SimulationConfig { tilt_step: Some(10.0), max_tilt: 20.0, tilt_dose: 2.0, ..config(40) };
+    assert_eq!(many.tilts(), [(0.0, 1.0), (10.0, 3.0), (-10.0, 5.0), (20.0, 7.0), (-20.0, 9.0)]);
+    // On the tilt axis all tilts count alike: the mean of their weights.
+    let critical = 0.244_99 * (0.4f64 / 10.0).powf(-1.664_9) + 2.814_1;
+    let mean = [1.0f64, 3.0, 5.0, 7.0, 9.0].map(|n| (-n / 2.0 / critical).exp()).iter().sum::<f64>() / 5.0;
+    assert_abs_diff_eq!(many.transmission([0.0, 0.4, 0.0]), mean, epsilon = 1e-12);
+}
+
+#[test]
+fn defocus_spreads_as_asked() {
+    let spread = SimulationConfig { underfocus_spread: 1.5, snr: 1e6, ..config(16) };
+    let template = lopsided("beads");
+    let simulator = Simulator::new(spread).unwrap();
+    // Each sample is that of one fixed underfocus within the spread: found by trying a grid of them.
+    let grid: Vec<f64> = (0..=40).map(|step| 3.0 + f64::from(step) / 10.0).collect();
+    let at = |&underfocus: &f64| Simulator::new(SimulationConfig { underfocus, ..config(16) }).unwrap();
+    let fixed: Vec<Simulator> = grid.iter().map(at).collect();
+    let mut found = Vec::new();
+    for index in 0..8 {
+        let sample = simulator.parts(&template, 3, index).unwrap();
+        let distance = |simulator: &Simulator| {
+            let other = simulator.parts(&template, 3, index).unwrap();
+            assert_eq!(other.pose, sample.pose, "the pose is drawn first");
+            let pairs = other.signal.voxels().iter().zip(sample.signal.voxels());
+            let squares: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            (squares / 4096.0).sqrt() / sample.signal.statistics().std
+        };
+        let distances: Vec<f64> = fixed.iter().map(distance).collect();
+        let best = (0..grid.len()).min_by(|&a, &b| distances[a].total_cmp(&distances[b])).unwrap();
+        assert!((3.4..=6.6).contains(&grid[best]), "{}", grid[best]);
+        // Half a step of the grid away at most; steps of a whole micrometer are far.
+        assert!(distances[best] < 0.05, "{}: {}", grid[best], distances[best]);
+        assert!(distances[0].max(distances[40]) > 0.2, "{distances:?}");
+        found.push(grid[best]);
+    }
+    let (least, most) = (found.iter().copied().fold(f64::MAX, f64::min), found.iter().copied().fold(0.0, f64::max));
+    assert!(most - least > 1.0, "{found:?}");
+    assert_eq!(simulator.parts(&template, 3, 5).unwrap(), simulator.parts(&template, 3, 5).unwrap());
+}
+
+#[test]
+fn the_ratio_goes_by_mass_where_asked() {
+    let variance = |volume: &Volume| volume.statistics().std.powi(2);
+    let scaling = SnrScaling::ByMass { kilodaltons: 500.0 };
+    let simulator = Simulator::new(SimulationConfig { snr: 0.04, snr_scaling: scaling, ..config(32) }).unwrap();
+    for id in ["1igt", "1bxn", "4v5d"] {
+        let entry = catalogue::find(id).unwrap();
+        let parts = simulator.parts(&entry.template(), 9, 1).unwrap();
+        let expected = 0.04 * entry.measured().kilodaltons / 500.0;
+        assert_relative_eq!(variance(&parts.signal) / variance(&parts.noise), expected, max_relative = 0.01);
+    }
+    // Beads weigh by their electrons; a map's unit is not known.
+    assert_relative_eq!(lopsided("beads").kilodaltons().unwrap(), 1800.0 / 530.0, max_relative = 1e-9);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("map.mrc");
+    soft_lmccl::cect::Map::from_volume(lopsided("beads").volume(), 10.0).save(&path).unwrap();
+    let map = Template::open(&path).unwrap();
+    let message = "invalid `snr_scaling`: expected `every_class` where a class's mass is not known, as of density \
+                   maps, got by mass, of class map";
+    assert_eq!(told(&simulator.simulate(&map, 1, 1).unwrap_err()), message);
+    let error = SimulatedDataset::new(vec![map], *simulator.config(), 2, 1).unwrap_err();
+    assert_eq!(told(&error), message);
+}
+
+/// Larger voxels hold what a template averaged over them holds: nothing is folded back.
+#[test]
+fn larger_voxels_average_the_template() {
+    let template = catalogue::find("3j9i").unwrap().template();
+    let coarse = template.resampled(20.0).unwrap();
+    assert_eq!((coarse.volume().side(), coarse.radius()), (22, template.radius()));
+    let sum = |t: &Template| t.volume().voxels().iter().map(|&v| f64::from(v)).sum::<f64>();
+    assert_relative_eq!(sum(&coarse), sum(&template), max_relative = 1e-6);
+    // By hand at the center: a tent of two old voxels, integrated over ±10 Å, weighs the old voxels along an axis
+    // −2..2 by 1/8, 7/8, 1, 7/8, 1/8 less what lies beyond: ∫ of the tent at ±1 inside ±1 voxel is 1/2.
+    let weights = [0.0, 0.5, 1.0, 0.5, 0.0];
+    let mut expected = 0.0;
+    for (z, wz) in (18..).zip(weights) {
+        for (y, wy) in (18..).zip(weights) {
+            for (x, wx) in (18..).zip(weights) {
+                expected += wz * wy * wx * f64::from(template.volume().get(z, y, x).unwrap());
+            }
+        }
+    }
+    assert_relative_eq!(f64::from(coarse.volume().get(11, 11, 11).unwrap()), expected, max_relative = 1e-5);
+    // The data set does it by itself.
+    let config = SimulationConfig { voxel_size: 20.0, ..config(16) };
+    let dataset = SimulatedDataset::new(vec![template.clone()], config, 1, 4).unwrap();
+    let direct = Simulator::new(config).unwrap().parts(&coarse, 4, 0).unwrap();
+    assert_eq!(dataset.parts(0).unwrap(), direct);
+    for voxel_size in [0.5, f64::NAN] {
+        let message = told(&template.resampled(voxel_size).unwrap_err());
+        let expected = "1 Å at least, and 1024 voxels of an edge at most";
+        assert_eq!(message, format!("invalid `voxel_size`: expected {expected}, got {voxel_size}"));
     }
 }
 

@@ -33,6 +33,12 @@ pub const READERS: &[Reader] = &[
     Reader { name: "cif", extension: "cif", seeds: cect::cif, tokens: cect::CIF, read: cect::structure, names_the_file: true },
     #[cfg(feature = "cect")]
     Reader { name: "beads", extension: "tsv", seeds: cect::bead_tables, tokens: &["#", "1 2 3 4\n"], read: cect::beads, names_the_file: true },
+    #[cfg(feature = "cect")]
+    Reader { name: "table-csv", extension: "csv", seeds: cect::csv, tokens: cect::TABLE, read: cect::table, names_the_file: true },
+    #[cfg(feature = "cect")]
+    Reader { name: "table-tsv", extension: "tsv", seeds: cect::tsv, tokens: cect::TABLE, read: cect::table, names_the_file: true },
+    #[cfg(feature = "cect")]
+    Reader { name: "table-star", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::table, names_the_file: true },
     Reader { name: "threshold", extension: "json", seeds: thresholds, tokens: JSON, read: threshold, names_the_file: true },
     #[cfg(feature = "torch")]
     Reader { name: "checkpoint", extension: "safetensors", seeds: torch::checkpoints, tokens: torch::HEADER, read: torch::weights, names_the_file: true },
@@ -69,7 +75,9 @@ fn threshold(path: &Path) -> Answer {
 mod cect {
     use std::{fs, path::Path};
 
-    use soft_lmccl::cect::{AssemblyChoice, Map, Structure, Template, Volume, read_beads};
+    use soft_lmccl::cect::{
+        AssemblyChoice, Dataset, FilesConfig, LabeledFiles, Map, Structure, Template, Volume, read_beads,
+    };
 
     use super::Answer;
 
@@ -106,6 +114,21 @@ mod cect {
         "P",
     ];
 
+    pub const TABLE: &[&str] = &[
+        "path",
+        "label",
+        "1aon.mrc.gz",
+        "../1aon.mrc.gz",
+        "1@stack.mrcs",
+        "data_\n",
+        "loop_\n",
+        "_rlnImageName #1\n",
+        "_rlnClassNumber #2\n",
+        "\"\"",
+        "\u{1f}",
+        "ribosome",
+    ];
+
     fn fixture(name: &str) -> Vec<u8> {
         fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/structures").join(name)).unwrap()
     }
@@ -140,6 +163,32 @@ mod cect {
         bytes[12..16].copy_from_slice(&0i32.to_be_bytes());
         bytes.truncate(1024 + 64);
         vec![single, extended, bytes]
+    }
+
+    /// Tables of maps that the crate brings.
+    pub fn csv() -> Vec<Vec<u8>> {
+        vec![
+            b"label,path\nribosome,4v5d.mrc.gz\n\"chaper,onin\",1aon.mrc.gz\n".to_vec(),
+            b"# a comment\npath,other,class\n1aon.mrc.gz,x,10\n1oel.mrc.gz,y,9\n".to_vec(),
+        ]
+    }
+
+    pub fn tsv() -> Vec<Vec<u8>> {
+        vec![b"label\tpath\nribosome\t4v5d.mrc.gz\nmembrane\t1aon.mrc.gz\n".to_vec()]
+    }
+
+    pub fn star() -> Vec<Vec<u8>> {
+        let optics = "data_optics\n\nloop_\n_rlnOpticsGroup #1\n1\n\n";
+        let particles =
+            "data_particles\n\nloop_\n_rlnImageName #1\n_rlnClassNumber #2\n1aon.mrc.gz 2\n1oel.mrc.gz '1'\n";
+        vec![[optics, particles].concat().into(), b"data_\n_rlnImageName 1aon.mrc.gz\n_rlnClassNumber 1\n".to_vec()]
+    }
+
+    pub fn table(path: &Path) -> Answer {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cect/catalogue");
+        let files = LabeledFiles::open(path, FilesConfig { root: Some(root), ..Default::default() })?;
+        assert!(!files.classes().is_empty() && !files.is_empty());
+        Ok(())
     }
 
     /// A particle whose density fades before the border of its box.

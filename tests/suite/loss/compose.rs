@@ -149,7 +149,7 @@ fn defaults_and_presets_have_the_values_of_their_sources() {
     let default = SoftLmcclConfig::default();
     assert_eq!((default.lmcl.scale, default.lmcl.margin, default.lmcl.bias), (64.0, 0.35, false));
     assert_eq!((default.center.rate, default.center_weight, default.softmax_weight), (0.5, 0.1, 1.0));
-    assert_eq!(default.softmax, SoftmaxBranch::Own(SoftmaxHeadConfig { bias: true, reduction: Reduction::Mean }));
+    assert_eq!(default.softmax, SoftmaxBranch::Own(SoftmaxHeadConfig { bias: true, ..Default::default() }));
 
     let official = SoftLmcclConfig::official_code();
     let center = CenterLossConfig { rate: 0.05, reduction: Reduction::Sum, ..default.center };

@@ -3,8 +3,8 @@
 use soft_lmccl::{
     Result,
     loss::{
-        ArcFaceConfig, CenterLossConfig, Guarded, LmclConfig, Loss, NormalizedSoftmaxConfig, SoftLmcclConfig,
-        SoftmaxHeadConfig,
+        ArcFaceConfig, CenterLossConfig, Chunked, Chunks, Guarded, LmclConfig, Loss, Negatives,
+        NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig,
     },
     params::NO_DECAY_GROUP,
     tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig, no_grad_guard},
@@ -144,6 +144,11 @@ fn hyper_parameters_are_checked_at_just_inside_and_just_outside_their_bounds() {
 #[test]
 fn validate_looks_at_every_level() {
     let default = SoftLmcclConfig::default();
+    for (share, got) in [(0.0, "0"), (1.0 + 1e-9, "1.000000001"), (f64::NAN, "NaN")] {
+        let negatives = Negatives { share, ..Default::default() };
+        let error = LmclConfig { negatives, ..default.lmcl }.validate().unwrap_err().to_string();
+        assert_eq!(error, format!("invalid `negatives.share`: expected a number in 0..=1, not 0, got {got}"));
+    }
     for (config, message) in [
         (
             SoftLmcclConfig { lmcl: LmclConfig { scale: -1.0, ..default.lmcl }, ..default },
@@ -168,6 +173,22 @@ fn validate_looks_at_every_level() {
     assert_eq!(normalized.to_string(), "invalid `scale`: expected a finite number > 0, got 0");
     let arcface = ArcFaceConfig { scale: f64::NAN, ..Default::default() }.validate().unwrap_err();
     assert_eq!(arcface.to_string(), "invalid `scale`: expected a finite number > 0, got NaN");
+}
+
+#[test]
+fn a_refused_chunked_pass_leaves_no_gradient() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let loss = SoftLmcclConfig::default().init(&vs.root(), C, D).unwrap();
+    let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5]]).set_requires_grad(true);
+    let chunks = Chunks::default();
+    for (labels, chunks, message) in [
+        (0, Chunks { classes: 0, ..chunks }, "invalid `classes`: expected at least 1, got 0"),
+        (3, chunks, "label 3 at position 0 is outside 0..3"),
+    ] {
+        let refused = loss.forward_backward(&embeddings, &Tensor::from_slice(&[labels as i64]), chunks);
+        assert_eq!(refused.unwrap_err().to_string(), message);
+        assert!(vs.variables().values().chain([&embeddings]).all(|tensor| !tensor.grad().defined()));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use soft_lmccl::{
     loss::{
-        ArcFaceConfig, CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, LmclConfig, Loss,
+        ArcFaceConfig, CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, GradientPath, LmclConfig, Loss,
         NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
     tch::{Kind, Tensor, nn, no_grad_guard},
@@ -70,30 +70,38 @@ fn check(name: &str, vs: &nn::VarStore, loss: &dyn Loss) {
     }
 }
 
+/// Each way to the gradient with each reduction.
+fn ways() -> impl Iterator<Item = (GradientPath, Reduction)> {
+    [GradientPath::ClosedForm, GradientPath::Plain]
+        .into_iter()
+        .flat_map(|gradient| [Reduction::Mean, Reduction::Sum].map(|reduction| (gradient, reduction)))
+}
+
 #[test]
 fn softmax() {
     for bias in [true, false] {
-        for reduction in [Reduction::Mean, Reduction::Sum] {
-            let (vs, loss) = double(|path| SoftmaxHeadConfig { bias, reduction }.init(path, CLASSES, DIM));
-            check(&format!("softmax bias {bias} {reduction:?}"), &vs, &loss);
+        for (gradient, reduction) in ways() {
+            let config = SoftmaxHeadConfig { bias, reduction, gradient };
+            let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
+            check(&format!("{config:?}"), &vs, &loss);
         }
     }
 }
 
 #[test]
 fn normalized_softmax() {
-    for reduction in [Reduction::Mean, Reduction::Sum] {
-        let config = NormalizedSoftmaxConfig { scale: 8.0, reduction };
+    for (gradient, reduction) in ways() {
+        let config = NormalizedSoftmaxConfig { scale: 8.0, reduction, gradient };
         let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
-        check(&format!("normalized softmax {reduction:?}"), &vs, &loss);
+        check(&format!("{config:?}"), &vs, &loss);
     }
 }
 
 #[test]
 fn lmcl() {
     for (margin, bias) in [(0.0, false), (0.35, false), (0.35, true), (4.0 / 3.0, false)] {
-        for reduction in [Reduction::Mean, Reduction::Sum] {
-            let config = LmclConfig { scale: 8.0, margin, bias, reduction };
+        for (gradient, reduction) in ways() {
+            let config = LmclConfig { scale: 8.0, margin, bias, reduction, gradient, ..Default::default() };
             let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
             check(&format!("{config:?}"), &vs, &loss);
         }

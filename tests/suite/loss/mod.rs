@@ -1,6 +1,7 @@
 //! Losses: parity with other programs, gradients, properties, refusals.
 
 mod center;
+mod closed_form;
 mod compose;
 mod errors;
 mod gradients;

@@ -1,7 +1,10 @@
 //! Kinds, extremes, and rows without a direction.
 
 use soft_lmccl::{
-    loss::{ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, SoftLmcclConfig},
+    loss::{
+        ArcFaceConfig, CenterLossConfig, CenterSpace, Chunked, Chunks, GradientPath, LmclConfig, Loss,
+        NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+    },
     tch::{Device, Kind, Tensor, nn},
 };
 
@@ -21,6 +24,10 @@ fn losses(path: &nn::Path<'_>, scale: f64) -> Vec<Box<dyn Loss>> {
 
 fn all_finite(tensor: &Tensor) -> bool {
     bool::try_from(tensor.isfinite().all()).unwrap()
+}
+
+fn any_nan(tensor: &Tensor) -> bool {
+    bool::try_from(tensor.isnan().any()).unwrap()
 }
 
 #[test]
@@ -44,6 +51,83 @@ fn large_scales_do_not_overflow() {
         assert!(loss.forward(&embeddings, &labels).unwrap().report().unwrap().total.is_finite());
         assert!(all_finite(&gradient(&loss, &embeddings, &labels)));
     }
+}
+
+/// Every kind of embedding on heads of either precision, lengths from nothing to 1e30 (as far as the
+/// kind goes), two scales, each way to the gradient.
+#[test]
+fn no_length_kind_or_scale_makes_a_nan() {
+    const LENGTHS: [f64; 4] = [0.0, 1e-30, 1.0, 1e30];
+    let kinds = [(Kind::Half, 6e4), (Kind::BFloat16, 1e30), (Kind::Float, 1e30), (Kind::Double, 1e30)];
+    let directions = Tensor::from_slice2(&[[0.6f64, -0.3, 0.2, 0.7], [-0.1, 0.9, 0.4, 0.2]]);
+    // The first chunk of one class holds nothing but a true class.
+    let labels = Tensor::from_slice(&[0i64, 4]);
+    for double_heads in [false, true] {
+        for scale in [64.0, 1e3] {
+            let mut vs = nn::VarStore::new(Device::Cpu);
+            let chunked = table(&vs.root(), scale);
+            if double_heads {
+                vs.double();
+            }
+            for (kind, longest) in kinds {
+                for length in LENGTHS {
+                    let embeddings = (&directions * length.min(longest)).to_kind(kind);
+                    for loss in &chunked {
+                        let what = format!("{kind:?}, length {length}, heads f64 {double_heads}, {loss:?}");
+                        let value = loss.forward(&embeddings, &labels).unwrap().report().unwrap().total;
+                        assert!(value.is_finite(), "{value} for {what}");
+                        let gradient = gradient(loss.as_ref(), &embeddings, &labels);
+                        // At the origin it is s/1e-5 long, more than f16 can say.
+                        let beyond = kind == Kind::Half && length < 1.0;
+                        assert!(all_finite(&gradient) || beyond && !any_nan(&gradient), "{gradient:?} for {what}");
+                        let chunks = Chunks { classes: 1, keep: 0 };
+                        let chunked = loss.forward_backward(&embeddings, &labels, chunks).unwrap().total;
+                        // The plain norm of 1e30 overflows in f32: there every cosine is 0.
+                        let same = (chunked - value).abs() <= 1e-3 * value.abs().max(1.0);
+                        assert!(same || length > 1.0 && chunked.is_finite(), "{chunked}, {value}, {what}");
+                        for (name, variable) in vs.variables() {
+                            let fine = !variable.grad().defined() || all_finite(&variable.grad());
+                            assert!(fine, "gradient of {name} for {what}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Losses that are finite for any finite embedding; a squared distance of 1e30 is not.
+fn table(path: &nn::Path<'_>, scale: f64) -> Vec<Box<dyn Chunked>> {
+    let mut losses: Vec<Box<dyn Chunked>> = Vec::new();
+    for (name, gradient) in [("closed", GradientPath::ClosedForm), ("plain", GradientPath::Plain)] {
+        let path = path / name;
+        let lmcl = LmclConfig { scale, gradient, ..Default::default() };
+        let normalized = NormalizedSoftmaxConfig { scale, gradient, ..Default::default() };
+        let softmax = SoftmaxHeadConfig { gradient, ..Default::default() };
+        let center = CenterLossConfig { space: CenterSpace::UnitSphere, ..Default::default() };
+        let soft = |softmax| SoftLmcclConfig { lmcl, center, softmax, ..Default::default() };
+        losses.push(Box::new(lmcl.init(&(&path / "a"), C, D).unwrap()));
+        losses.push(Box::new(normalized.init(&(&path / "b"), C, D).unwrap()));
+        losses.push(Box::new(softmax.init(&(&path / "c"), C, D).unwrap()));
+        losses.push(Box::new(soft(SoftmaxBranch::SharedCosine).init(&(&path / "d"), C, D).unwrap()));
+        losses.push(Box::new(soft(SoftmaxBranch::Own(softmax)).init(&(&path / "e"), C, D).unwrap()));
+    }
+    losses
+}
+
+/// Only the direction of an embedding counts, also where its square overflows.
+#[test]
+fn a_length_of_1e30_does_not_count() {
+    /// Seven digits of f32, times the scale.
+    const WITHIN: f64 = 1e-4;
+    let vs = nn::VarStore::new(Device::Cpu);
+    let loss = LmclConfig::default().init(&vs.root(), C, D).unwrap();
+    let embeddings = Tensor::from_slice2(&[[0.6f32, -0.3, 0.2, 0.7]]);
+    let value = |length: f64| {
+        let terms = loss.forward(&(&embeddings * length), &Tensor::from_slice(&[1i64])).unwrap();
+        terms.report().unwrap().total
+    };
+    assert!((value(1e30) - value(1.0)).abs() < WITHIN * value(1.0), "{} and {}", value(1e30), value(1.0));
 }
 
 /// An embedding on its prototype: the singular points of ArcFace's derivative.

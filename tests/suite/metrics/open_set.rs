@@ -95,6 +95,42 @@ fn every_figure_equals_scikit_learn() {
     }
 }
 
+#[test]
+fn open_set_figures_equal_those_of_pytorch_ood() {
+    #[derive(Deserialize)]
+    struct Theirs {
+        cases: Vec<BothPrototypes>,
+    }
+    #[derive(Deserialize)]
+    struct BothPrototypes {
+        mean: Ood,
+        medoid: Ood,
+    }
+    #[derive(Deserialize)]
+    struct Ood {
+        auroc: f64,
+        fpr95_unknown: f64,
+        oscr: f64,
+    }
+    let inputs: Fixture = serde_json::from_str(include_str!("../../fixtures/open_set.json")).unwrap();
+    let theirs: Theirs = serde_json::from_str(include_str!("../../fixtures/open_set_pytorch_ood.json")).unwrap();
+    assert_eq!(theirs.cases.len(), 2);
+    for (case, theirs) in inputs.cases.iter().zip(theirs.cases) {
+        let enrolled = set(&case.enrolled, &case.enrolled_labels);
+        let probes = set(&case.probes, &case.probe_labels);
+        for (prototype, expected) in [(Prototype::Mean, theirs.mean), (Prototype::Medoid, theirs.medoid)] {
+            let found = Gallery::enroll(&enrolled, prototype).unwrap().search(&probes).unwrap();
+            for (ours, theirs) in [
+                (found.auroc(), expected.auroc),
+                (found.fpr_at_tpr(0.95, Positive::Unknown), expected.fpr95_unknown),
+                (found.oscr(), expected.oscr),
+            ] {
+                assert_relative_eq!(ours.unwrap(), theirs, max_relative = FIXTURE_REL);
+            }
+        }
+    }
+}
+
 /// Few directions in the plane, so that scores tie; classes 0 to 3 enrolled, 4 and 5 not.
 fn search() -> impl Strategy<Value = Identification> {
     let probe = (0usize..8, 0i64..6);

@@ -37,6 +37,7 @@ proptest! {
     fn rates_elsewhere_count_what_is_accepted((scores, same) in tied_pairs(), (others, truth) in tied_pairs()) {
         if let Ok(threshold) = VerificationThreshold::fit(&pairs(&scores, &same), ThresholdRule::EqualErrors) {
             let rates = threshold.rates_on(&pairs(&others, &truth));
+            prop_assert_eq!(threshold.rates_of(&pairs(&others, &truth).roc()), rates);
             let accepted = |kind| others.iter().zip(&truth).filter(|(s, k)| threshold.accepts(**s) && **k == kind).count();
             prop_assert_eq!(rates.true_accepts, accepted(true) as u64);
             prop_assert_eq!(rates.false_accepts, accepted(false) as u64);

@@ -1,0 +1,34 @@
+//! The figures of `cargo xtask bench --json`.
+
+mod bare;
+mod center;
+mod compare;
+mod loss;
+mod peak;
+mod simulate;
+mod timing;
+mod train_step;
+mod verification;
+
+use serde_json::{Map, Value};
+
+/// A part's name in the object, and what measures it.
+type Part = (&'static str, fn() -> Value);
+
+const PARTS: [Part; 6] = [
+    ("loss", loss::measure),
+    ("compare", compare::measure),
+    ("center", center::measure),
+    ("simulate", simulate::measure),
+    ("train_step", train_step::measure),
+    ("verification", verification::measure),
+];
+
+/// The parts asked for by name, every part if none is, in one object. Progress goes to stderr.
+pub fn measure() -> Value {
+    let asked: Vec<String> = std::env::args().collect();
+    let named = |(name, _): &&Part| asked.iter().any(|argument| argument == name);
+    let all = !PARTS.iter().any(|part| named(&part));
+    let parts = PARTS.iter().filter(|part| all || named(part));
+    Value::Object(parts.map(|(name, measure)| ((*name).to_owned(), measure())).collect::<Map<_, _>>())
+}

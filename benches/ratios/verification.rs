@@ -1,0 +1,48 @@
+//! All pairs counted and every figure read off, beside the bare products of the upper triangle.
+
+use ndarray::Array2;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use soft_lmccl::{
+    metrics::{EerMethod, EmbeddingSet},
+    tch::Tensor,
+    verify::AllPairs,
+};
+
+use super::{bare, peak::extra_bytes, timing::in_turns};
+
+/// Classes of the random rows.
+const CLASSES: usize = 6;
+
+/// One object for each size.
+pub fn measure() -> Value {
+    let cases = [(6_000, 128, 15), (6_000, 512, 9), (20_000, 128, 5), (20_000, 512, 3), (100_000, 128, 1)];
+    cases.into_iter().map(|(n, d, rounds)| case(n, d, rounds)).collect()
+}
+
+fn case(n: usize, d: usize, rounds: usize) -> Value {
+    eprintln!("verification: {n} rows of {d}");
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let values = Array2::from_shape_simple_fn((n, d), || rng.random_range(-1.0f32..1.0));
+    let labels: Vec<i64> = (0..n).map(|row| (row % CLASSES) as i64).collect();
+    let set = EmbeddingSet::new(values.view(), &labels).expect("random rows are finite and not zero");
+    let peak_extra_bytes = extra_bytes(|| every_figure(&set));
+    let tensor = Tensor::try_from(values.clone()).expect("an array of ours");
+    let [seconds, host, libtorch] = in_turns(
+        rounds,
+        [&mut || every_figure(&set), &mut || bare::by_the_host(values.view()), &mut || bare::by_libtorch(&tensor)],
+    );
+    let bare_gemm_seconds = host.min(libtorch);
+    json!({
+        "n": n, "d": d, "seconds": seconds, "bare_gemm_seconds": bare_gemm_seconds,
+        "ratio": seconds / bare_gemm_seconds, "peak_extra_bytes": peak_extra_bytes,
+        "host_gemm_seconds": host, "libtorch_gemm_seconds": libtorch,
+    })
+}
+
+fn every_figure(set: &EmbeddingSet) {
+    let histogram = AllPairs::default().count(set).expect("both kinds of pair");
+    let at_far = [1e-2, 1e-3, 1e-4].map(|far| histogram.at_far(far).expect("a rate"));
+    std::hint::black_box((histogram.auc(), histogram.eer(EerMethod::Linear), histogram.best_accuracy(), at_far));
+}

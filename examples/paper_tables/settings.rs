@@ -1,0 +1,122 @@
+//! How large a study is, and what must be equal for its results to be comparable.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use soft_lmccl::{
+    Result,
+    cect::{SimulationConfig, neuron},
+    loss::{LmclConfig, SoftLmcclConfig},
+    metrics::BootstrapOptions,
+    model::{CompactNetConfig, NetworkConfig, SphereNetConfig},
+    train::FitConfig,
+};
+
+use crate::plan::Run;
+
+/// Counts up when records mean something else than before.
+pub const FORMAT: u32 = 1;
+
+/// How much a study may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Size {
+    /// A minute or two, to see that everything works; the figures mean nothing.
+    Smoke,
+    /// Some hours on two cores, in stages.
+    Cpu,
+    /// The paper's 1,000 subtomograms of 40³ a class: a GPU.
+    Paper,
+}
+
+/// Everything but the run itself that a result depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub size: Size,
+    /// Subtomograms of each class, for training as for testing.
+    pub per_class: usize,
+    /// Subtomograms of R1 in all, of classes of unequal sizes.
+    pub neuron_total: usize,
+    /// Side of a subtomogram in voxels.
+    pub side: usize,
+    pub network: NetworkConfig,
+    pub fit: FitConfig,
+    /// Soft LMCCL as the tables train it; the other rows take s and α from it.
+    pub soft_lmccl: SoftLmcclConfig,
+    pub bootstrap: BootstrapOptions,
+    /// Embeddings of each class that draws for intervals look at, the first ones.
+    pub bootstrap_per_class: usize,
+    /// Examples of a class that are enrolled.
+    pub few_shot: Vec<usize>,
+    /// Random enrolments that a few-shot figure is the mean of.
+    pub enrolments: u64,
+}
+
+impl Settings {
+    pub fn of(size: Size) -> Self {
+        // s and λ as the main example has them: 17 classes need no larger s to be told apart.
+        let soft_lmccl = SoftLmcclConfig {
+            lmcl: LmclConfig { scale: 30.0, ..Default::default() },
+            center_weight: 0.3,
+            ..Default::default()
+        };
+        let cpu = Self {
+            size,
+            per_class: 150,
+            neuron_total: neuron::TOTAL,
+            side: 32,
+            network: NetworkConfig::default(),
+            fit: FitConfig::default(),
+            soft_lmccl,
+            bootstrap: BootstrapOptions { draws: 400, ..Default::default() },
+            bootstrap_per_class: 150,
+            few_shot: vec![1, 5, 20],
+            enrolments: 20,
+        };
+        match size {
+            Size::Cpu => cpu,
+            Size::Smoke => Self {
+                per_class: 10,
+                neuron_total: 144,
+                side: 16,
+                network: NetworkConfig::Compact(CompactNetConfig { channels: vec![4, 8], embedding_dim: 16 }),
+                fit: FitConfig { epochs: 2, batch_size: 16, ..FitConfig::default() },
+                bootstrap: BootstrapOptions { draws: 60, ..Default::default() },
+                few_shot: vec![1, 5],
+                enrolments: 3,
+                ..cpu
+            },
+            Size::Paper => Self {
+                per_class: 1000,
+                side: 40,
+                network: NetworkConfig::Sphere20(SphereNetConfig::default()),
+                fit: FitConfig { epochs: 20, batch_size: 100, ..FitConfig::default() },
+                ..cpu
+            },
+        }
+    }
+
+    /// # Errors
+    /// The first hyper-parameter out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.network.validate()?;
+        self.fit.validate()?;
+        self.soft_lmccl.validate()?;
+        self.bootstrap.validate()?;
+        self.simulation(SimulationConfig::s1()).validate()
+    }
+
+    /// A simulation at this study's size.
+    pub fn simulation(&self, named: SimulationConfig) -> SimulationConfig {
+        SimulationConfig { side: self.side, ..named }
+    }
+
+    /// What a result depends on, in 16 hexadecimal digits: results of different fingerprints are never
+    /// put into one table.
+    pub fn fingerprint(&self, run: &Run) -> String {
+        let all = (FORMAT, env!("CARGO_PKG_VERSION"), self, run);
+        let json = serde_json::to_vec(&all).expect("settings and runs are plain data with string keys");
+        Sha256::digest(json).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,130 @@
+//! Finished runs on disk: one file each, whole or not there, never of two kinds in one study.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use soft_lmccl::{Error, Result};
+
+use crate::{plan::Run, settings::Settings, train::Record};
+
+/// The directory of a study.
+#[derive(Debug, Clone)]
+pub struct Store {
+    runs: PathBuf,
+    settings: Settings,
+}
+
+impl Store {
+    /// Makes the directories of `out` if they are not there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(out: &Path, settings: &Settings) -> Result<Self> {
+        let runs = out.join("runs");
+        make_dir(&runs)?;
+        Ok(Self { runs, settings: settings.clone() })
+    }
+
+    fn path(&self, run: &Run) -> PathBuf {
+        self.runs.join(format!("{}.json", run.id()))
+    }
+
+    /// The record of a run, if it has been made.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the file is not a record, or was made with other settings.
+    pub fn load(&self, run: &Run) -> Result<Option<Record>> {
+        let path = self.path(run);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let record = self.read(&path)?;
+        self.refuse_others(&path, &record, run)?;
+        Ok(Some(record))
+    }
+
+    /// Every record there is, in the order of their names.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn all(&self) -> Result<Vec<Record>> {
+        let failed = |source| Error::Io { action: "read", path: self.runs.clone(), source };
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&self.runs).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        paths
+            .iter()
+            .map(|path| {
+                let record = self.read(path)?;
+                self.refuse_others(path, &record, &record.run)?;
+                Ok(record)
+            })
+            .collect()
+    }
+
+    /// # Errors
+    /// [`Error::Io`]; the run is then as if it had not been made.
+    pub fn save(&self, record: &Record) -> Result<()> {
+        write_whole(&self.path(&record.run), &to_json(record))
+    }
+
+    fn read(&self, path: &Path) -> Result<Record> {
+        let bytes = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::Format {
+            path: path.to_owned(),
+            problem: format!("not the record of a run ({error}); remove it to have the run made again"),
+        })
+    }
+
+    fn refuse_others(&self, path: &Path, record: &Record, run: &Run) -> Result<()> {
+        let expected = self.settings.fingerprint(run);
+        if record.fingerprint == expected {
+            return Ok(());
+        }
+        Err(Error::Format {
+            path: path.to_owned(),
+            problem: format!(
+                "made with other settings (fingerprint {}, this study has {expected}); results of both in one table \
+                 would mean nothing: name another --out, or remove the file to have the run made again",
+                record.fingerprint
+            ),
+        })
+    }
+}
+
+/// # Errors
+/// [`Error::Io`].
+pub fn make_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|source| Error::Io { action: "create", path: path.to_owned(), source })
+}
+
+/// JSON of plain data, with a newline at its end.
+pub fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut json = serde_json::to_vec(value).expect("records are plain data with string keys");
+    json.push(b'\n');
+    json
+}
+
+/// Writes a sibling, syncs it and renames it: a reader, or a crash, never meets half a file.
+///
+/// # Errors
+/// [`Error::Io`]; what was at `path` is still there then.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = path.with_extension(format!("{}.partial", std::process::id()));
+    let written = File::create(&partial)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&partial, path));
+    written.map_err(|source| {
+        // The first error is the one that matters; a leftover sibling is not read by anyone.
+        let _ = fs::remove_file(&partial);
+        Error::Io { action: "write", path: path.to_owned(), source }
+    })
+}

@@ -1,0 +1,69 @@
+//! The study from end to end: plan, make what is left, write what is known.
+
+use clap::ValueEnum;
+use soft_lmccl::{Error, Result};
+
+use crate::{
+    args::Args,
+    data::Source,
+    execute::{self, execute},
+    output, plan,
+    settings::Settings,
+    store::Store,
+    worker,
+};
+
+/// # Errors
+/// Whatever was asked for wrongly, before any work; what runs, reading and writing fail with.
+pub fn run(args: &Args) -> Result<()> {
+    let settings = Settings::of(args.size);
+    settings.validate()?;
+    validate(args)?;
+    if args.worker {
+        execute::limit_threads(args.threads.unwrap_or(1));
+        return worker::serve(args, &settings);
+    }
+    let mut runs = plan::plan(&args.stages(), settings.soft_lmccl, &Source::available());
+    if !args.only.is_empty() {
+        runs.retain(|run| args.only.iter().any(|part| run.id().contains(part.as_str())));
+    }
+    if runs.is_empty() {
+        return Err(Error::Config {
+            field: "--only",
+            expected: "a part of the name of some run of these stages; `--list` shows them".into(),
+            got: args.only.join(","),
+        });
+    }
+    let store = Store::open(&args.out, &settings)?;
+    if args.list {
+        let left = execute::left(&runs, &store)?;
+        left.iter().for_each(|run| println!("{}", run.id()));
+        println!("{} of {} runs are left", left.len(), runs.len());
+        return Ok(());
+    }
+    if !args.report_only {
+        let size = args.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        println!("{} runs at size {size}, results in {}", runs.len(), args.out.display());
+        let failed = execute(args, &settings, &runs, &store).err();
+        // What is finished is shown even if the rest cannot be made.
+        let written = output::write(args, &settings, &store);
+        return failed.map_or(written, Err);
+    }
+    output::write(args, &settings, &store)
+}
+
+fn validate(args: &Args) -> Result<()> {
+    let refuse = |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.to_owned(), got });
+    if args.jobs == 0 {
+        return refuse("--jobs", "at least 1", "0".into());
+    }
+    if args.threads == Some(0) {
+        return refuse("--threads", "at least 1", "0".into());
+    }
+    match args.time_limit {
+        Some(minutes) if !(minutes.is_finite() && minutes > 0.0) => {
+            refuse("--time-limit", "minutes above 0", minutes.to_string())
+        }
+        _ => Ok(()),
+    }
+}

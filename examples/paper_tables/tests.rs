@@ -1,0 +1,348 @@
+//! The study, tested: the plan as data, the arithmetic of cells, and a whole small run.
+#![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use approx::assert_relative_eq;
+use clap::Parser;
+use ndarray::Array2;
+use soft_lmccl::{cect::catalogue, loss::SoftLmcclConfig};
+
+use crate::{
+    args::Args,
+    classes,
+    data::Source,
+    evaluate::evaluate,
+    output::{figure_table, plain},
+    plan::{self, Column, Domain, Roles, Run, Stage},
+    printed::{Figure, printed},
+    recipe::{Objective, Recipe, Supply},
+    settings::{Settings, Size},
+    store::Store,
+    study,
+    summary::{Clustering, cell, difference},
+    train::{Outcome, Record, TrainingCurve},
+};
+
+/// What draws from libtorch's one generator, and expects its numbers again.
+static TORCH: Mutex<()> = Mutex::new(());
+
+fn base() -> SoftLmcclConfig {
+    Settings::of(Size::Cpu).soft_lmccl
+}
+
+#[test]
+fn the_tables_are_the_papers() {
+    let titles: Vec<String> = plan::rows(base()).into_iter().map(|row| row.title).collect();
+    assert_eq!(
+        titles,
+        [
+            "softmax",
+            "center",
+            "LMCL, m = 0.35",
+            "LMCL, m = 0.5",
+            "LMCL, m = 0.65",
+            "LMCL, m = 0.7",
+            "LMCL + 0.01 center",
+            "LMCL + 0.1 center",
+            "LMCL + 0.2 center",
+            "LMCL + 0.5 center",
+            "LMCL + center",
+            "Soft LMCCL"
+        ]
+    );
+    let columns: Vec<String> = Column::ALL.iter().map(Column::to_string).collect();
+    assert_eq!(columns, ["S1", "S2", "R1", "S1→S2", "S2→S1", "S1→R1", "S2→R1"]);
+}
+
+#[test]
+fn one_network_serves_all_its_columns() {
+    let runs = plan::plan(&[Stage::Tables], base(), &Domain::ALL);
+    assert_eq!(runs.len(), 12 * 3 * 2);
+    for column in Column::ALL {
+        let serving = runs.iter().filter(|run| run.train == column.train && run.tests.contains(&column.test)).count();
+        assert_eq!(serving, 12 * 2, "{column}");
+    }
+    assert!(runs.iter().all(|run| run.tests[0] == run.train));
+    assert!(runs.iter().filter(|run| run.train == Domain::R1).all(|run| run.tests == [Domain::R1]));
+    // Without data for R1 its columns are left out, not failed.
+    let runs = plan::plan(&[Stage::Tables], base(), &[Domain::S1, Domain::S2]);
+    assert_eq!(runs.len(), 12 * 2 * 2);
+    assert!(runs.iter().all(|run| run.tests.len() == 2));
+}
+
+#[test]
+fn stages_share_runs_and_keep_groups_together() {
+    let all = plan::plan(&Stage::ALL, base(), &Domain::ALL);
+    let ids: HashSet<String> = all.iter().map(Run::id).collect();
+    assert_eq!(ids.len(), all.len());
+    assert!(ids.iter().all(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))), "{ids:?}");
+    for stage in Stage::ALL {
+        let one = plan::plan(&[stage], base(), &Domain::ALL);
+        assert!(!one.is_empty() && one.iter().all(|run| all.contains(run)), "{stage}");
+    }
+    // The sweep of λ holds the row of the tables.
+    let ablations = plan::plan(&[Stage::Ablations], base(), &Domain::ALL);
+    assert!(ablations.iter().any(|run| run.id() == "S2-split0-seed1-soft-lmccl"));
+    let group = |run: &Run| (run.roles, run.seed, run.train);
+    let changes = all.windows(2).filter(|pair| group(&pair[0]) != group(&pair[1])).count();
+    let groups: HashSet<_> = all.iter().map(group).collect();
+    assert_eq!(changes + 1, groups.len(), "each group's data is rendered once");
+}
+
+#[test]
+fn every_recipe_is_a_loss() {
+    use soft_lmccl::tch::{Device, nn};
+    let _alone = TORCH.lock().unwrap_or_else(PoisonError::into_inner);
+    for run in plan::plan(&Stage::ALL, base(), &Domain::ALL) {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let classes = run.recipe.known.unwrap_or(11) as i64;
+        run.recipe.objective.init(&vs.root(), classes, 8).unwrap_or_else(|error| panic!("{}: {error}", run.id()));
+    }
+}
+
+#[test]
+fn no_kin_of_an_unknown_class_is_known() {
+    let id = |class: &soft_lmccl::cect::ClassId| catalogue::entries()[class.0 as usize].id();
+    for index in 1..50 {
+        let split = classes::roles(Roles::Split(index)).unwrap();
+        assert_eq!((split.num_known(), split.unknown().len()), (17, 6), "split {index}");
+        let unknown: Vec<_> = split.unknown().iter().map(id).collect();
+        for kin in [&["1aon", "1oel"][..], &["4v5d", "1ffk", "4v4r-30S"], &["1auy", "1f2n"]] {
+            let held_out = kin.iter().filter(|id| unknown.contains(id)).count();
+            assert!(held_out == 0 || held_out == kin.len(), "split {index}: {unknown:?}");
+        }
+    }
+    assert_ne!(classes::roles(Roles::Split(1)).unwrap(), classes::roles(Roles::Split(2)).unwrap());
+    assert_eq!(classes::roles(Roles::Split(0)).unwrap(), catalogue::split());
+}
+
+#[test]
+fn hyper_parameters_are_chosen_on_classes_of_their_own() {
+    let (tables, validation) = (catalogue::split(), classes::roles(Roles::Validation).unwrap());
+    assert_eq!((validation.num_known(), validation.unknown().len()), (17, 6));
+    let of_tables = |class| tables.known().contains(class) || tables.unknown().contains(class);
+    assert!(!validation.unknown().iter().any(of_tables));
+    assert_eq!(validation.known(), tables.known());
+}
+
+#[test]
+fn a_proteasome_is_known_with_its_double_or_not_at_all() {
+    use soft_lmccl::cect::{ClassId, neuron};
+    assert_eq!(classes::neuron(Roles::Split(0)).unwrap(), neuron::split());
+    for index in 1..10 {
+        let split = classes::neuron(Roles::Split(index)).unwrap();
+        assert_eq!((split.num_known(), split.unknown().len()), (3, 3));
+        assert_eq!(split.label(ClassId(0)).is_some(), split.label(ClassId(4)).is_some(), "split {index}");
+    }
+}
+
+#[test]
+fn every_domain_has_what_it_is_asked_for() {
+    let settings = Settings::of(Size::Smoke);
+    for domain in Domain::ALL {
+        let source = Source::open(domain, Roles::Split(0), &settings, 1, Supply::default()).unwrap();
+        let (train, test) = source.sizes();
+        let expected = if domain == Domain::R1 { (3, 3, 144) } else { (17, 6, 230) };
+        assert_eq!((source.known().len(), source.unknown().len(), train + test), expected, "{domain}");
+    }
+    let more = Supply { times: 4, extra_classes: true };
+    let source = Source::open(Domain::S2, Roles::Split(0), &settings, 1, more).unwrap();
+    assert_eq!((source.known().len(), source.unknown().len(), source.sizes().0), (26, 6, 26 * 40));
+}
+
+#[test]
+fn printed_figures_belong_to_rows() {
+    let s1 = Column::new(Domain::S1, Domain::S1);
+    assert_eq!(printed(s1, "soft-lmccl"), Some([0.794, 0.54761, 0.13613, 0.862, 0.222]));
+    assert_eq!(printed(Column::new(Domain::R1, Domain::R1), "softmax"), None);
+    let rows = plan::rows(base());
+    let of = |column: Column| rows.iter().filter(|row| printed(column, &row.name).is_some()).count();
+    // Tables 1 and 2, the latter without its last row, and four columns of Table 4.
+    assert_eq!(Column::ALL.map(of), [12, 11, 0, 4, 4, 4, 4]);
+}
+
+#[test]
+fn a_fingerprint_knows_every_setting() {
+    let run = &plan::plan(&[Stage::Tables], base(), &[Domain::S2])[0];
+    let settings = Settings::of(Size::Smoke);
+    let same = settings.fingerprint(run);
+    assert_eq!(same, Settings::of(Size::Smoke).fingerprint(run));
+    assert_eq!(same.len(), 16);
+    let mut others = HashSet::from([same]);
+    let mut other = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = settings.clone();
+        change(&mut settings);
+        assert!(others.insert(settings.fingerprint(run)), "{settings:?}");
+    };
+    other(&|settings| settings.per_class += 1);
+    other(&|settings| settings.side = 18);
+    other(&|settings| settings.network = settings.network.clone().with_embedding_dim(8));
+    other(&|settings| settings.fit.learning_rate = 1e-3);
+    other(&|settings| settings.soft_lmccl.center_weight = 0.2);
+    other(&|settings| settings.bootstrap.seed = 3);
+    other(&|settings| settings.few_shot = vec![1]);
+}
+
+/// Eight samples of each class; the higher `blur`, the less alike the samples of a class.
+fn record(row: &str, seed: u64, classes: usize, blur: f32) -> Record {
+    let labels: Vec<i64> = (0..8 * classes).map(|sample| (sample % classes) as i64).collect();
+    let noise =
+        |sample: usize, column: usize| ((sample * 31 + column * 17 + seed as usize * 7) % 23) as f32 / 23.0 - 0.5;
+    let raw = Array2::from_shape_fn((labels.len(), classes + 1), |(sample, column)| {
+        f32::from(u8::from(sample % classes == column)) + blur * noise(sample, column)
+    });
+    let settings = Settings::of(Size::Smoke);
+    let names = (0..classes).map(|class| format!("class {class}")).collect();
+    let evaluation = evaluate(Domain::S2, names, raw.view(), &labels, &settings, false).unwrap();
+    let recipe = Recipe::new(row, row, Objective::Softmax);
+    let run = Run { train: Domain::S2, roles: Roles::Split(0), seed, recipe, tests: vec![Domain::S2] };
+    Record {
+        fingerprint: settings.fingerprint(&run),
+        run,
+        known: Vec::new(),
+        outcome: Outcome::Tested(vec![evaluation]),
+        curve: TrainingCurve::default(),
+        train_seconds: 1.0,
+        seconds: 1.0,
+    }
+}
+
+const S2: Column = Column::new(Domain::S2, Domain::S2);
+const AUC: usize = 3;
+
+fn auc(record: &Record) -> f64 {
+    record.evaluation(Domain::S2).unwrap().report.auc
+}
+
+#[test]
+fn cells_of_few_classes_have_students_interval_over_runs() {
+    let records = [record("a", 1, 3, 2.0), record("a", 2, 3, 2.6), record("b", 1, 3, 1.0)];
+    let (first, second) = (auc(&records[0]), auc(&records[1]));
+    assert!((first - second).abs() > 1e-3, "{first} {second}");
+    let cell = cell(&records, S2, "a").unwrap();
+    assert_eq!((cell.runs, cell.seeds, cell.splits, cell.clustering), (2, 2, 1, Clustering::Runs));
+    let figure = cell.figures.unwrap()[AUC];
+    assert_relative_eq!(figure.mean, (first + second) / 2.0, epsilon = 1e-12);
+    assert_relative_eq!(figure.sd.unwrap(), (first - second).abs() / 2f64.sqrt(), epsilon = 1e-12);
+    // t of one degree of freedom is 12.706; the sd of a mean of two is half their distance.
+    let (low, high) = figure.interval.unwrap();
+    assert_relative_eq!((high - low) / 2.0, 12.706_204_736 * (first - second).abs() / 2.0, max_relative = 1e-6);
+}
+
+#[test]
+fn cells_of_six_classes_have_intervals_over_classes() {
+    let records = [record("a", 1, 6, 2.0), record("a", 2, 6, 2.2)];
+    let both = cell(&records, S2, "a").unwrap();
+    assert_eq!(both.clustering, Clustering::Classes);
+    let figure = both.figures.as_ref().unwrap()[AUC];
+    let (low, high) = figure.interval.unwrap();
+    assert!(low < figure.mean && figure.mean < high, "{figure:?}");
+    // Seeds share the classes of a draw: their mean is not as narrow as two independent ones would be.
+    let alone = cell(&records[..1], S2, "a").unwrap().figures.unwrap()[AUC];
+    assert!(alone.sd.is_none());
+    let (alone_low, alone_high) = alone.interval.unwrap();
+    assert!(high - low > 0.5 * (alone_high - alone_low));
+    assert!(both.redrawn < 10);
+    let parts = plain(&both, Figure::Auc);
+    assert!(parts[0].contains(" ± ") && parts[1].starts_with('['), "{parts:?}");
+}
+
+#[test]
+fn differences_are_paired() {
+    let records = [record("a", 1, 6, 1.6), record("b", 1, 6, 1.6), record("c", 1, 6, 3.2), record("b", 2, 6, 1.6)];
+    let same = difference(&records, S2, "a", "b").unwrap();
+    assert_eq!((same.difference, same.interval, same.runs), (0.0, Some((0.0, 0.0)), 1));
+    assert_eq!(same.verdict(), "not told apart");
+    let better = difference(&records, S2, "a", "c").unwrap();
+    assert_relative_eq!(better.difference, auc(&records[0]) - auc(&records[2]), epsilon = 1e-12);
+    assert_eq!(better.verdict(), "better", "{better:?}");
+    assert_eq!(difference(&records, S2, "c", "a").unwrap().verdict(), "worse");
+    assert!(difference(&records, S2, "a", "d").is_none());
+}
+
+#[test]
+fn a_failed_run_is_shown_as_such() {
+    let mut failed = record("a", 1, 6, 1.0);
+    failed.outcome = Outcome::Failed("loss: not finite".to_owned());
+    let cell = cell(&[failed], S2, "a").unwrap();
+    assert_eq!(cell.failures, ["S2-split0-seed1-a: loss: not finite"]);
+    assert_eq!(figure_table(&[cell], Figure::Auc)[1], ["a", "failed"]);
+}
+
+#[test]
+fn results_of_other_settings_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = record("a", 1, 3, 1.0);
+    let smoke = Settings::of(Size::Smoke);
+    let store = Store::open(dir.path(), &smoke).unwrap();
+    assert!(store.load(&made.run).unwrap().is_none());
+    store.save(&made).unwrap();
+    assert_eq!(store.load(&made.run).unwrap(), Some(made.clone()));
+    let other = Store::open(dir.path(), &Settings { per_class: 11, ..smoke }).unwrap();
+    let message = other.load(&made.run).unwrap_err().to_string();
+    assert!(message.contains("made with other settings") && message.contains(&made.fingerprint), "{message}");
+    assert!(other.all().is_err());
+    fs::write(dir.path().join("runs/S2-split0-seed1-a.json"), "{\"half\":").unwrap();
+    let message = store.load(&made.run).unwrap_err().to_string();
+    assert!(message.contains("not the record of a run"), "{message}");
+}
+
+fn study_in(out: &Path, more: &[&str]) -> soft_lmccl::Result<()> {
+    let out = out.to_str().unwrap();
+    let base = ["paper_tables", "--size", "smoke", "--threads", "1", "--out", out];
+    study::run(&Args::try_parse_from(base.iter().chain(more)).unwrap())
+}
+
+#[test]
+fn a_smoke_study_writes_everything_and_goes_on_where_it_was() {
+    let _alone = TORCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let only = ["--only", "S2-split0-seed1-softmax,S2-split0-seed1-soft-lmccl"];
+    study_in(dir.path(), &only).unwrap();
+    for file in ["results.json", "results.md", "report.html", "pictures/roc-S2.svg", "pictures/t-sne-S2.svg"] {
+        assert!(dir.path().join(file).exists(), "{file}");
+    }
+    let results: serde_json::Value =
+        serde_json::from_slice(&fs::read(dir.path().join("results.json")).unwrap()).unwrap();
+    let titles: Vec<&str> =
+        results["tables"].as_array().unwrap().iter().map(|c| c["column"].as_str().unwrap()).collect();
+    assert_eq!(titles, ["S2", "S2", "S2→S1", "S2→S1", "S2→R1", "S2→R1"]);
+    let html = fs::read_to_string(dir.path().join("report.html")).unwrap();
+    assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("<script"));
+    assert!(html.matches("data:image/svg+xml;base64,").count() > 10);
+    let markdown = fs::read_to_string(dir.path().join("results.md")).unwrap();
+    assert!(markdown.contains("| Loss | S2 | S2→S1 | S2→R1 |"), "{markdown}");
+
+    // One run is lost: it alone is made again, and gives the same.
+    let runs = dir.path().join("runs");
+    let lost = runs.join("S2-split0-seed1-soft-lmccl.json");
+    let kept = runs.join("S2-split0-seed1-softmax.json");
+    let read = |path: &Path| serde_json::from_slice::<Record>(&fs::read(path).unwrap()).unwrap();
+    let (before, written) = (read(&lost), fs::metadata(&kept).unwrap().modified().unwrap());
+    fs::remove_file(&lost).unwrap();
+    study_in(dir.path(), &only).unwrap();
+    assert_eq!(fs::metadata(&kept).unwrap().modified().unwrap(), written);
+    let after = read(&lost);
+    assert_eq!((&after.outcome, &after.curve), (&before.outcome, &before.curve));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |more: &[&str]| study_in(dir.path(), more).unwrap_err().to_string();
+    assert_eq!(
+        refused(&["--only", "S9"]),
+        "invalid `--only`: expected a part of the name of some run of these stages; `--list` shows them, got S9"
+    );
+    assert_eq!(refused(&["--jobs", "0"]), "invalid `--jobs`: expected at least 1, got 0");
+    assert_eq!(refused(&["--time-limit", "0"]), "invalid `--time-limit`: expected minutes above 0, got 0");
+    let message = Args::try_parse_from(["paper_tables", "--stage", "tabels"]).unwrap_err().to_string();
+    assert!(message.contains("expected tables, seeds, splits"), "{message}");
+    assert_eq!(Args::parse_from(["paper_tables", "--stage", "all"]).stages(), Stage::ALL);
+}

@@ -1,0 +1,43 @@
+//! How well do these embeddings verify? Exact figures over all pairs, from files of NumPy.
+//!
+//! ```text
+//! cargo run --release --example verify_embeddings -- --embeddings E.npy --labels L.npy
+//! cargo run --release --example verify_embeddings -- --scores S.npy --same B.npy --far 1e-3 --json
+//! ```
+//!
+//! Embeddings are `[N, D]` of f32 or f64, labels `[N]` of int64; scores `[P]` of f32 or f64, higher for
+//! pairs that are more alike, and `same` `[P]` of bool or int64 (0 or 1). Memory does not grow with the number
+//! of pairs of embeddings.
+
+#[path = "verify_embeddings/args.rs"]
+mod args;
+#[path = "../benches/ratios/bare.rs"]
+mod bare;
+#[path = "verify_embeddings/npy.rs"]
+mod npy;
+#[path = "verify_embeddings/run.rs"]
+mod run;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+
+/// Set by Ctrl-C; the count looks at it after each tile.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    // Only the first handler counts, and this is the first.
+    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
+    match run::run(&args, &INTERRUPTED) {
+        Ok(output) => {
+            println!("{output}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if INTERRUPTED.load(Ordering::Relaxed) { ExitCode::from(130) } else { ExitCode::FAILURE }
+        }
+    }
+}

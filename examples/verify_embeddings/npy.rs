@@ -1,0 +1,158 @@
+//! Arrays of NumPy, checked before they are read.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use npyz::{DType, NpyFile, Order, TypeChar};
+
+/// Rows of floating numbers, row by row.
+#[derive(Debug)]
+pub struct Matrix {
+    pub rows: usize,
+    pub columns: usize,
+    pub values: Vec<f32>,
+}
+
+/// `[N, D]` of f32 or f64, in C or Fortran order.
+pub fn matrix(path: &Path) -> Result<Matrix> {
+    let array = open(path)?;
+    let &[rows, columns] = array.shape() else {
+        bail!("{}: expected an array of 2 dimensions, [N, D], got shape {:?}", path.display(), array.shape())
+    };
+    let (rows, columns, order) = (rows as usize, columns as usize, array.order());
+    let values: Vec<f32> = floats(array, path)?.into_iter().map(|value| value as f32).collect();
+    let values = match order {
+        Order::C => values,
+        Order::Fortran => {
+            (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row)).map(|at| values[at]).collect()
+        }
+    };
+    Ok(Matrix { rows, columns, values })
+}
+
+/// `[P]` of f32 or f64.
+pub fn scores(path: &Path) -> Result<Vec<f64>> {
+    floats(vector(path)?, path)
+}
+
+/// `[N]` of int64.
+pub fn labels(path: &Path) -> Result<Vec<i64>> {
+    let array = vector(path)?;
+    match kind(&array) {
+        Some((TypeChar::Int, 8)) => read(array, path),
+        _ => bail!("{}: expected int64, got {}", path.display(), array.dtype().descr()),
+    }
+}
+
+/// `[P]` of bool, or of int64 that are 0 or 1.
+pub fn truths(path: &Path) -> Result<Vec<bool>> {
+    let array = vector(path)?;
+    match kind(&array) {
+        Some((TypeChar::Bool, _)) => read(array, path),
+        Some((TypeChar::Int, 8)) => {
+            let truth = |(at, value)| match value {
+                0 => Ok(false),
+                1 => Ok(true),
+                other => bail!("{}: expected 0 or 1, got {other} at position {at}", path.display()),
+            };
+            read::<i64>(array, path)?.into_iter().enumerate().map(truth).collect()
+        }
+        _ => bail!("{}: expected bool or int64, got {}", path.display(), array.dtype().descr()),
+    }
+}
+
+type Array = NpyFile<BufReader<File>>;
+
+/// Opens a file and makes sure that it is as long as its header says, before anything is allocated.
+fn open(path: &Path) -> Result<Array> {
+    let cannot = || format!("cannot read {}", path.display());
+    let no_npy = || format!("{} is no .npy file", path.display());
+    let mut file = BufReader::new(File::open(path).with_context(cannot)?);
+    let length = file.get_ref().metadata().with_context(cannot)?.len();
+    let header = header_bytes(&mut file).with_context(no_npy)?;
+    ensure!(header <= length, "{} ends within its header", path.display());
+    require_countable(&mut file, length).with_context(|| path.display().to_string())?;
+    file.rewind().with_context(cannot)?;
+    let array = NpyFile::new(file).with_context(no_npy)?;
+
+    let (shape, kind) = (array.shape(), array.dtype().descr());
+    let numbers: u64 = shape.iter().product();
+    let bytes = numbers.saturating_mul(array.dtype().num_bytes().unwrap_or(0) as u64);
+    ensure!(
+        bytes == length - header,
+        "{}: shape {shape:?} of {kind} takes {bytes} bytes, but the file has {}",
+        path.display(),
+        length - header,
+    );
+    Ok(array)
+}
+
+/// Refuses a shape of more numbers than there are bytes, which the reader would multiply without a look.
+fn require_countable(file: &mut impl BufRead, length: u64) -> Result<()> {
+    let mut header = Vec::new();
+    file.take(length).read_until(b'\n', &mut header)?;
+    let header = String::from_utf8_lossy(&header);
+    let shape = header
+        .split_once("shape")
+        .and_then(|(_, rest)| rest.split_once('('))
+        .and_then(|(_, rest)| rest.split_once(')'));
+    let Some((shape, _)) = shape else { bail!("its header names no shape") };
+    let extents = shape.split(',').map(str::trim).filter(|extent| !extent.is_empty());
+    let numbers = extents.map(str::parse::<u64>).try_fold(1u64, |product, extent| product.checked_mul(extent.ok()?));
+    ensure!(
+        numbers.is_some_and(|numbers| numbers <= length),
+        "shape ({shape}) needs more than the {length} bytes of the file"
+    );
+    Ok(())
+}
+
+/// The length of everything before the numbers: a magic string, a version, and a header as long as it says.
+fn header_bytes(file: &mut impl Read) -> Result<u64> {
+    let mut start = [0; 8];
+    file.read_exact(&mut start)?;
+    ensure!(start.starts_with(b"\x93NUMPY"), "it does not begin as one");
+    let mut short = [0; 2];
+    let mut long = [0; 4];
+    Ok(match start[6] {
+        1 => {
+            file.read_exact(&mut short)?;
+            10 + u64::from(u16::from_le_bytes(short))
+        }
+        _ => {
+            file.read_exact(&mut long)?;
+            12 + u64::from(u32::from_le_bytes(long))
+        }
+    })
+}
+
+fn vector(path: &Path) -> Result<Array> {
+    let array = open(path)?;
+    ensure!(
+        array.shape().len() == 1,
+        "{}: expected an array of 1 dimension, got shape {:?}",
+        path.display(),
+        array.shape()
+    );
+    Ok(array)
+}
+
+fn kind(array: &Array) -> Option<(TypeChar, u64)> {
+    match array.dtype() {
+        DType::Plain(plain) => Some((plain.type_char(), plain.size_field())),
+        _ => None,
+    }
+}
+
+fn floats(array: Array, path: &Path) -> Result<Vec<f64>> {
+    match kind(&array) {
+        Some((TypeChar::Float, 4)) => Ok(read::<f32>(array, path)?.into_iter().map(f64::from).collect()),
+        Some((TypeChar::Float, 8)) => read(array, path),
+        _ => bail!("{}: expected float32 or float64, got {}", path.display(), array.dtype().descr()),
+    }
+}
+
+fn read<T: npyz::Deserialize>(array: Array, path: &Path) -> Result<Vec<T>> {
+    array.into_vec().with_context(|| format!("cannot read {}", path.display()))
+}

@@ -1,0 +1,212 @@
+//! From the files to the figures.
+
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use ndarray::ArrayView2;
+use serde_json::{Value, json};
+use soft_lmccl::metrics::{
+    BootstrapOptions, Curve, EerMethod, EmbeddingSet, Estimate, PairScores, TarAtFar, ThresholdRule,
+    VerificationThreshold,
+};
+use soft_lmccl::tch::{Device, Tensor};
+use soft_lmccl::verify::{AllPairs, DeviceSet, Progress};
+
+use super::args::Args;
+use super::bare;
+use super::npy;
+
+/// Reads, measures, saves the threshold if one is asked for; returns what is to be printed.
+pub fn run(args: &Args, interrupted: &AtomicBool) -> Result<String> {
+    let measured = match (&args.embeddings, &args.labels, &args.scores, &args.same) {
+        (Some(embeddings), Some(labels), ..) => of_embeddings(args, embeddings, labels, interrupted)?,
+        (_, _, Some(scores), Some(same)) => of_scores(args, scores, same)?,
+        _ => anyhow::bail!("expected --embeddings with --labels, or --scores with --same"),
+    };
+    Ok(if args.json { measured.json().to_string() } else { measured.table() })
+}
+
+fn of_embeddings(args: &Args, embeddings: &Path, labels: &Path, interrupted: &AtomicBool) -> Result<Measured> {
+    let npy::Matrix { rows, columns, values } = npy::matrix(embeddings)?;
+    let classes = npy::labels(labels)?;
+    let view = ArrayView2::from_shape((rows, columns), &values)?;
+    let files = || format!("{} with {}", embeddings.display(), labels.display());
+    let set = EmbeddingSet::new(view, &classes).with_context(files)?;
+
+    let bar = progress_bar();
+    let tell = |Progress { done, total }| {
+        bar.set_length(total);
+        bar.set_position(done);
+        if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let start = Instant::now();
+    let histogram = match args.device {
+        Device::Cpu => AllPairs::default().count_with(&set, tell),
+        device => {
+            let tensor = Tensor::from_slice(&values).view([rows as i64, columns as i64]).to_device(device);
+            let on_device = DeviceSet::new(&tensor, &Tensor::from_slice(&classes))?;
+            AllPairs::default().count_with(&on_device, tell)
+        }
+    }
+    .with_context(files)?;
+    bar.finish_and_clear();
+
+    let mut measured = Measured::of(args, &histogram, start)?;
+    measured.embeddings = Some((rows, columns));
+    measured.bare_gemm_seconds = args.json.then(|| bare_gemm_seconds(view, args.device));
+    if let Some(draws) = args.bootstrap {
+        measured.intervals = Some(intervals(args, &set, draws)?);
+    }
+    Ok(measured)
+}
+
+fn of_scores(args: &Args, scores: &Path, same: &Path) -> Result<Measured> {
+    let (values, truths) = (npy::scores(scores)?, npy::truths(same)?);
+    let start = Instant::now();
+    let pairs =
+        PairScores::new(values, truths).with_context(|| format!("{} with {}", scores.display(), same.display()))?;
+    Measured::of(args, &pairs.roc(), start)
+}
+
+fn intervals(args: &Args, set: &EmbeddingSet, draws: u32) -> Result<Value> {
+    let options = BootstrapOptions { draws, ..Default::default() };
+    let interval = |estimate: Estimate| json!([estimate.interval.low, estimate.interval.high]);
+    let [auc, eer] = set.bootstrap(&options, |roc| Ok([roc.auc(), roc.eer(EerMethod::Linear)]))?.estimates;
+    let tar = args.far.iter().map(|&far| {
+        let [tar] = set.bootstrap(&options, |roc| Ok([roc.at_far(far)?.point.tar()]))?.estimates;
+        Ok(json!({ "target_far": far, "tar": interval(tar) }))
+    });
+    let tar: Vec<_> = tar.collect::<Result<_>>()?;
+    Ok(json!({
+        "level": options.level, "draws": draws, "auc": interval(auc), "eer": interval(eer), "tar_at_far": tar,
+    }))
+}
+
+/// The time of the faster of the host's and libtorch's products of the upper triangle; on CUDA of libtorch's.
+fn bare_gemm_seconds(values: ArrayView2<'_, f32>, device: Device) -> f64 {
+    let flat: Vec<f32> = values.iter().copied().collect();
+    let tensor = Tensor::from_slice(&flat).view([values.nrows() as i64, values.ncols() as i64]).to_device(device);
+    let libtorch = seconds(|| bare::by_libtorch(&tensor));
+    if device == Device::Cpu { libtorch.min(seconds(|| bare::by_the_host(values))) } else { libtorch }
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
+/// Everything that is printed.
+struct Measured {
+    /// How many, and of how many dimensions.
+    embeddings: Option<(usize, usize)>,
+    positives: u64,
+    negatives: u64,
+    auc: f64,
+    eer: f64,
+    eer_threshold: f64,
+    best_accuracy: f64,
+    tar_at_far: Vec<TarAtFar>,
+    seconds: f64,
+    bare_gemm_seconds: Option<f64>,
+    intervals: Option<Value>,
+    threshold: Option<VerificationThreshold>,
+}
+
+impl Measured {
+    /// Reads the figures off; `start` is when work on the pairs began.
+    fn of(args: &Args, curve: &impl Curve, start: Instant) -> Result<Self> {
+        let counts = curve.counts();
+        let tar_at_far = args.far.iter().map(|&far| Ok(curve.at_far(far)?.into())).collect::<Result<_>>()?;
+        let mut measured = Self {
+            embeddings: None,
+            positives: counts.matching,
+            negatives: counts.non_matching,
+            auc: curve.auc(),
+            eer: curve.eer(EerMethod::Linear),
+            eer_threshold: curve.eer_point().threshold,
+            best_accuracy: curve.best_accuracy().accuracy(),
+            tar_at_far,
+            seconds: start.elapsed().as_secs_f64(),
+            bare_gemm_seconds: None,
+            intervals: None,
+            threshold: None,
+        };
+        if let Some(path) = &args.threshold_out {
+            let rule = args.threshold_for.unwrap_or(ThresholdRule::AtFar { target_far: args.far[0] });
+            let threshold = VerificationThreshold::fit_curve(curve, rule)?;
+            threshold.save(path)?;
+            measured.threshold = Some(threshold);
+        }
+        Ok(measured)
+    }
+
+    fn json(&self) -> Value {
+        // JSON has no infinity: a threshold at which nothing is accepted is null, as everywhere.
+        let mut object = json!({
+            "embeddings": self.embeddings.map(|(rows, _)| rows),
+            "dim": self.embeddings.map(|(_, columns)| columns),
+            "pairs": self.positives + self.negatives,
+            "positives": self.positives,
+            "negatives": self.negatives,
+            "auc": self.auc,
+            "eer": self.eer,
+            "eer_threshold": self.eer_threshold.is_finite().then_some(self.eer_threshold),
+            "best_accuracy": self.best_accuracy,
+            "tar_at_far": self.tar_at_far,
+            "seconds": self.seconds,
+            "bare_gemm_seconds": self.bare_gemm_seconds,
+        });
+        if let Some(intervals) = &self.intervals {
+            object["intervals"] = intervals.clone();
+        }
+        object
+    }
+
+    fn table(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:<20}{value}"); // a String takes everything
+        };
+        if let Some((rows, columns)) = self.embeddings {
+            line("embeddings", format!("{rows} of {columns} dimensions"));
+        }
+        line("pairs", format!("{} matching, {} non-matching", self.positives, self.negatives));
+        let interval = |value: &Value| match (&value[0], &value[1]) {
+            (Value::Number(low), Value::Number(high)) => {
+                format!("  ({:.5} to {:.5})", low.as_f64().unwrap_or(f64::NAN), high.as_f64().unwrap_or(f64::NAN))
+            }
+            _ => String::new(),
+        };
+        let intervals = self.intervals.clone().unwrap_or_default();
+        line("AUC", format!("{:.6}{}", self.auc, interval(&intervals["auc"])));
+        line("EER", format!("{:.6} at {:.6}{}", self.eer, self.eer_threshold, interval(&intervals["eer"])));
+        line("best accuracy", format!("{:.6}", self.best_accuracy));
+        for (number, at) in self.tar_at_far.iter().enumerate() {
+            let value = match at.resolvable {
+                true => format!("{:.6} at {:.6}, {} false accepts", at.tar, at.threshold, at.false_accepts),
+                false => "below resolution".to_owned(),
+            };
+            let interval = interval(&intervals["tar_at_far"][number]["tar"]);
+            line(&format!("TAR @ FAR {:e}", at.target_far), value + &interval);
+        }
+        if let Some(threshold) = &self.threshold {
+            line("threshold", format!("{:.6}", threshold.value()));
+        }
+        line("seconds", format!("{:.3}", self.seconds));
+        text.trim_end().to_owned()
+    }
+}
+
+/// On stderr, if that is a terminal.
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} pairs, {eta} left");
+    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}

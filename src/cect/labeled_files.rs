@@ -1,0 +1,305 @@
+//! Subtomograms of the user's: MRC files and labels that a table names.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{ClassId, Contrast, Dataset, Map, Sample, Volume, dataset::check_index, input, star};
+use crate::{Error, Result};
+
+/// How the files of a [`LabeledFiles`] are read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesConfig {
+    /// Where relative paths start. Default the table's own directory; RELION's start at the project's.
+    pub root: Option<PathBuf>,
+    /// Side in voxels to which every subtomogram is cropped around its center. Default as they are.
+    pub side: Option<usize>,
+    /// Default [`Contrast::DarkProtein`]; subtomograms of bright protein are inverted, so that they look
+    /// as simulated ones do.
+    pub contrast: Contrast,
+}
+
+/// Labeled subtomograms in MRC files, read when they are asked for.
+///
+/// A table names them, as CSV, as TSV (also `.txt`) or as STAR:
+///
+/// | column | or | is |
+/// |---|---|---|
+/// | `path` | `rlnImageName`, `image`, `file` | an MRC file of one cubic subtomogram, also compressed with gzip |
+/// | `label` | `rlnClassNumber`, `class` | the class, a number or a word |
+///
+/// Names do not depend on case; other columns are passed over. CSV and TSV need a header, `#` starts a
+/// comment, and quotes protect commas. Of a STAR file the first table with both columns counts, so that
+/// RELION's `data_optics` does no harm. Classes are numbered in the order of their labels, by value if
+/// all are numbers.
+///
+/// All headers are looked at once, so that a file that is missing or no MRC file is found before a
+/// run starts. Nothing but the table is kept in memory.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl::cect::{Dataset, FilesConfig, LabeledFiles, Map, Volume};
+///
+/// let directory = tempfile::tempdir()?;
+/// for (name, offset) in [("a.mrc", 0), ("b.mrc.gz", 5)] {
+///     let volume = Volume::new(2, (offset..offset + 8).map(|v| v as f32).collect())?;
+///     Map::from_volume(&volume, 13.68).save(directory.path().join(name))?;
+/// }
+/// let table = directory.path().join("particles.csv");
+/// std::fs::write(&table, "label,path\nribosome,a.mrc\nmembrane,b.mrc.gz\n")?;
+///
+/// let files = LabeledFiles::open(&table, FilesConfig::default())?;
+/// assert_eq!(files.classes(), ["membrane", "ribosome"]);
+/// assert_eq!((files.class(0).0, files.sample(1)?.volume.get(0, 0, 0)), (1, Some(5.0)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LabeledFiles {
+    names: Vec<String>,
+    rows: Vec<(PathBuf, ClassId)>,
+    side: usize,
+    voxel_size: Option<f64>,
+    contrast: Contrast,
+}
+
+/// A row of the table: its line, the file as it is written there, the label.
+struct Row {
+    line: u64,
+    file: String,
+    label: String,
+}
+
+const PATH_COLUMNS: [&str; 4] = ["path", "rlnimagename", "image", "file"];
+const LABEL_COLUMNS: [&str; 3] = ["label", "rlnclassnumber", "class"];
+
+impl LabeledFiles {
+    /// Reads the table and the headers of the files.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the table cannot be read; [`Error::Format`] with its path and the line for a table
+    /// that lacks a column or holds no rows, an empty field, a file that is missing, is named twice, is no
+    /// cubic MRC map or has another side or voxel size than the first, and for RELION's stacks of images,
+    /// which hold no subtomogram.
+    pub fn open(table: impl AsRef<Path>, config: FilesConfig) -> Result<Self> {
+        let table = table.as_ref();
+        let of_table = |problem: String| Error::Format { path: table.to_owned(), problem };
+        let text = input::read_text(table)?;
+        let extension = table.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let rows = match extension.as_str() {
+            "csv" => separated(&text, b','),
+            "tsv" | "txt" => separated(&text, b'\t'),
+            "star" => from_star(&text),
+            _ => Err("expected .csv, .tsv, .txt or .star".to_owned()),
+        }
+        .map_err(of_table)?;
+        if rows.is_empty() {
+            return Err(of_table("holds no subtomograms".into()));
+        }
+        let root = config.root.clone().unwrap_or_else(|| table.parent().map(Path::to_owned).unwrap_or_default());
+        let (side, voxel_size) = common_size(&rows, &root, config.side).map_err(of_table)?;
+        let names = ordered(&rows);
+        let rows = rows
+            .iter()
+            .map(|row| {
+                let class = names.iter().position(|name| *name == row.label).expect("every label is among the names");
+                (root.join(&row.file), ClassId(class as u32))
+            })
+            .collect();
+        Ok(Self { names, rows, side, voxel_size, contrast: config.contrast })
+    }
+
+    /// Side of every subtomogram in voxels.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
+    /// Edge of a voxel in Angstrom, if the headers give it.
+    pub fn voxel_size(&self) -> Option<f64> {
+        self.voxel_size
+    }
+
+    /// The file of a sample.
+    pub fn path(&self, index: usize) -> Option<&Path> {
+        self.rows.get(index).map(|(path, _)| path.as_path())
+    }
+}
+
+impl Dataset for LabeledFiles {
+    fn classes(&self) -> &[String] {
+        &self.names
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn class(&self, index: usize) -> ClassId {
+        self.rows[index].1
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample> {
+        check_index(index, self.len())?;
+        let (path, class) = &self.rows[index];
+        let of_file = |error| match error {
+            Error::Volume(problem) => Error::Format { path: path.clone(), problem },
+            other => other,
+        };
+        let volume = Map::open(path)?.into_volume().map_err(of_file)?;
+        // The file may have been replaced since its header was read.
+        if volume.side() < self.side {
+            let problem = format!("expected {} voxels along each edge, got {}", self.side, volume.side());
+            return Err(Error::Format { path: path.clone(), problem });
+        }
+        let volume = volume.centered(self.side)?;
+        let volume = match self.contrast {
+            Contrast::DarkProtein => volume,
+            Contrast::BrightProtein => {
+                Volume::from_finite(self.side, volume.voxels().iter().map(|voxel| -voxel).collect())
+            }
+        };
+        Ok(Sample { volume, class: *class })
+    }
+}
+
+/// Places of the path and the label among the columns.
+fn columns<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<(usize, usize), String> {
+    let place = |wanted: &[&str], what: &str| {
+        let matching = |name: &str| wanted.contains(&name.trim().trim_start_matches('_').to_ascii_lowercase().as_str());
+        let mut places = names.clone().enumerate().filter(|(_, name)| matching(name)).map(|(place, _)| place);
+        match (places.next(), places.next()) {
+            (Some(place), None) => Ok(place),
+            (Some(_), Some(_)) => Err(format!("has more than one column for the {what}")),
+            (None, _) => Err(format!("has no column for the {what}; expected one of {}", wanted.join(", "))),
+        }
+    };
+    Ok((place(&PATH_COLUMNS, "path")?, place(&LABEL_COLUMNS, "label")?))
+}
+
+fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
+    // Spreadsheets put a byte order mark before the first column's name.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .comment(Some(b'#'))
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let line_of = |position: Option<&csv::Position>| position.map_or(0, |position| line_from(text, position.byte()));
+    let told = |error: csv::Error| match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            let line = line_of(error.position());
+            format!("line {line}: expected {expected_len} fields as in the header, got {len}")
+        }
+        _ => error.to_string(),
+    };
+    let header = reader.headers().map_err(told)?.clone();
+    if header.is_empty() {
+        return Err("is empty".into());
+    }
+    let (path, label) = columns(header.iter()).map_err(|problem| format!("the header {problem}"))?;
+    reader
+        .into_records()
+        .map(|record| {
+            let record = record.map_err(told)?;
+            row(line_of(record.position()), &record[path], &record[label])
+        })
+        .collect()
+}
+
+/// The line of the first record at or behind a byte: the reader's own position is before the empty lines and
+/// comments that it passes over.
+fn line_from(text: &str, byte: u64) -> u64 {
+    let (before, behind) = text.split_at_checked(byte as usize).unwrap_or((text, ""));
+    let passed = behind.lines().take_while(|line| line.is_empty() || line.starts_with('#')).count();
+    1 + before.matches('\n').count() as u64 + passed as u64
+}
+
+fn from_star(text: &str) -> Result<Vec<Row>, String> {
+    let mut first_problem = None;
+    for block in star::read(text)? {
+        match columns(block.columns.iter().copied()) {
+            Ok((path, label)) => {
+                return block.rows.into_iter().map(|(line, row_)| row(line as u64, row_[path], row_[label])).collect();
+            }
+            Err(problem) => first_problem = Some(format!("the block `data_{}` {problem}", block.name)),
+        }
+    }
+    Err(first_problem.unwrap_or_else(|| "holds no data_ block".into()))
+}
+
+fn row(line: u64, file: &str, label: &str) -> Result<Row, String> {
+    if file.is_empty() || label.is_empty() {
+        let what = if file.is_empty() { "path" } else { "label" };
+        return Err(format!("line {line}: the {what} is empty"));
+    }
+    if file.contains('@') {
+        return Err(format!(
+            "line {line}: `{file}` is a place in a stack of images; expected a file of one subtomogram (in RELION 5, \
+             extract 3-D subtomograms, not 2-D stacks)"
+        ));
+    }
+    Ok(Row { line, file: file.to_owned(), label: label.to_owned() })
+}
+
+/// Labels without repeats, by value if all are numbers.
+fn ordered(rows: &[Row]) -> Vec<String> {
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+    let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    if names.iter().all(|name| name.parse::<i64>().is_ok()) {
+        names.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());
+    }
+    names
+}
+
+/// The side that samples will have and the voxel size, if all headers allow one.
+fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usize, Option<f64>), String> {
+    let mut seen = std::collections::HashMap::new();
+    for row in rows {
+        if let Some(first) = seen.insert(row.file.as_str(), row.line) {
+            return Err(format!("line {}: `{}` was named on line {first} already", row.line, row.file));
+        }
+    }
+    let measured: Vec<(usize, f64)> = rows
+        .par_iter()
+        .map(|row| {
+            let of_row = |problem: String| format!("line {}: `{}`: {problem}", row.line, row.file);
+            let (shape, voxel_size) = Map::peek(&root.join(&row.file)).map_err(|error| {
+                of_row(match &error {
+                    Error::Io { source, .. } => source.to_string(),
+                    Error::Format { problem, .. } => problem.clone(),
+                    other => other.to_string(),
+                })
+            })?;
+            let [z, y, x] = shape;
+            if z != y || y != x {
+                return Err(of_row(format!("expected a cube, got {z} × {y} × {x} voxels")));
+            }
+            Ok((x, voxel_size[2]))
+        })
+        // In the order of the rows, so that the first line with a slip is the one that is told.
+        .collect::<Vec<Result<_, String>>>()
+        .into_iter()
+        .collect::<Result<_, String>>()?;
+    let (first_side, first_size) = measured[0];
+    for (row, &(side, size)) in rows.iter().zip(&measured) {
+        let problem = match wanted {
+            Some(wanted) if side < wanted => format!("{side} voxels along each edge cannot be cropped to {wanted}"),
+            None if side != first_side => {
+                format!("{side} voxels along each edge, but the first file has {first_side}; a side to crop to helps")
+            }
+            _ if (size - first_size).abs() > 0.01 * first_size => {
+                format!("voxels of {size:.2} Å, but the first file has {first_size:.2} Å")
+            }
+            _ => continue,
+        };
+        return Err(format!("line {}: `{}`: {problem}", row.line, row.file));
+    }
+    if wanted == Some(0) {
+        return Err("a side of 0 voxels cannot be used".into());
+    }
+    Ok((wanted.unwrap_or(first_side), (first_size > 0.0).then_some(first_size)))
+}

@@ -1,0 +1,387 @@
+//! Scores of pairs counted on a fixed-point grid, kind by kind, before anything is asked of them.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::histogram::ScoreHistogram;
+use crate::MetricError;
+
+/// Steps of the grid from a score of 0 to a score of 1.
+pub(crate) const STEPS: u32 = 1 << 22;
+/// Keys of the grid: scores from -1 to 1, both included.
+pub(crate) const KEYS: usize = 2 * STEPS as usize + 1;
+/// Keys that are summed up as one. Small enough to look into in no time, large enough to be few.
+pub(super) const BLOCK: usize = 1 << 12;
+
+/// The place of each kind where there is one thing for either.
+pub(super) const MATCHING: usize = 0;
+pub(super) const NON_MATCHING: usize = 1;
+
+/// Pairs by score and kind: what one part of a large count gives, to be added to the other parts.
+///
+/// The parts may be counted anywhere: it serializes as the list of its distinct scores. Sums are those of
+/// integers, so that the whole is the same however it was cut.
+///
+/// Holds 16 MiB for each thread that counted and at most 128 MiB for all, however many pairs there are;
+/// adding another takes nothing more.
+///
+/// # Examples
+/// ```
+/// use ndarray::Array2;
+/// use soft_lmccl::{metrics::EmbeddingSet, verify::{AllPairs, Part}};
+///
+/// let set = EmbeddingSet::new(Array2::<f32>::eye(9).view(), &[0, 0, 0, 1, 1, 1, 2, 2, 2])?;
+/// let all_pairs = AllPairs { tile: Some(2), ..Default::default() };
+/// let mut sum = all_pairs.count_part(&set, Part::new(0, 2)?)?;
+/// sum.add(&all_pairs.count_part(&set, Part::new(1, 2)?)?);
+/// assert_eq!(sum.histogram()?.roc(), all_pairs.count(&set)?.roc());
+/// # Ok::<(), soft_lmccl::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ScoreCounts {
+    tallies: Vec<Tally>,
+    overflow: Overflow,
+}
+
+impl ScoreCounts {
+    /// What the counts of one thread, or those of any number added up, take at most, in bytes.
+    #[cfg(feature = "torch")]
+    pub(crate) const BYTES: u64 = Tally::BYTES + Overflow::BYTES;
+
+    /// Joins what threads, one at least, counted side by side.
+    pub(crate) fn new(mut tallies: Vec<Tally>, overflow: Overflow) -> Self {
+        for tally in &mut tallies {
+            tally.settle(&overflow);
+        }
+        Self { tallies, overflow }
+    }
+
+    /// From the number of pairs of each key of a kind.
+    #[cfg(feature = "torch")]
+    pub(crate) fn from_dense(matching: &[i64], non_matching: &[i64]) -> Self {
+        let mut sum = Self::empty();
+        for (kind, counts) in [(MATCHING, matching), (NON_MATCHING, non_matching)] {
+            for (key, &count) in counts.iter().enumerate() {
+                sum.put(kind, key, count.unsigned_abs());
+            }
+        }
+        sum
+    }
+
+    fn empty() -> Self {
+        Self::new(vec![Tally::new()], Overflow::new())
+    }
+
+    /// Adds another part.
+    pub fn add(&mut self, other: &Self) {
+        for block in other.occupied_blocks() {
+            for (key, counts) in other.counts_in(block) {
+                for kind in [MATCHING, NON_MATCHING] {
+                    self.put(kind, key, counts[kind]);
+                }
+            }
+        }
+    }
+
+    /// Everything that can be read off.
+    ///
+    /// # Errors
+    /// [`MetricError::OneClass`] if there are no pairs of a kind.
+    pub fn histogram(self) -> Result<ScoreHistogram, MetricError> {
+        ScoreHistogram::new(self)
+    }
+
+    fn put(&mut self, kind: usize, key: usize, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let sum = u64::from(self.tallies[0].counters[kind][key]) + count;
+        self.tallies[0].counters[kind][key] = (sum % TURN) as u8;
+        self.tallies[0].touched[key / REGION] = true;
+        if sum >= TURN {
+            self.overflow.turn(kind, key, sum / TURN);
+        }
+    }
+
+    /// The blocks in which there may be pairs, lowest scores first. The others were never touched, and
+    /// reading them would be the longest part of a short run.
+    pub(super) fn occupied_blocks(&self) -> impl Iterator<Item = usize> {
+        const IN_A_REGION: usize = REGION / BLOCK;
+        (0..REGIONS)
+            .filter(|&region| self.tallies.iter().any(|tally| tally.touched[region]))
+            .flat_map(|region| region * IN_A_REGION..((region + 1) * IN_A_REGION).min(KEYS.div_ceil(BLOCK)))
+    }
+
+    /// The keys of a block, highest first, each with its matching and non-matching pairs.
+    pub(super) fn counts_in(&self, block: usize) -> impl Iterator<Item = (usize, [u64; 2])> {
+        let keys = block * BLOCK..((block + 1) * BLOCK).min(KEYS);
+        let mut counts = vec![[0; 2]; keys.len()];
+        for kind in [MATCHING, NON_MATCHING] {
+            for tally in &self.tallies {
+                for (sum, &count) in counts.iter_mut().zip(&tally.counters[kind][keys.clone()]) {
+                    sum[kind] += u64::from(count);
+                }
+            }
+            if let Some(turns) = self.overflow.turns[kind][block].get() {
+                for (sum, turns) in counts.iter_mut().zip(turns) {
+                    sum[kind] += TURN * turns.load(Ordering::Relaxed);
+                }
+            }
+        }
+        keys.zip(counts).rev()
+    }
+
+    /// The pairs of a block by kind and key, unless a counter has gone round: quicker to make and to read.
+    pub(super) fn small_counts_in(&self, block: usize) -> Option<[Box<[u32; BLOCK]>; 2]> {
+        let keys = block * BLOCK..((block + 1) * BLOCK).min(KEYS);
+        let mut counts = [Box::new([0; BLOCK]), Box::new([0; BLOCK])];
+        for kind in [MATCHING, NON_MATCHING] {
+            if self.overflow.turns[kind][block].get().is_some() {
+                return None;
+            }
+            for tally in &self.tallies {
+                for (sum, &count) in counts[kind].iter_mut().zip(&tally.counters[kind][keys.clone()]) {
+                    *sum += u32::from(count);
+                }
+            }
+        }
+        Some(counts)
+    }
+
+    /// Every score that occurs, lowest first: its key, matching and non-matching pairs.
+    fn entries(&self) -> impl Iterator<Item = (u32, u64, u64)> {
+        self.occupied_blocks().flat_map(|block| {
+            let mut entries: Vec<_> = self
+                .counts_in(block)
+                .filter(|(_, [matching, non_matching])| matching + non_matching > 0)
+                .map(|(key, [matching, non_matching])| (key as u32, matching, non_matching))
+                .collect();
+            entries.reverse();
+            entries
+        })
+    }
+}
+
+/// As `[[key, matching, non_matching], ..]`, the key being `(score + 1)·2²²`.
+impl Serialize for ScoreCounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.entries())
+    }
+}
+
+impl<'de> Deserialize<'de> for ScoreCounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut sum = Self::empty();
+        for (key, matching, non_matching) in Vec::<(u32, u64, u64)>::deserialize(deserializer)? {
+            if key as usize >= KEYS {
+                return Err(D::Error::custom(format!("a key must be at most {}, got {key}", KEYS - 1)));
+            }
+            sum.put(MATCHING, key as usize, matching);
+            sum.put(NON_MATCHING, key as usize, non_matching);
+        }
+        Ok(sum)
+    }
+}
+
+/// Rounds a score to the grid.
+///
+/// Above 2²³ an `f32` holds integers only, so that adding 1.5·2²³ rounds a number of steps to the
+/// nearest integer, ties to even, and leaves it in the low bits. Scaling by a power of two is exact.
+pub(super) fn key_of(score: f32) -> u32 {
+    const ROUND: f32 = 12_582_912.0;
+    const LOWEST: u32 = (ROUND - STEPS as f32).to_bits();
+    (score.clamp(-1.0, 1.0) * STEPS as f32 + ROUND).to_bits() - LOWEST
+}
+
+/// The score that a key stands for, exactly.
+pub(super) fn score_of(key: usize) -> f64 {
+    (key as f64 - f64::from(STEPS)) / f64::from(STEPS)
+}
+
+/// Pairs after which a counter of a thread starts again from 0.
+const TURN: u64 = 1 << 8;
+/// Keys whose counters lie together in half of a first-level cache.
+const REGION: usize = 1 << 14;
+const REGIONS: usize = KEYS.div_ceil(REGION);
+/// Scores of one region that wait to be counted together.
+const QUEUE: usize = 1 << 10;
+
+/// The counters of one thread, by kind and key.
+///
+/// Pairs arrive in no order of their scores, and counters of 8 million scores fit in no cache that is
+/// fast. Hence they are bytes, how often each has gone round is kept elsewhere, and a score waits in a
+/// queue until there are enough of its region to count them with the counters at hand.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    counters: [Vec<u8>; 2],
+    queues: [Queues; 2],
+    touched: Vec<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    /// Places within the region, `QUEUE` for each region.
+    places: Vec<u16>,
+    lengths: Vec<u16>,
+}
+
+impl Queues {
+    fn new() -> Self {
+        Self { places: vec![0; REGIONS * QUEUE], lengths: vec![0; REGIONS] }
+    }
+}
+
+impl Tally {
+    /// What one takes, in bytes.
+    pub(crate) const BYTES: u64 = 2 * (REGIONS * (REGION + 2 * QUEUE + 2)) as u64 + REGIONS as u64;
+
+    pub(crate) fn new() -> Self {
+        let counters = || vec![0; REGIONS * REGION];
+        Self {
+            counters: [counters(), counters()],
+            queues: [Queues::new(), Queues::new()],
+            touched: vec![false; REGIONS],
+        }
+    }
+
+    /// Counts scores of pairs of one kind.
+    pub(crate) fn count(&mut self, scores: &[f32], same: bool, overflow: &Overflow) {
+        // Rounded a few at a time: the first loop is made of vector instructions, the second cannot be.
+        const AT_A_TIME: usize = 64;
+        let kind = if same { MATCHING } else { NON_MATCHING };
+        let Queues { places, lengths } = &mut self.queues[kind];
+        let (queues, _) = places.as_chunks_mut::<QUEUE>();
+        let mut keys = [0; AT_A_TIME];
+        for scores in scores.chunks(AT_A_TIME) {
+            for (key, &score) in keys.iter_mut().zip(scores) {
+                *key = key_of(score);
+            }
+            for &key in &keys[..scores.len()] {
+                let (region, place) = (key as usize / REGION, key as usize % REGION);
+                let (queue, length) = (&mut queues[region], &mut lengths[region]);
+                queue[usize::from(*length) % QUEUE] = place as u16;
+                *length += 1;
+                if usize::from(*length) == QUEUE {
+                    *length = 0;
+                    self.touched[region] = true;
+                    count_queue(&mut self.counters[kind], region, queue, |key| overflow.turn(kind, key, 1));
+                }
+            }
+        }
+    }
+
+    /// Counts what still waits, and gives the queues up.
+    fn settle(&mut self, overflow: &Overflow) {
+        for kind in [MATCHING, NON_MATCHING] {
+            let Queues { places, lengths } = std::mem::take(&mut self.queues[kind]);
+            for (region, (queue, length)) in places.chunks(QUEUE).zip(lengths).enumerate() {
+                let waiting = &queue[..usize::from(length)];
+                self.touched[region] |= !waiting.is_empty();
+                count_queue(&mut self.counters[kind], region, waiting, |key| overflow.turn(kind, key, 1));
+            }
+        }
+    }
+}
+
+#[inline(never)] // keeps the loop above short
+fn count_queue(counters: &mut [u8], region: usize, waiting: &[u16], mut gone_round: impl FnMut(usize)) {
+    let start = region * REGION;
+    let counters = &mut counters[start..start + REGION];
+    for &place in waiting {
+        let place = usize::from(place) % REGION;
+        counters[place] = counters[place].wrapping_add(1);
+        if counters[place] == 0 {
+            gone_round(start + place);
+        }
+    }
+}
+
+/// How often the counters of all threads have gone round, in blocks that are made when needed.
+#[derive(Debug)]
+pub(crate) struct Overflow {
+    turns: [Vec<OnceLock<Vec<AtomicU64>>>; 2],
+}
+
+impl Overflow {
+    /// What one takes at most, in bytes.
+    pub(crate) const BYTES: u64 = (2 * KEYS.next_multiple_of(BLOCK) * size_of::<AtomicU64>()
+        + 2 * KEYS.div_ceil(BLOCK) * size_of::<OnceLock<Vec<AtomicU64>>>()) as u64;
+
+    pub(crate) fn new() -> Self {
+        let none = || (0..KEYS.div_ceil(BLOCK)).map(|_| OnceLock::new()).collect();
+        Self { turns: [none(), none()] }
+    }
+
+    #[cold]
+    fn turn(&self, kind: usize, key: usize, times: u64) {
+        let block = self.turns[kind][key / BLOCK].get_or_init(|| (0..BLOCK).map(|_| AtomicU64::new(0)).collect());
+        block[key % BLOCK].fetch_add(times, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pairs::PairCounts;
+    use super::*;
+
+    #[test]
+    fn keys_are_the_nearest_steps() {
+        let step = 1.0 / STEPS as f32;
+        let cases = [
+            (-1.0, 0),
+            (-1.5, 0),
+            (-1.0 + step, 1),
+            (-0.0, STEPS),
+            (0.0, STEPS),
+            (0.5 * step, STEPS),
+            (0.75 * step, STEPS + 1),
+            (1.5 * step, STEPS + 2),
+            (-0.75 * step, STEPS - 1),
+            (1.0 - step / 4.0, 2 * STEPS),
+            (1.0 - step, 2 * STEPS - 1),
+            (1.0, 2 * STEPS),
+            (1.0 + step, 2 * STEPS),
+        ];
+        for (score, key) in cases {
+            assert_eq!(key_of(score), key, "{score}");
+        }
+    }
+
+    #[test]
+    fn counters_that_go_round_lose_nothing() {
+        let overflow = Overflow::new();
+        let mut tallies = [Tally::new(), Tally::new()];
+        for (tally, pairs) in tallies.iter_mut().zip([255, 70_001]) {
+            tally.count(&vec![0.5; pairs], true, &overflow);
+            tally.count(&vec![0.25; 2 * pairs], false, &overflow);
+        }
+        tallies[0].count(&[-0.25], true, &overflow);
+        let mut sum = ScoreCounts::new(tallies.into(), overflow);
+        let sent: ScoreCounts = serde_json::from_str(&serde_json::to_string(&sum).unwrap()).unwrap();
+        for times in 1..=3 {
+            let histogram = ScoreCounts::clone_of(&sum).histogram().unwrap();
+            let counts = PairCounts { matching: times * 70_257, non_matching: times * 140_512 };
+            assert_eq!(histogram.counts(), counts);
+            assert_eq!(histogram.at_far(0.0).unwrap().point.true_accepts, times * 70_256);
+            assert_eq!(histogram.at_far(1.0).unwrap().point.true_accepts, times * 70_257);
+            sum.add(&sent);
+        }
+    }
+
+    impl ScoreCounts {
+        fn clone_of(other: &Self) -> Self {
+            let mut copy = Self::empty();
+            copy.add(other);
+            copy
+        }
+    }
+
+    #[test]
+    fn a_key_off_the_grid_is_refused() {
+        let refused = serde_json::from_str::<ScoreCounts>("[[8388609, 1, 0]]").unwrap_err();
+        assert!(refused.to_string().starts_with("a key must be at most 8388608, got 8388609"), "{refused}");
+    }
+}

@@ -1,0 +1,76 @@
+//! t-SNE, to look at neighborhoods of embeddings.
+
+use bhtsne::tSNE;
+use ndarray::{Array2, ArrayView2};
+
+use super::pca_2d;
+use crate::{Error, Result};
+
+/// Rows that t-SNE needs to have neighborhoods at all.
+const LEAST: usize = 10;
+/// How many neighbors count, more or less: the default of scikit-learn.
+const PERPLEXITY: f32 = 30.0;
+/// Accuracy of the Barnes-Hut approximation; 0 would be exact.
+const THETA: f32 = 0.5;
+
+/// Maps the rows to the plane so that neighbors stay neighbors: t-distributed stochastic neighbor
+/// embedding, by the crate `bhtsne`.
+///
+/// Groups mean something, distances between groups and their sizes do not: [`pca_2d`] is the map for
+/// those. It starts at the principal components, so that the same rows give the same picture.
+///
+/// # Shapes
+/// - `embeddings`: `[N, D]`, `N >= 10`, `D >= 2`, finite
+/// - returns `[N, 2]`
+///
+/// # Errors
+/// [`Error::Config`] if there are too few rows or columns, or a value is not finite.
+///
+/// # Examples
+/// ```
+/// use ndarray::Array2;
+/// use soft_lmccl::report::tsne_2d;
+///
+/// // Two clusters, far apart along the first axis.
+/// let rows = Array2::from_shape_fn((40, 3), |(row, column)| {
+///     (row % 2 * 50) as f32 * (column == 0) as u8 as f32 + (row * (column + 2) % 7) as f32 / 7.0
+/// });
+/// let flat = tsne_2d(rows.view())?;
+/// let nearest = |row: usize| (0..40).filter(|&other| other != row).min_by(|&a, &b| {
+///     let distance = |other: usize| (&flat.row(row) - &flat.row(other)).mapv(|x| x * x).sum();
+///     distance(a).total_cmp(&distance(b))
+/// });
+/// assert!((0..40).all(|row| nearest(row).is_some_and(|other| other % 2 == row % 2)));
+/// # Ok::<(), soft_lmccl::Error>(())
+/// ```
+///
+/// # References
+/// L. van der Maaten, *Accelerating t-SNE using Tree-Based Algorithms*, JMLR 15, 2014.
+pub fn tsne_2d(embeddings: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
+    let rows = embeddings.nrows();
+    if rows < LEAST {
+        return Err(Error::Config {
+            field: "embeddings",
+            expected: format!("at least {LEAST} rows"),
+            got: rows.to_string(),
+        });
+    }
+    // Checks the columns and the values as well.
+    let start = pca_2d(embeddings)?;
+    let spread = start.column(0).mapv(|x| x * x).mean().unwrap_or(0.0).sqrt();
+    if spread <= 0.0 {
+        // Equal rows have no neighborhoods: one point.
+        return Ok(start);
+    }
+    // A start of this spread is usual.
+    let scale = 1e-4 / spread;
+    let data: Vec<Vec<f32>> = embeddings.rows().into_iter().map(|row| row.to_vec()).collect();
+    let distance = |a: &Vec<f32>, b: &Vec<f32>| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+    let flat = tSNE::<f32, Vec<f32>, 2>::new(&data)
+        // `bhtsne` looks at three times as many neighbors as the perplexity.
+        .perplexity(PERPLEXITY.min((rows - 1) as f32 / 3.0))
+        .initial_embedding(start.iter().map(|x| x * scale).collect::<Vec<f32>>())
+        .barnes_hut(THETA, distance)
+        .embedding();
+    Ok(Array2::from_shape_vec((rows, 2), flat).expect("two coordinates for each row"))
+}

@@ -1,0 +1,273 @@
+//! Which pairs are counted: all of one set or all between two, in whole or in part.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::{EmbeddingSet, PairCounts};
+use crate::{Error, MetricError};
+
+/// The pairs of one set, each once, or those of each probe with each member of a gallery.
+///
+/// # Examples
+/// ```
+/// use ndarray::array;
+/// use soft_lmccl::{metrics::EmbeddingSet, verify::{AllPairs, Pairs}};
+///
+/// let probes = EmbeddingSet::new(array![[1.0f32, 0.1], [0.1, 1.0]].view(), &[7, 4])?;
+/// let gallery = EmbeddingSet::new(array![[2.0f32, 0.0], [0.0, 3.0], [0.2, 1.0]].view(), &[7, 4, 4])?;
+/// let histogram = AllPairs::default().count(Pairs::between(&probes, &gallery)?)?;
+/// assert_eq!((histogram.counts().matching, histogram.counts().non_matching), (3, 3));
+/// assert_eq!(histogram.auc(), 1.0);
+/// # Ok::<(), soft_lmccl::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Pairs<'a, S = EmbeddingSet> {
+    pub(super) rows: &'a S,
+    pub(super) columns: Option<&'a S>,
+}
+
+impl<S> Clone for Pairs<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Pairs<'_, S> {}
+
+impl<'a, S: Embedded> Pairs<'a, S> {
+    /// All unordered pairs of different members of a set.
+    #[must_use]
+    pub fn among(set: &'a S) -> Self {
+        Self { rows: set, columns: None }
+    }
+
+    /// Each probe with each member of the gallery, also where they are the same sample.
+    ///
+    /// # Errors
+    /// [`MetricError::Dimension`] if they differ in dimension.
+    pub fn between(probes: &'a S, gallery: &'a S) -> Result<Self, MetricError> {
+        if probes.dim() == gallery.dim() {
+            Ok(Self { rows: probes, columns: Some(gallery) })
+        } else {
+            Err(MetricError::Dimension { left: probes.dim(), right: gallery.dim() })
+        }
+    }
+
+    /// How many pairs there are of each kind.
+    #[must_use]
+    pub fn counts(&self) -> PairCounts {
+        Layout::new(self.rows.labels(), self.columns.map(Embedded::labels)).counts()
+    }
+}
+
+impl<'a, S: Embedded> From<&'a S> for Pairs<'a, S> {
+    fn from(set: &'a S) -> Self {
+        Self::among(set)
+    }
+}
+
+/// Unit embeddings with labels, on the host or on a device.
+pub trait Embedded: super::source::Source {
+    /// Number of dimensions.
+    fn dim(&self) -> usize;
+    /// The class of each embedding.
+    fn labels(&self) -> &[u32];
+}
+
+impl Embedded for EmbeddingSet {
+    fn dim(&self) -> usize {
+        self.dim()
+    }
+
+    fn labels(&self) -> &[u32] {
+        self.labels()
+    }
+}
+
+/// One of several parts into which a count is cut, for as many processes or machines.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl::verify::Part;
+///
+/// assert!(Part::new(2, 3).is_ok());
+/// assert_eq!(Part::new(3, 3).unwrap_err().to_string(), "invalid `index`: expected from 0 to 2 for 3 parts, got 3");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    index: u64,
+    of: u64,
+}
+
+impl Part {
+    /// Everything in one part.
+    pub const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// The part of this index, from 0, of so many.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `index < of`.
+    pub fn new(index: u64, of: u64) -> Result<Self, Error> {
+        if index < of {
+            return Ok(Self { index, of });
+        }
+        let expected = match of {
+            0 => "at least one part".to_owned(),
+            _ => format!("from 0 to {} for {of} parts", of - 1),
+        };
+        Err(Error::Config { field: "index", expected, got: index.to_string() })
+    }
+
+    /// The number of a tile of the whole, given its number within this part.
+    fn whole(self, number: u64) -> u64 {
+        number * self.of + self.index
+    }
+}
+
+pub(super) type Span = std::ops::Range<usize>;
+
+/// Rows and columns class by class: then a row's matching columns lie together.
+#[derive(Debug)]
+pub(super) struct Layout {
+    rows: Vec<Row>,
+    /// The members that are the columns; those of the rows where there is one set.
+    columns: Option<Vec<usize>>,
+}
+
+/// A row in class order.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    member: usize,
+    label: u32,
+    /// The columns that it makes matching pairs with are `matching.0..matching.1`. Within one set the first
+    /// is the one after the row itself, and no column before that makes a pair.
+    matching: (usize, usize),
+}
+
+impl Layout {
+    pub(super) fn new(rows: &[u32], columns: Option<&[u32]>) -> Self {
+        let order = by_class(rows);
+        let class_order = columns.map(by_class);
+        let (column_labels, column_order) = match (columns, &class_order) {
+            (Some(labels), Some(order)) => (labels, order),
+            _ => (rows, &order),
+        };
+        let end_of = |label: u32| column_order.partition_point(|&column| column_labels[column] <= label);
+        let placed = order.iter().enumerate().map(|(at, &member)| {
+            let label = rows[member];
+            let start = match columns {
+                Some(_) => column_order.partition_point(|&column| column_labels[column] < label),
+                None => at + 1,
+            };
+            Row { member, label, matching: (start, end_of(label)) }
+        });
+        Self { rows: placed.collect(), columns: class_order }
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn bytes(rows: usize, columns: Option<usize>) -> u64 {
+        (rows * size_of::<Row>() + (rows + columns.unwrap_or(0)) * size_of::<usize>()) as u64
+    }
+
+    pub(super) fn counts(&self) -> PairCounts {
+        let (mut matching, mut non_matching) = (0, 0);
+        for class in self.classes(0..self.rows.len()) {
+            let [before, same, after] = self.split(class.start, 0..self.num_columns());
+            let members = class.len() as u64;
+            matching += match self.columns {
+                Some(_) => members * same.len() as u64,
+                None => members * (members - 1) / 2,
+            };
+            non_matching += members * (before.len() + after.len()) as u64;
+        }
+        PairCounts { matching, non_matching }
+    }
+
+    fn num_columns(&self) -> usize {
+        self.columns.as_ref().map_or(self.rows.len(), Vec::len)
+    }
+
+    pub(super) fn row_members(&self, rows: Span) -> impl Iterator<Item = usize> {
+        self.rows[rows].iter().map(|row| row.member)
+    }
+
+    pub(super) fn column_members(&self, columns: Span) -> impl Iterator<Item = usize> {
+        columns.map(|column| match &self.columns {
+            Some(columns) => columns[column],
+            None => self.rows[column].member,
+        })
+    }
+
+    /// The columns of a span that a row makes pairs with: non-matching, matching, non-matching.
+    pub(super) fn split(&self, row: usize, columns: Span) -> [Span; 3] {
+        let (start, end) = self.rows[row].matching;
+        let first = if self.columns.is_some() { columns.start } else { columns.start.max(start) };
+        let clip = |column: usize| column.clamp(first, columns.end.max(first));
+        let (start, end) = (clip(start), clip(end));
+        [first..start, start..end, end..columns.end.max(end)]
+    }
+
+    /// Rows of a span that are of one class, one class after another.
+    pub(super) fn classes(&self, rows: Span) -> impl Iterator<Item = Span> {
+        let mut start = rows.start;
+        self.rows[rows].chunk_by(|a, b| a.label == b.label).map(move |class| {
+            let span = start..start + class.len();
+            start = span.end;
+            span
+        })
+    }
+
+    /// The tiles of a part.
+    pub(super) fn tiles(&self, tile: usize, part: Part) -> Tiles {
+        let columns = self.columns.as_ref().map(Vec::len);
+        Tiles { rows: self.rows.len(), columns, tile, part }
+    }
+}
+
+fn by_class(labels: &[u32]) -> Vec<usize> {
+    let mut order: Vec<_> = (0..labels.len()).collect();
+    order.sort_unstable_by_key(|&member| (labels[member], member));
+    order
+}
+
+/// The tiles that hold pairs, numbered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tiles {
+    rows: usize,
+    columns: Option<usize>,
+    tile: usize,
+    part: Part,
+}
+
+impl Tiles {
+    /// The rows and columns of a tile; none past the last.
+    pub(super) fn get(self, number: u64) -> Option<(Span, Span)> {
+        let number = self.part.whole(number);
+        let (row, column) = match self.columns {
+            Some(_) => {
+                let across = self.rows.div_ceil(self.tile) as u64;
+                (number % across, number / across)
+            }
+            None => {
+                // Number t of a triangle is (a, b), a <= b, with t = b(b+1)/2 + a.
+                let b = ((1 + 8 * number).isqrt() - 1) / 2;
+                (number - b * (b + 1) / 2, b)
+            }
+        };
+        let columns = self.span(column, self.columns.unwrap_or(self.rows))?;
+        Some((self.span(row, self.rows)?, columns))
+    }
+
+    fn span(self, block: u64, end: usize) -> Option<Span> {
+        let start = usize::try_from(block).ok()?.checked_mul(self.tile).filter(|&start| start < end)?;
+        Some(start..(start + self.tile).min(end))
+    }
+
+    /// Pairs in these tiles.
+    pub(super) fn pairs(self) -> u64 {
+        let pairs_in = |(rows, columns): (Span, Span)| match self.columns {
+            None if rows == columns => (rows.len() * (rows.len() - 1) / 2) as u64,
+            _ => (rows.len() * columns.len()) as u64,
+        };
+        (0..).map_while(|number| self.get(number)).map(pairs_in).sum()
+    }
+}

@@ -1,0 +1,199 @@
+//! The user's own subtomograms.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use proptest::prelude::*;
+use soft_lmccl::cect::{ClassId, Contrast, Dataset, FilesConfig, LabeledFiles, Map, Volume};
+use tempfile::TempDir;
+
+use super::{gzip, told};
+
+/// A directory with `a.mrc` and `b.mrc.gz` of side 4 at 10 Å, `sub/c.mrc` alike, and some that do not fit.
+fn directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("sub")).unwrap();
+    for (name, side, voxel_size, offset) in [
+        ("a.mrc", 4, 10.0, 0),
+        ("b.mrc.gz", 4, 10.0, 100),
+        ("sub/c.mrc", 4, 10.0, 200),
+        ("name, with comma.mrc", 4, 10.0, 300),
+        ("large.mrc", 6, 10.0, 400),
+        ("coarse.mrc", 4, 13.68, 500),
+    ] {
+        let voxels = (offset..offset + side * side * side).map(|v| v as f32).collect();
+        let volume = Volume::new(side as usize, voxels).unwrap();
+        Map::from_volume(&volume, voxel_size).save(directory.path().join(name)).unwrap();
+    }
+    fs::write(directory.path().join("text.mrc"), "hello").unwrap();
+    let whole = fs::read(directory.path().join("a.mrc")).unwrap();
+    fs::write(directory.path().join("short.mrc"), &whole[..1100]).unwrap();
+    let mut long = whole;
+    long[8..12].copy_from_slice(&2i32.to_le_bytes());
+    fs::write(directory.path().join("slab.mrc"), long).unwrap();
+    directory
+}
+
+fn table(directory: &TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn open(path: &Path) -> soft_lmccl::Result<LabeledFiles> {
+    LabeledFiles::open(path, FilesConfig::default())
+}
+
+fn problem(path: &Path) -> String {
+    let message = told(&open(path).unwrap_err());
+    let start = format!("{}: ", path.display());
+    message.strip_prefix(&start).unwrap_or_else(|| panic!("{message} names no file")).to_owned()
+}
+
+const STAR: &str = "data_optics\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 300\n\ndata_particles\n\nloop_\n\
+                    _rlnCoordinateX #1\n_rlnImageName #2\n_rlnClassNumber #3\n0.5 a.mrc 10\n1.5 b.mrc.gz 9\n2 sub/c.mrc 10\n";
+
+#[test]
+fn tables_of_every_kind_name_the_same() {
+    let directory = directory();
+    let tables = [
+        ("t.csv", "path,label\na.mrc,10\nb.mrc.gz,9\nsub/c.mrc,10\n".to_owned()),
+        (
+            "t2.csv",
+            "\u{feff}# by hand\nx, Class ,RLNImageName\n1,10,a.mrc\n\n2,9,b.mrc.gz\n3,10, sub/c.mrc\n".to_owned(),
+        ),
+        ("t.tsv", "label\tfile\r\n10\ta.mrc\r\n9\tb.mrc.gz\r\n10\tsub/c.mrc\r\n".to_owned()),
+        ("t.STAR", STAR.to_owned()),
+    ];
+    for (name, text) in tables {
+        let files = open(&table(&directory, name, text)).unwrap();
+        // Numbers by value, not by digits.
+        assert_eq!(files.classes(), ["9", "10"], "{name}");
+        assert_eq!((files.len(), files.side(), files.voxel_size()), (3, 4, Some(10.0)));
+        assert_eq!([0, 1, 2].map(|index| files.class(index).0), [1, 0, 1]);
+        assert_eq!(files.indices(&[ClassId(1)]), [0, 2]);
+        for (index, offset) in [0.0, 100.0, 200.0].into_iter().enumerate() {
+            let sample = files.sample(index).unwrap();
+            assert_eq!(sample.class, files.class(index));
+            assert_eq!(sample.volume.voxels()[..2], [offset, offset + 1.0], "{name}");
+        }
+        assert_eq!(files.path(2), Some(&*directory.path().join("sub/c.mrc")));
+        assert_eq!(told(&files.sample(3).unwrap_err()), "invalid `index`: expected less than 3, got 3");
+    }
+    // Words, quotes, a table that is compressed itself.
+    let text = gzip(b"label,path\nribosome,\"name, with comma.mrc\"\nmembrane,a.mrc\n");
+    let files = open(&table(&directory, "w.csv", text)).unwrap();
+    assert_eq!((files.classes()[0].as_str(), files.class(0).0), ("membrane", 1));
+}
+
+#[test]
+fn files_are_cropped_inverted_and_found_elsewhere() {
+    let directory = directory();
+    let path = table(&directory, "t.csv", "path,label\na.mrc,x\nlarge.mrc,y\n");
+    let config = FilesConfig { side: Some(2), contrast: Contrast::BrightProtein, ..Default::default() };
+    let files = LabeledFiles::open(&path, config).unwrap();
+    // The center of 4 is 2, of 2 is 1: voxels 1 and 2 are kept.
+    let first = files.sample(0).unwrap().volume;
+    assert_eq!((first.side(), first.get(0, 0, 0)), (2, Some(-21.0)));
+    assert_eq!(files.sample(1).unwrap().volume.side(), 2);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("t.csv");
+    fs::write(&path, "path,label\nsub/c.mrc,x\n").unwrap();
+    let config = FilesConfig { root: Some(directory.path().to_owned()), ..Default::default() };
+    assert_eq!(LabeledFiles::open(&path, config).unwrap().len(), 1);
+    assert!(open(&path).is_err());
+}
+
+#[test]
+fn hostile_tables_are_told_with_their_line() {
+    let directory = directory();
+    let expected_columns = "expected one of path, rlnimagename, image, file";
+    for (name, text, message) in [
+        ("t.doc", "path,label\n", "expected .csv, .tsv, .txt or .star".to_owned()),
+        ("t.csv", "", "is empty".into()),
+        ("t.csv", "path,label\n", "holds no subtomograms".into()),
+        ("t.csv", "paths,label\na.mrc,1\n", format!("the header has no column for the path; {expected_columns}")),
+        (
+            "t.csv",
+            "path,name\na.mrc,1\n",
+            "the header has no column for the label; expected one of label, rlnclassnumber, class".into(),
+        ),
+        ("t.csv", "path,label,Class\na.mrc,1,2\n", "the header has more than one column for the label".into()),
+        ("t.csv", "path,label\na.mrc,1\n\nb.mrc.gz\n", "line 4: expected 2 fields as in the header, got 1".into()),
+        ("t.csv", "path,label\n,1\n", "line 2: the path is empty".into()),
+        ("t.csv", "path,label\na.mrc, \n", "line 2: the label is empty".into()),
+        ("t.csv", "path,label\na.mrc,1\nno.mrc,1\n", "line 3: `no.mrc`: No such file or directory (os error 2)".into()),
+        ("t.csv", "path,label\na.mrc,1\na.mrc,2\n", "line 3: `a.mrc` was named on line 2 already".into()),
+        (
+            "t.csv",
+            "path,label\na.mrc,1\ntext.mrc,2\n",
+            "line 3: `text.mrc`: 5 bytes are no MRC file: its header alone has 1024".into(),
+        ),
+        (
+            "t.csv",
+            "path,label\nshort.mrc,2\n",
+            "line 2: `short.mrc`: the header announces 1280 bytes but the file has 1100".into(),
+        ),
+        ("t.csv", "path,label\nslab.mrc,2\n", "line 2: `slab.mrc`: expected a cube, got 2 × 4 × 4 voxels".into()),
+        (
+            "t.csv",
+            "path,label\na.mrc,1\nlarge.mrc,1\n",
+            "line 3: `large.mrc`: 6 voxels along each edge, but the first file has 4; a side to crop to helps".into(),
+        ),
+        (
+            "t.csv",
+            "path,label\na.mrc,1\ncoarse.mrc,1\n",
+            "line 3: `coarse.mrc`: voxels of 13.68 Å, but the first file has 10.00 Å".into(),
+        ),
+        ("t.star", "data_\nloop_\n_a\n1 2\n", "line 4: expected 1 values, one for each column, got 2".into()),
+        ("t.star", "\n", "holds no data_ block".into()),
+        (
+            "t.star",
+            "data_x\nloop_\n_rlnImageName\na.mrc\n",
+            "the block `data_x` has no column for the label; expected one of label, rlnclassnumber, class".into(),
+        ),
+        (
+            "t.star",
+            "data_\nloop_\n_rlnImageName\n_rlnClassNumber\n000001@a.mrcs 1\n",
+            "line 5: `000001@a.mrcs` is a place in a stack of images; expected a file of one subtomogram (in RELION \
+             5, extract 3-D subtomograms, not 2-D stacks)"
+                .into(),
+        ),
+    ] {
+        assert_eq!(problem(&table(&directory, name, text)), message, "{text:?}");
+    }
+    let path = table(&directory, "t.csv", "path,label\na.mrc,1\n");
+    let config = FilesConfig { side: Some(5), ..Default::default() };
+    let message = told(&LabeledFiles::open(&path, config).unwrap_err());
+    assert!(message.ends_with("line 2: `a.mrc`: 4 voxels along each edge cannot be cropped to 5"), "{message}");
+    let missing = directory.path().join("none.csv");
+    assert!(told(&open(&missing).unwrap_err()).starts_with(&format!("cannot read {}", missing.display())));
+}
+
+#[test]
+fn files_that_changed_since_are_told() {
+    let directory = directory();
+    let files = open(&table(&directory, "t.csv", "path,label\na.mrc,1\n")).unwrap();
+    let path = directory.path().join("a.mrc");
+    Map::from_volume(&Volume::new(3, vec![0.0; 27]).unwrap(), 10.0).save(&path).unwrap();
+    let expected = format!("{}: expected 4 voxels along each edge, got 3", path.display());
+    assert_eq!(told(&files.sample(0).unwrap_err()), expected);
+    fs::remove_file(&path).unwrap();
+    assert!(files.sample(0).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any text is a table or an error, never a panic.
+    #[test]
+    fn no_text_makes_a_panic(text in "[a-z_@#'\",;\\t\\n 0-9.é]{0,80}", star in any::<bool>()) {
+        let directory = tempfile::tempdir().unwrap();
+        let text = if star { format!("data_\nloop_\n{text}") } else { text };
+        let path = table(&directory, if star { "t.star" } else { "t.csv" }, &text);
+        prop_assert!(open(&path).is_err());
+    }
+}

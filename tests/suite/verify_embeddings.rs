@@ -1,0 +1,241 @@
+//! The example `verify_embeddings`: files in, one object or one sentence out.
+
+#[path = "../../examples/verify_embeddings/args.rs"]
+mod args;
+#[path = "../../benches/ratios/bare.rs"]
+mod bare;
+#[path = "../../examples/verify_embeddings/npy.rs"]
+mod npy;
+#[path = "../../examples/verify_embeddings/run.rs"]
+mod run;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+use serde_json::Value;
+use soft_lmccl::metrics::{EerMethod, EmbeddingSet, PairProtocol, VerificationThreshold};
+use tempfile::TempDir;
+
+/// What NumPy writes, version 1.0.
+fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
+    let order = if fortran { "True" } else { "False" };
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
+    while (header.len() + 11) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
+    file.extend(header.as_bytes());
+    file.extend(data);
+    file
+}
+
+fn bytes<T, const N: usize>(values: &[T], to_bytes: impl Fn(&T) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(to_bytes).collect()
+}
+
+const ROWS: usize = 24;
+const DIM: usize = 3;
+
+fn value(row: usize, column: usize) -> f32 {
+    let near = if row % 4 == column { 1.5 } else { 0.25 };
+    near + (row * 5 % 7) as f32 / 8.0 * if column == 1 { -1.0 } else { 1.0 }
+}
+
+fn labels() -> Vec<i64> {
+    (0..ROWS as i64).map(|row| row % 4).collect()
+}
+
+/// A folder with the same embeddings in every form that is read.
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let c: Vec<f32> = (0..ROWS * DIM).map(|at| value(at / DIM, at % DIM)).collect();
+    let fortran: Vec<f64> = (0..ROWS * DIM).map(|at| f64::from(value(at % ROWS, at / ROWS))).collect();
+    let shape = format!("({ROWS}, {DIM})");
+    let write = |name: &str, content: Vec<u8>| fs::write(folder.path().join(name), content).unwrap();
+    write("c.npy", npy("<f4", false, &shape, &bytes(&c, |value| value.to_le_bytes())));
+    write("fortran.npy", npy("<f8", true, &shape, &bytes(&fortran, |value| value.to_le_bytes())));
+    write("labels.npy", npy("<i8", false, &format!("({ROWS},)"), &bytes(&labels(), |label| label.to_le_bytes())));
+    folder
+}
+
+fn run(folder: &Path, line: &str) -> Result<String, String> {
+    let words = line.split_whitespace().map(|word| match word.strip_suffix('!') {
+        Some(file) => folder.join(file).display().to_string(),
+        None => word.to_owned(),
+    });
+    let args = args::Args::try_parse_from(["verify_embeddings".to_owned()].into_iter().chain(words));
+    let args = args.map_err(|error| error.to_string())?;
+    run::run(&args, &AtomicBool::new(false)).map_err(|error| format!("{error:#}"))
+}
+
+fn json(folder: &Path, line: &str) -> Value {
+    serde_json::from_str(&run(folder, &format!("{line} --json")).unwrap()).unwrap()
+}
+
+#[test]
+fn figures_are_those_of_the_library() {
+    let folder = folder();
+    let array = ndarray::Array2::from_shape_fn((ROWS, DIM), |(row, column)| value(row, column));
+    let pairs = EmbeddingSet::new(array.view(), &labels()).unwrap().pair_scores(PairProtocol::All).unwrap();
+    let roc = pairs.roc();
+    for file in ["c.npy!", "fortran.npy!"] {
+        let found = json(folder.path(), &format!("--embeddings {file} --labels labels.npy! --far 0.25,1e-3"));
+        let keys: Vec<_> = found.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys.iter().copied().collect::<std::collections::BTreeSet<_>>(),
+            [
+                "embeddings",
+                "dim",
+                "pairs",
+                "positives",
+                "negatives",
+                "auc",
+                "eer",
+                "eer_threshold",
+                "best_accuracy",
+                "tar_at_far",
+                "seconds",
+                "bare_gemm_seconds"
+            ]
+            .into()
+        );
+        assert_eq!((&found["embeddings"], &found["dim"]), (&ROWS.into(), &DIM.into()));
+        assert_eq!(found["pairs"], 276);
+        assert_eq!((&found["positives"], &found["negatives"]), (&60.into(), &216.into()));
+        assert_eq!(found["auc"], roc.auc());
+        assert_eq!(found["eer"], roc.eer(EerMethod::Linear));
+        assert_eq!(found["best_accuracy"], roc.best_accuracy().accuracy());
+        for (at, far) in [(0, 0.25), (1, 1e-3)] {
+            let (found, expected) = (&found["tar_at_far"][at], roc.at_far(far).unwrap());
+            assert_eq!(found["target_far"], far);
+            assert_eq!(found["tar"], expected.point.tar());
+            assert_eq!(found["far"], expected.point.far());
+            assert_eq!(found["false_accepts"], expected.point.false_accepts);
+            assert_eq!(found["resolvable"], expected.resolvable);
+        }
+        assert!(found["bare_gemm_seconds"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn scores_bring_their_own_truth() {
+    let folder = folder();
+    let write = |name: &str, content: Vec<u8>| fs::write(folder.path().join(name), content).unwrap();
+    let scores = [0.9f64, 0.8, 0.7, 0.6, 0.5, 0.4];
+    write("s.npy", npy("<f8", false, "(6,)", &bytes(&scores, |score| score.to_le_bytes())));
+    write("b.npy", npy("|b1", false, "(6,)", &[1, 1, 0, 1, 0, 0]));
+    write("i.npy", npy("<i8", false, "(6,)", &bytes(&[1i64, 1, 0, 1, 0, 0], |truth| truth.to_le_bytes())));
+    for same in ["b.npy!", "i.npy!"] {
+        let found =
+            json(folder.path(), &format!("--scores s.npy! --same {same} --threshold-out t.json! --threshold-for eer"));
+        assert_eq!(found["auc"], 8.0 / 9.0);
+        assert_eq!(found["embeddings"], Value::Null);
+        assert_eq!(found["bare_gemm_seconds"], Value::Null);
+        let threshold = VerificationThreshold::load(folder.path().join("t.json")).unwrap();
+        assert_eq!(found["eer_threshold"], threshold.value());
+    }
+    write("wrong.npy", npy("<i8", false, "(6,)", &bytes(&[1i64, 1, 0, 2, 0, 0], |truth| truth.to_le_bytes())));
+    let refused = run(folder.path(), "--scores s.npy! --same wrong.npy!").unwrap_err();
+    assert!(refused.ends_with("wrong.npy: expected 0 or 1, got 2 at position 3"), "{refused}");
+}
+
+#[test]
+fn people_get_a_table_with_intervals() {
+    let folder = folder();
+    let table = run(folder.path(), "--embeddings c.npy! --labels labels.npy! --far 1e-9 --bootstrap 50").unwrap();
+    assert!(
+        table.starts_with(
+            "embeddings          24 of 3 dimensions\npairs               60 matching, 216 non-matching\nAUC "
+        ),
+        "{table}"
+    );
+    assert!(table.contains("TAR @ FAR 1e-9      below resolution  ("), "{table}");
+    let found = json(folder.path(), "--embeddings c.npy! --labels labels.npy! --bootstrap 50");
+    let (low, high) = (found["intervals"]["auc"][0].as_f64().unwrap(), found["intervals"]["auc"][1].as_f64().unwrap());
+    assert!(low < high && (low..=high).contains(&found["auc"].as_f64().unwrap()), "{found}");
+}
+
+#[test]
+fn one_sentence_for_each_bad_file() {
+    let folder = folder();
+    let write = |name: &str, content: Vec<u8>| fs::write(folder.path().join(name), content).unwrap();
+    let good = fs::read(folder.path().join("c.npy")).unwrap();
+    let floats = |values: &[f32]| bytes(values, |value| value.to_le_bytes());
+    let longs = |values: &[i64]| bytes(values, |value| value.to_le_bytes());
+    let square = [1.0f32, 2.0, 3.0, 4.0];
+    write("truncated.npy", good[..good.len() - 5].to_vec());
+    write("text.npy", b"0.1 0.2 0.3".to_vec());
+    write("empty.npy", Vec::new());
+    write("half.npy", npy("<f2", false, "(2, 2)", &[0; 8]));
+    write("huge.npy", npy("<f4", false, "(1152921504606846976, 1)", &[0; 8]));
+    write("beyond.npy", npy("<f4", false, "(1152921504606846976, 1152921504606846976)", &[0; 8]));
+    write("flat.npy", npy("<f4", false, "(4,)", &floats(&square)));
+    write("nan.npy", npy("<f4", false, "(2, 2)", &floats(&[1.0, 2.0, f32::NAN, 4.0])));
+    write("zero.npy", npy("<f4", false, "(2, 2)", &floats(&[1.0, 2.0, 0.0, 0.0])));
+    write("square.npy", npy("<f4", false, "(2, 2)", &floats(&square)));
+    write("none.npy", npy("<f4", false, "(0, 2)", &[]));
+    write("no_labels.npy", npy("<i8", false, "(0,)", &[]));
+    write("two.npy", npy("<i8", false, "(2,)", &longs(&[3, 4])));
+    write("alike.npy", npy("<i8", false, "(2,)", &longs(&[3, 3])));
+    write("negative.npy", npy("<i8", false, "(2,)", &longs(&[3, -3])));
+    write("narrow.npy", npy("<i4", false, "(2,)", &[0; 8]));
+    for (embeddings, labels, expected) in [
+        ("missing.npy", "two.npy", "cannot read F/missing.npy: No such file or directory (os error 2)"),
+        (
+            "truncated.npy",
+            "labels.npy",
+            "F/truncated.npy: shape [24, 3] of '<f4' takes 288 bytes, but the file has 283",
+        ),
+        ("text.npy", "two.npy", "F/text.npy is no .npy file: it does not begin as one"),
+        ("empty.npy", "two.npy", "F/empty.npy is no .npy file: failed to fill whole buffer"),
+        ("half.npy", "two.npy", "F/half.npy: expected float32 or float64, got '<f2'"),
+        ("huge.npy", "two.npy", "F/huge.npy: shape (1152921504606846976, 1) needs more than the 136 bytes of the file"),
+        (
+            "beyond.npy",
+            "two.npy",
+            "F/beyond.npy: shape (1152921504606846976, 1152921504606846976) needs more than the 136 bytes of the file",
+        ),
+        ("flat.npy", "two.npy", "F/flat.npy: expected an array of 2 dimensions, [N, D], got shape [4]"),
+        ("square.npy", "square.npy", "F/square.npy: expected an array of 1 dimension, got shape [2, 2]"),
+        ("square.npy", "narrow.npy", "F/narrow.npy: expected int64, got '<i4'"),
+        ("square.npy", "labels.npy", "F/square.npy with F/labels.npy: 2 embeddings but 24 labels"),
+        ("square.npy", "alike.npy", "F/square.npy with F/alike.npy: need matching and non-matching pairs, got 1 and 0"),
+        (
+            "square.npy",
+            "negative.npy",
+            "F/square.npy with F/negative.npy: label -3 of embedding 1 is outside 0..=4294967295",
+        ),
+        ("nan.npy", "two.npy", "F/nan.npy with F/two.npy: embedding 1 has NaN in column 0, not a finite number"),
+        (
+            "zero.npy",
+            "two.npy",
+            "F/zero.npy with F/two.npy: embedding 1 is zero in every column, so it has no cosine with any other",
+        ),
+        (
+            "none.npy",
+            "no_labels.npy",
+            "F/none.npy with F/no_labels.npy: need at least one embedding of at least one dimension, got 0 of 2",
+        ),
+    ] {
+        let found = run(folder.path(), &format!("--embeddings {embeddings}! --labels {labels}! --json")).unwrap_err();
+        let found = found.replace(&folder.path().display().to_string(), "F");
+        assert_eq!(found, expected);
+    }
+    for (line, expected) in [
+        ("--embeddings c.npy!", "the following required arguments were not provided"),
+        ("--scores c.npy! --same c.npy! --embeddings c.npy! --labels c.npy!", "cannot be used with"),
+        ("--embeddings c.npy! --labels labels.npy! --far 1.5", "expected a rate from 0 to 1"),
+        ("--embeddings c.npy! --labels labels.npy! --device cuda:99", "CUDA devices here"),
+        (
+            "--embeddings c.npy! --labels labels.npy! --threshold-out t --threshold-for best",
+            "expected a rate from 0 to 1, `eer` or `accuracy`",
+        ),
+    ] {
+        let found = run(folder.path(), line).unwrap_err();
+        assert!(found.contains(expected), "{found}");
+    }
+}
