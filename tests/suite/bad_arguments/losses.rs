@@ -150,8 +150,7 @@ fn every_configuration_is_refused_or_works() {
         match config.init(&vs.root(), C, D) {
             Ok(mut loss) => {
                 let (total, _) = step(&mut loss, &embeddings(), &labels());
-                // A weight or a scale of 1e20 and more leaves single precision, visibly.
-                assert!(total.is_finite() || what.contains("e20") || what.contains("e308"), "{what}: {total}");
+                assert!(total.is_finite(), "{what}: {total}");
                 made += 1;
             }
             Err(error) => {
