@@ -62,10 +62,11 @@ impl Mutator {
         Self { rng: ChaCha8Rng::seed_from_u64(seed), tokens }
     }
 
-    /// One of `seeds`, changed in one to six places.
+    /// One of `seeds`, changed in one place or, every other time, in up to six.
     pub fn mutant(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = seeds.choose(&mut self.rng).unwrap().clone();
-        for _ in 0..self.rng.random_range(1..=6) {
+        let changes = if self.rng.random() { 1 } else { self.rng.random_range(2..=6) };
+        for _ in 0..changes {
             self.change(&mut bytes, seeds);
             bytes.truncate(LARGEST);
         }
