@@ -67,20 +67,27 @@ impl Gate {
     }
 }
 
-/// `field` must be finite and at least 0.
+/// The largest hyper-parameter: libtorch panics at numbers beyond single precision, and products of two of
+/// these stay within it.
+const LARGEST: f64 = 1e15;
+
+/// `field` must be at least 0 and no more than [`LARGEST`].
 pub(super) fn require_non_negative(field: &'static str, value: f64) -> Result<()> {
-    if value.is_finite() && value >= 0.0 {
-        return Ok(());
-    }
-    Err(Error::Config { field, expected: "a finite number >= 0".into(), got: value.to_string() })
+    require(field, value, value >= 0.0, "a finite number >= 0")
 }
 
-/// The radius of the hypersphere must be finite and positive.
+/// The radius of the hypersphere must be positive and no more than [`LARGEST`].
 pub(super) fn require_scale(value: f64) -> Result<()> {
-    if value.is_finite() && value > 0.0 {
-        return Ok(());
-    }
-    Err(Error::Config { field: "scale", expected: "a finite number > 0".into(), got: value.to_string() })
+    require("scale", value, value > 0.0, "a finite number > 0")
+}
+
+fn require(field: &'static str, value: f64, in_range: bool, expected: &str) -> Result<()> {
+    let expected = match value.is_finite() && in_range {
+        true if value <= LARGEST => return Ok(()),
+        true => format!("at most {LARGEST:e}"),
+        false => expected.to_owned(),
+    };
+    Err(Error::Config { field, expected, got: value.to_string() })
 }
 
 /// Refuses embeddings that hold NaN or infinity before they reach the inner loss.
