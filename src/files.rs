@@ -2,13 +2,14 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Write},
     path::Path,
 };
 
 use crate::{Error, Result};
 
-/// Writes `bytes` to a sibling of `path`, syncs it, and renames it over `path`.
+/// Writes `bytes` to a sibling of `path`, syncs it, renames it over `path` and syncs the directory, so that
+/// a crash of the process or of the machine leaves the old file or the new one.
 ///
 /// # Errors
 /// [`Error::Io`]; whatever was at `path` is still there then.
@@ -23,5 +24,33 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         // The error that matters is the first; a leftover sibling does no harm.
         let _ = fs::remove_file(&partial);
         Error::Io { action: "write", path: path.to_owned(), source }
-    })
+    })?;
+    sync_directory(path).map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
+}
+
+/// Until its directory is synced, a rename may be forgotten with a power failure.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    // Elsewhere a directory cannot be opened as a file.
+    if cfg!(unix) {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Removes what killed processes left beside `path` when they were writing it.
+#[cfg(feature = "torch")]
+pub(crate) fn remove_partials(path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let sibling = entry.file_name();
+        let process = sibling
+            .to_str()
+            .and_then(|sibling| sibling.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".partial"));
+        if process.is_some_and(|process| process.parse::<u32>().is_ok()) {
+            // Clearing up is not what was asked for: nothing depends on it.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }

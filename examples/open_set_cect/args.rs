@@ -63,6 +63,11 @@ pub struct Args {
     #[arg(long, default_value = "target/open_set_cect")]
     pub out: PathBuf,
 
+    /// Go on with an interrupted `--out`: what is trained is not trained again, and the run that was broken off
+    /// continues from its last checkpoint, to the same weights on the CPU.
+    #[arg(long)]
+    pub resume: bool,
+
     /// Your own structures as the unknown classes, two or more: .pdb, .cif, or .mrc density, each
     /// also with .gz.
     #[arg(long, num_args = 1.., value_name = "FILE")]
@@ -116,6 +121,7 @@ pub struct Plan {
     pub soft_lmccl: SoftLmcclConfig,
     pub device: Device,
     pub out: PathBuf,
+    pub resume: bool,
     pub unknown: Vec<PathBuf>,
 }
 
@@ -159,6 +165,7 @@ impl Args {
             },
             device: self.device,
             out: self.out.clone(),
+            resume: self.resume,
             unknown: self.unknown.clone(),
         };
         plan.fit.validate()?;

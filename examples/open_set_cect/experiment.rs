@@ -1,21 +1,19 @@
 //! Simulate, train, embed, verify; once for each seed and loss.
 
-use std::{
-    fs,
-    ops::ControlFlow,
-    path::Path,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{fs, ops::ControlFlow, sync::atomic::Ordering, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use soft_lmccl::{
     Error, Result,
-    cect::{Batch, ClassId, Dataset, OpenSetSplit, SimulatedDataset, Template, catalogue, cramped, render},
+    cect::{
+        Batch, ClassId, Dataset, OpenSetSplit, SimulatedDataset, SimulationConfig, Template, catalogue, cramped, render,
+    },
+    loss::SoftLmcclConfig,
     metrics::{EmbeddingSet, PairProtocol, ReportOptions, RocCurve, VerificationReport},
     model::{CompactNetConfig, compact_net},
     tch::{self, nn},
-    train::{checkpoint, embed, fit},
+    train::{End, FitConfig, InMemory, Trainer, embed},
 };
 
 use crate::{
@@ -28,17 +26,21 @@ use crate::{
 /// Subtomograms that go through the network together when it only embeds.
 const EMBED_BATCH: i64 = 128;
 
+/// Where in `--out` the runs' weights and the courses of their losses are.
+const CHECKPOINTS: &str = "checkpoints";
+const LOGS: &str = "logs";
+
+/// Steps between two checkpoints: some seconds on two cores.
+const CHECKPOINT_STEPS: usize = 25;
+
 /// # Errors
 /// Whatever was asked for wrongly, before any work; what reading and writing fails with.
 pub fn run(args: &Args) -> Result<()> {
     let plan = args.plan()?;
     let (templates, split) = classes(&plan.unknown)?;
-    let checkpoints = plan.out.join("checkpoints");
-    fs::create_dir_all(&checkpoints).map_err(|source| Error::Io {
-        action: "create",
-        path: checkpoints.clone(),
-        source,
-    })?;
+    for directory in [plan.out.join(CHECKPOINTS), plan.out.join(LOGS)] {
+        fs::create_dir_all(&directory).map_err(|source| Error::Io { action: "create", path: directory, source })?;
+    }
     let mut results = Results::new();
     results.notes = notes(&plan, &templates, &split);
     for note in &results.notes {
@@ -55,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
             if INTERRUPTED.load(Ordering::Relaxed) {
                 break 'seeds;
             }
-            let Some(run) = train(&plan, &data, name, seed, &checkpoints)? else { break 'seeds };
+            let Some(run) = train(&plan, &data, name, seed)? else { break 'seeds };
             println!("\n{name}, seed {seed}, trained in {:.0} s: {}", run.seconds, run.report);
             results.runs.push(Run {
                 loss: name.to_string(),
@@ -69,6 +71,9 @@ pub fn run(args: &Args) -> Result<()> {
             results.save(&plan.out)?;
             finished.push(run);
         }
+    }
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        println!("interrupted: the same command with --resume goes on from here");
     }
     draw_results(&plan.out, &finished, &unknown_names)?;
     results.save(&plan.out)?;
@@ -188,29 +193,49 @@ pub struct Finished {
     pub embeddings: EmbeddingSet,
 }
 
-/// Trains one loss and measures it; `None` if Ctrl-C came first.
-fn train(plan: &Plan, data: &Data, name: LossName, seed: u64, checkpoints: &Path) -> Result<Option<Finished>> {
-    let started = Instant::now();
+/// What made a run's weights; a checkpoint of anything else is not continued.
+#[derive(Debug, Serialize)]
+struct RunConfig {
+    loss: String,
+    soft_lmccl: SoftLmcclConfig,
+    network: CompactNetConfig,
+    simulation: SimulationConfig,
+    per_class: usize,
+}
+
+/// Trains one loss, or what is left of it, and measures it; `None` if Ctrl-C came first.
+fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<Finished>> {
     tch::manual_seed(seed as i64);
     let vs = nn::VarStore::new(plan.device);
     let config = CompactNetConfig::default();
     let net = compact_net(&(vs.root() / "net"), plan.train.side as i64, config.clone())?;
     let mut loss = plan.loss(name, &(vs.root() / "loss"), data.known_names.len() as i64, config.embedding_dim)?;
 
-    let config = soft_lmccl::train::FitConfig { seed, ..plan.fit };
-    let bar = bar(&name.to_string(), config.steps(data.train.len() as usize));
-    let stopped = fit(&net, loss.as_mut(), &vs, (&data.train.volumes, &data.train.labels), config, |step| {
-        bar.inc(1);
-        bar.set_message(step.loss.to_string());
-        if INTERRUPTED.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let fit = FitConfig { seed, ..plan.fit };
+    let made_by = RunConfig {
+        loss: name.to_string(),
+        soft_lmccl: plan.soft_lmccl,
+        network: config,
+        simulation: plan.train,
+        per_class: plan.per_class,
+    };
+    let file =
+        |directory: &str, extension: &str| plan.out.join(directory).join(format!("{name}-seed{seed}.{extension}"));
+    let bar = bar(&name.to_string(), fit.steps(data.train.len() as usize));
+    let outcome = Trainer::new(fit)?
+        .describe(&made_by, &data.known_names)?
+        .checkpoint(file(CHECKPOINTS, "safetensors"), CHECKPOINT_STEPS)
+        .resume(plan.resume)
+        .log(file(LOGS, "csv"))
+        .run(&net, loss.as_mut(), &vs, &InMemory::new(&data.train.volumes, &data.train.labels)?, |step| {
+            bar.set_position(step.step as u64);
+            bar.set_message(step.loss.to_string());
+            if INTERRUPTED.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
     bar.finish_and_clear();
-    if stopped.is_break() {
+    if outcome.end == End::Stopped {
         return Ok(None);
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let meta = checkpoint::Meta { config: plan.soft_lmccl, classes: data.known_names.clone() };
-    checkpoint::save(&checkpoints.join(format!("{name}-seed{seed}.safetensors")), &vs, &meta)?;
 
     let embeddings = embed(&net, data.test.chunks(EMBED_BATCH, plan.device))?;
     let options = ReportOptions::default();
@@ -225,7 +250,7 @@ fn train(plan: &Plan, data: &Data, name: LossName, seed: u64, checkpoints: &Path
     })?;
     let curve = embeddings.pair_scores(PairProtocol::All)?.roc();
     let report = VerificationReport::from_curve(embeddings.len() as u64, &curve, &drawn, &limited)?;
-    Ok(Some(Finished { loss: name, seed, seconds, report, curve, embeddings }))
+    Ok(Some(Finished { loss: name, seed, seconds: outcome.seconds, report, curve, embeddings }))
 }
 
 fn bar(what: &str, length: usize) -> ProgressBar {

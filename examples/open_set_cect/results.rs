@@ -42,14 +42,8 @@ impl Results {
     pub fn save(&mut self, out: &Path) -> Result<()> {
         self.wall_seconds = self.started.elapsed().as_secs_f64();
         let json = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
-        let path = out.join("results.json");
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io { action: "write", path, source }
-        };
-        fs::write(&path, json.map_err(failed(&path))? + "\n").map_err(failed(&path))?;
-        let path = out.join("results.md");
-        fs::write(&path, self.markdown()).map_err(failed(&path))
+        replace(&out.join("results.json"), json.map(|json| json + "\n"))?;
+        replace(&out.join("results.md"), Ok(self.markdown()))
     }
 
     /// The paper's table, a row for each run.
@@ -83,6 +77,14 @@ impl Results {
         }
         text
     }
+}
+
+/// Puts a file in the place of another, never half of one.
+fn replace(path: &Path, text: std::io::Result<String>) -> Result<()> {
+    let partial = path.with_extension("partial");
+    text.and_then(|text| fs::write(&partial, text))
+        .and_then(|()| fs::rename(&partial, path))
+        .map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
 }
 
 /// Columns of equal width, for a terminal.

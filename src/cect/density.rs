@@ -201,7 +201,9 @@ fn parse_beads(text: &str) -> Result<Vec<Scatterer>, String> {
                 beads.push(Scatterer { position: [x, y, z], electrons });
             }
             _ => {
-                return Err(format!("line {}: expected `x y z electrons`, got `{line}`", number + 1));
+                // A file that is no table may be one line of gigabytes.
+                let start: String = line.chars().take(60).collect();
+                return Err(format!("line {}: expected `x y z electrons`, got `{start}`", number + 1));
             }
         }
     }

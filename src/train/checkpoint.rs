@@ -1,17 +1,38 @@
-//! Weights, heads and centers with what they mean, in one file.
+//! Weights, heads and centers with what they mean, and all that a run needs to go on, in one file.
 
-use std::{borrow::Cow, collections::HashMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+};
 
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tch::{Device, Kind, Tensor, nn, no_grad_guard};
+use serde_json::Value;
+use tch::{Tensor, nn, no_grad_guard};
 
-use crate::{Error, Result, files::write_atomically};
+use super::{
+    AdamW, FitConfig, Sampler,
+    adamw::Moments,
+    archive::{Archive, Stored, integers, tensor_like, write},
+    sampler::Position,
+};
+use crate::{Error, Result};
 
-/// The key of the description in the file's header.
-const META_KEY: &str = "soft-lmccl";
 /// Counts up when an older reader would misunderstand.
 const FORMAT: u32 = 1;
+
+/// How names of tensors begin that are not variables.
+const RUN_PREFIX: &str = "@";
+const DRAWN: &str = "@sampler.drawn";
+const ORDER: &str = "@sampler.order";
+
+fn first_moment(name: &str) -> String {
+    format!("@adamw.first.{name}")
+}
+
+fn second_moment(name: &str) -> String {
+    format!("@adamw.second.{name}")
+}
 
 /// What the tensors of a checkpoint mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,21 +43,75 @@ pub struct Meta<C> {
     pub classes: Vec<String>,
 }
 
+/// A training run at one moment: with the variables of its store, everything that a resumed run needs to equal
+/// one that was never interrupted.
+///
+/// libtorch's generator is not among it, for it cannot be read through `tch`;
+/// [`Trainer`](super::Trainer) seeds it anew in each step.
+#[derive(Debug)]
+pub struct RunState {
+    /// Moments and steps of every parameter.
+    pub optimizer: AdamW,
+    /// Generator, order of the samples and position.
+    pub sampler: Sampler,
+    /// Hyper-parameters, steps done, best score.
+    pub progress: Progress,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The hyper-parameters, on which the schedule depends.
+    pub fit: FitConfig,
+    /// Steps done.
+    pub step: usize,
+    /// Epochs since the validation score was last bettered.
+    pub stale_epochs: usize,
+    /// The best validation score so far.
+    pub best: Option<Best>,
+    /// Seconds of training, all sittings together.
+    pub seconds: f64,
+}
+
+/// The best epoch of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Its validation score.
+    pub score: f64,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Header<C> {
     format: u32,
-    version: Cow<'static, str>,
+    version: String,
     #[serde(flatten)]
     meta: Meta<C>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<RunHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunHeader {
+    progress: Progress,
+    /// Steps of each parameter that had a gradient.
+    optimizer_steps: BTreeMap<String, u32>,
+    sampler: Position,
 }
 
 /// Writes every variable of `vs`, buffers included, and `meta` as one safetensors file.
 ///
 /// The description is JSON in the file's header under `soft-lmccl`, so that any safetensors reader
-/// opens the tensors. Written to a sibling, synced and renamed: a crash leaves the last good file.
+/// opens the tensors, PyTorch's among them. Written to a sibling, synced and renamed: a crash leaves the
+/// last good file.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Checkpoint`] if `config` cannot be written as JSON.
+/// [`Error::Io`]; [`Error::Checkpoint`] if `config` cannot be written as JSON, or for a variable whose name
+/// begins with `@`.
 ///
 /// # Examples
 /// ```
@@ -58,138 +133,192 @@ struct Header<C> {
 /// # Ok(()) }
 /// ```
 pub fn save<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>) -> Result<()> {
-    let header = Header {
-        format: FORMAT,
-        version: env!("CARGO_PKG_VERSION").into(),
-        meta: Meta { config: &meta.config, classes: meta.classes.clone() },
-    };
-    let refuse = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
-    let json = serde_json::to_string(&header).map_err(|error| refuse(format!("configuration: {error}")))?;
-    let tensors = vs
-        .variables()
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, Stored::of(&tensor)?)))
-        .collect::<Result<Vec<_>>>()?;
-    let bytes = safetensors::serialize(tensors, Some(HashMap::from([(META_KEY.to_owned(), json)])))
-        .map_err(|error| refuse(error.to_string()))?;
-    write_atomically(path, &bytes)
+    save_with(path, vs, meta, None)
 }
 
-/// Reads what [`save`] wrote into `vs`, if names, shapes, kinds and classes match one to one.
+/// Reads what [`save`] or [`save_run`] wrote into `vs`, if names, shapes, kinds and classes match one to one;
+/// the state of a run is left out.
 ///
 /// `tch`'s own `VarStore::load` broadcasts, casts and ignores what does not match.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` unchanged.
 pub fn load<C: DeserializeOwned>(path: &Path, vs: &mut nn::VarStore, classes: &[String]) -> Result<Meta<C>> {
-    let refuse = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
-    let bytes = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(format!("not a safetensors file: {error}")))?;
-    let (_, description) = SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
-    let json = description
-        .metadata()
-        .as_ref()
-        .and_then(|entries| entries.get(META_KEY))
-        .ok_or_else(|| refuse(format!("no `{META_KEY}` entry in its header; weights of another program?")))?;
-    let Header { format, meta, .. } =
-        serde_json::from_str::<Header<C>>(json).map_err(|error| refuse(format!("its description: {error}")))?;
+    let archive = Archive::read(path)?;
+    let file = archive.tensors()?;
+    let header: Header<C> = archive.description()?;
     let mut problems = Vec::new();
-    if format != FORMAT {
-        problems.push(format!("format {format}, this version reads {FORMAT}"));
+    header.check(classes, &mut problems);
+    let values = variables(&file, vs, &mut problems)?;
+    archive.refuse(&problems)?;
+    apply(values)?;
+    Ok(header.meta)
+}
+
+/// Reads the variables of `vs` from any safetensors file, such as PyTorch writes, if names, shapes and kinds
+/// match one to one.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` unchanged.
+pub fn load_weights(path: &Path, vs: &mut nn::VarStore) -> Result<()> {
+    let archive = Archive::read(path)?;
+    let mut problems = Vec::new();
+    let values = variables(&archive.tensors()?, vs, &mut problems)?;
+    archive.refuse(&problems)?;
+    apply(values)
+}
+
+/// Writes the variables of `vs` and the state of a run as one file, like [`save`].
+///
+/// # Errors
+/// As [`save`].
+pub fn save_run<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: &RunState) -> Result<()> {
+    save_with(path, vs, meta, Some(run))
+}
+
+/// Reads what [`save_run`] wrote into `vs` and `run`, if all of it is of the same run: names, shapes, kinds,
+/// classes, configuration, hyper-parameters and samples.
+///
+/// `run` comes as the run would begin, and its `progress.fit` is what the file's must equal.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` and `run` unchanged.
+pub fn load_run<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: &mut RunState) -> Result<()> {
+    let archive = Archive::read(path)?;
+    let file = archive.tensors()?;
+    let header: Header<Value> = archive.description()?;
+    let json_failed = |error: serde_json::Error| archive.error(format!("configuration: {error}"));
+    let mut problems = Vec::new();
+    header.check(&meta.classes, &mut problems);
+    let config = serde_json::to_value(&meta.config).map_err(json_failed)?;
+    list_differences("config", &header.meta.config, &config, &mut problems);
+    let values = variables(&file, vs, &mut problems)?;
+    let Some(saved) = header.run else {
+        problems.push("it holds weights, but not the state of a run".into());
+        return archive.refuse(&problems);
+    };
+    let [found, expected] =
+        [saved.progress.fit, run.progress.fit].map(|fit| serde_json::to_value(fit).map_err(json_failed));
+    list_differences("fit", &found?, &expected?, &mut problems);
+    let moments = moments(&file, &run.optimizer, &saved.optimizer_steps, &mut problems)?;
+    let sampler = integers(&file, DRAWN)
+        .and_then(|drawn| run.sampler.at(&saved.sampler, &drawn, &integers(&file, ORDER)?))
+        .map_err(|problem| problems.push(problem));
+    archive.refuse(&problems)?;
+    let Ok(sampler) = sampler else { unreachable!("a sampler that was refused is a problem") };
+    apply(values)?;
+    run.optimizer.restore(moments);
+    run.sampler = sampler;
+    run.progress = saved.progress;
+    Ok(())
+}
+
+fn save_with<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: Option<&RunState>) -> Result<()> {
+    let mut tensors = Vec::new();
+    for (name, variable) in vs.variables() {
+        if name.starts_with(RUN_PREFIX) {
+            let problem = format!("`{name}` begins with {RUN_PREFIX}, like what is no variable");
+            return Err(Error::Checkpoint { path: path.to_owned(), problem });
+        }
+        tensors.push((name, Stored::of(&variable)?));
     }
-    if meta.classes != classes {
-        problems.push(format!("classes {:?}, expected {classes:?}", meta.classes));
-    }
-    let mut variables: Vec<_> = vs.variables().into_iter().collect();
-    variables.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut found = Vec::with_capacity(variables.len());
-    for (name, variable) in variables {
-        let Ok(stored) = file.tensor(&name) else {
-            problems.push(format!("`{name}` is missing"));
-            continue;
-        };
-        let shape: Vec<i64> = stored.shape().iter().map(|&extent| extent as i64).collect();
-        match dtype(variable.kind()) {
-            Some(dtype) if shape == variable.size() && dtype == stored.dtype() => {
-                found.push((variable, shape, stored.data()));
+    let run = run.map(|RunState { optimizer, sampler, progress }| -> Result<_> {
+        let mut optimizer_steps = BTreeMap::new();
+        for (name, _, moments) in optimizer.entries() {
+            if let Some(Moments { steps, first, second }) = moments {
+                tensors.push((first_moment(&name), Stored::of(first)?));
+                tensors.push((second_moment(&name), Stored::of(second)?));
+                optimizer_steps.insert(name, *steps);
             }
-            _ => problems.push(format!(
-                "`{name}` is {:?} {shape:?}, expected {:?} {:?}",
-                stored.dtype(),
-                variable.kind(),
-                variable.size()
-            )),
+        }
+        let (position, drawn, order) = sampler.state();
+        tensors.push((DRAWN.to_owned(), Stored::integers(&drawn)));
+        tensors.push((ORDER.to_owned(), Stored::integers(&order)));
+        Ok(RunHeader { progress: *progress, optimizer_steps, sampler: position })
+    });
+    let header = Header {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        meta: Meta { config: &meta.config, classes: meta.classes.clone() },
+        run: run.transpose()?,
+    };
+    write(path, tensors, &header)
+}
+
+impl<C> Header<C> {
+    fn check(&self, classes: &[String], problems: &mut Vec<String>) {
+        if self.format != FORMAT {
+            problems.push(format!("format {}, this version reads {FORMAT}", self.format));
+        }
+        if self.meta.classes != classes {
+            problems.push(format!("classes {:?}, expected {classes:?}", self.meta.classes));
         }
     }
-    let expected = vs.variables();
-    let mut extra: Vec<_> = file.names().into_iter().filter(|name| !expected.contains_key(*name)).collect();
+}
+
+/// Every variable with its new value, as far as the file fits.
+fn variables(file: &SafeTensors<'_>, vs: &nn::VarStore, problems: &mut Vec<String>) -> Result<Vec<(Tensor, Tensor)>> {
+    let mut variables: Vec<_> = vs.variables().into_iter().collect();
+    variables.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut values = Vec::with_capacity(variables.len());
+    for (name, variable) in &variables {
+        match tensor_like(file, name, variable)? {
+            Ok(value) => values.push((variable.shallow_clone(), value)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let expected = |name: &str| variables.binary_search_by(|(known, _)| known.as_str().cmp(name)).is_ok();
+    let mut extra: Vec<_> =
+        file.names().into_iter().filter(|name| !name.starts_with(RUN_PREFIX) && !expected(name)).collect();
     extra.sort_unstable();
     problems.extend(extra.into_iter().map(|name| format!("`{name}` is not expected")));
-    if !problems.is_empty() {
-        return Err(refuse(problems.join("; ")));
-    }
-    let values = found
-        .into_iter()
-        .map(|(variable, shape, data)| Ok((Tensor::f_from_data_size(data, &shape, variable.kind())?, variable)))
-        .collect::<Result<Vec<_>>>()?;
+    Ok(values)
+}
+
+fn apply(values: Vec<(Tensor, Tensor)>) -> Result<()> {
     let _frozen = no_grad_guard();
-    for (value, mut variable) in values {
+    for (mut variable, value) in values {
         variable.f_copy_(&value)?;
     }
-    Ok(meta)
+    Ok(())
 }
 
-fn dtype(kind: Kind) -> Option<Dtype> {
-    match kind {
-        Kind::Float => Some(Dtype::F32),
-        Kind::Double => Some(Dtype::F64),
-        Kind::Half => Some(Dtype::F16),
-        Kind::BFloat16 => Some(Dtype::BF16),
-        Kind::Int64 => Some(Dtype::I64),
-        Kind::Int => Some(Dtype::I32),
-        Kind::Uint8 => Some(Dtype::U8),
-        Kind::Bool => Some(Dtype::BOOL),
-        _ => None,
+/// The moments of every parameter that the file has steps of.
+fn moments(
+    file: &SafeTensors<'_>,
+    optimizer: &AdamW,
+    saved: &BTreeMap<String, u32>,
+    problems: &mut Vec<String>,
+) -> Result<HashMap<String, Moments>> {
+    let mut moments = HashMap::new();
+    let entries = optimizer.entries();
+    for (name, variable, _) in &entries {
+        let Some(&steps) = saved.get(name) else { continue };
+        let like = |name: String| tensor_like(file, &name, variable);
+        match (like(first_moment(name))?, like(second_moment(name))?) {
+            (Ok(first), Ok(second)) => {
+                let on_device = |moment: Tensor| moment.f_to_device(variable.device());
+                moments.insert(name.clone(), Moments { steps, first: on_device(first)?, second: on_device(second)? });
+            }
+            (first, second) => problems.extend([first.err(), second.err()].into_iter().flatten()),
+        }
     }
+    let unknown = saved.keys().filter(|name| !entries.iter().any(|(known, ..)| known == *name));
+    problems.extend(unknown.map(|name| format!("the optimizer has steps of `{name}`, which is no parameter here")));
+    Ok(moments)
 }
 
-/// A tensor's bytes on the host.
-struct Stored {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Stored {
-    fn of(tensor: &Tensor) -> Result<Self> {
-        let on_host = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?;
-        let dtype = dtype(on_host.kind()).ok_or_else(|| Error::Tensor {
-            what: "checkpoint",
-            expected: "floating, integer or boolean tensors".into(),
-            got: format!("{:?}", on_host.kind()),
-        })?;
-        let count = on_host.numel();
-        let mut bytes = vec![0; count * on_host.kind().elt_size_in_bytes()];
-        on_host.f_copy_data_u8(&mut bytes, count)?;
-        let shape = on_host.size().into_iter().map(|extent| extent as usize).collect();
-        Ok(Self { dtype, shape, bytes })
-    }
-}
-
-impl View for Stored {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
+/// Names every leaf in which two JSON values differ.
+fn list_differences(path: &str, found: &Value, expected: &Value, problems: &mut Vec<String>) {
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => {
+            let keys: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
+            for key in keys {
+                let [found, expected] = [found, expected].map(|object| object.get(key).unwrap_or(&Value::Null));
+                list_differences(&format!("{path}.{key}"), found, expected, problems);
+            }
+        }
+        _ if found == expected => {}
+        _ => problems.push(format!("`{path}` is {found}, expected {expected}")),
     }
 }

@@ -1,10 +1,28 @@
-//! Training: one step, a run over volumes in memory, checkpoints, embedding a held-out set.
+//! Training: one step, a run that can be interrupted, checkpoints, embedding a held-out set.
+//!
+//! [`backward_step`] is one step with an optimizer of yours; [`fit`] a run in one call; [`Trainer`] a run that
+//! keeps checkpoints and continues from them; [`checkpoint`] the files.
 
+mod adamw;
+mod archive;
 pub mod checkpoint;
 mod embed;
+mod fit;
+mod log;
+mod optimizer;
+mod sampler;
+mod samples;
+mod schedule;
 mod step;
 mod trainer;
 
+pub use adamw::{AdamW, AdamWConfig};
+pub use checkpoint::{Best, Progress, RunState};
 pub use embed::embed;
-pub use step::{backward_step, set_weight_decay};
-pub use trainer::{FitConfig, Step, fit};
+pub use fit::{FitConfig, Step, fit};
+pub use optimizer::{Optimizer, set_weight_decay};
+pub use sampler::{Sampler, Sampling};
+pub use samples::{InMemory, TrainingSet};
+pub use schedule::{Schedule, WarmUp};
+pub use step::backward_step;
+pub use trainer::{End, Outcome, Trainer};

@@ -1,206 +1,331 @@
-//! A training run over volumes in memory: shuffled batches, one-cycle learning rate.
+//! A training run with all that a long one needs: checkpoints, validation, a log, a way to go on.
 
-use std::ops::ControlFlow;
+use std::{fmt::Debug, ops::ControlFlow, path::PathBuf, time::Instant};
 
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
-use tch::{
-    Device, Tensor,
-    nn::{self, OptimizerConfig},
+use serde::Serialize;
+use serde_json::Value;
+use tch::{Tensor, nn};
+
+use super::{
+    AdamWConfig, Best, FitConfig, Optimizer, Progress, RunState, Sampler, Step, TrainingSet, backward_step,
+    checkpoint::{self, Meta},
+    log::Log,
+    set_weight_decay,
 };
+use crate::{Error, Result, files::remove_partials, loss::Loss};
 
-use super::{backward_step, set_weight_decay};
-use crate::{
-    Error, Result,
-    loss::{Loss, LossReport},
-};
-
-/// Hyper-parameters of [`fit`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FitConfig {
-    /// Passes over the data. Default 8.
-    pub epochs: usize,
-    /// Samples in a step; the last, smaller batch of an epoch is carried over into the next, so that
-    /// every batch is full. Default 64.
-    pub batch_size: usize,
-    /// Peak of the one-cycle schedule. Default 3e-3.
-    pub learning_rate: f64,
-    /// Decoupled weight decay on [`DECAY_GROUP`](crate::params::DECAY_GROUP). Default 0.01 (AdamW's).
-    pub weight_decay: f64,
-    /// Seed of the order of the samples.
-    pub seed: u64,
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All steps are done.
+    Finished,
+    /// The validation score has not risen for [`FitConfig::patience`] epochs.
+    Early,
+    /// The observer stopped it.
+    Stopped,
 }
 
-impl Default for FitConfig {
-    fn default() -> Self {
-        Self { epochs: 8, batch_size: 64, learning_rate: 3e-3, weight_decay: 0.01, seed: 0 }
+/// What is left of a run beside the weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Why it ended.
+    pub end: End,
+    /// Steps done, by earlier sittings too.
+    pub steps: usize,
+    /// The best validation score.
+    pub best: Option<Best>,
+    /// Seconds of training, all sittings together.
+    pub seconds: f64,
+}
+
+type BeforeStep<'a, L> = Box<dyn FnMut(&mut L, f64) -> Result<()> + 'a>;
+type Validate<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+
+/// A training run that keeps what it has done: [`fit`](super::fit) with checkpoints to continue from, validation
+/// on held-out classes, early stop, warm-ups and a log.
+///
+/// One path belongs to one run at a time. On the CPU, with the same number of threads, a run that was
+/// killed at any moment and resumed ends with the same bits as one that was not: batches come from a saved
+/// position, moments from the checkpoint, and libtorch's generator is seeded in each step from
+/// [`FitConfig::seed`] and the step.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use std::ops::ControlFlow;
+/// use soft_lmccl::{loss::SoftLmcclConfig, model::{CompactNetConfig, compact_net}};
+/// use soft_lmccl::train::{End, FitConfig, InMemory, Trainer, WarmUp};
+/// use soft_lmccl::tch::{self, Device, Kind, Tensor, nn};
+///
+/// let directory = tempfile::tempdir().expect("a directory for temporary files");
+/// let volumes = Tensor::randn([12, 1, 8, 8, 8], (Kind::Float, Device::Cpu));
+/// let labels = Tensor::arange(12, (Kind::Int64, Device::Cpu)).remainder(3);
+/// let data = InMemory::new(&volumes, &labels)?;
+/// let config = FitConfig { epochs: 2, batch_size: 4, ..Default::default() };
+/// let target = SoftLmcclConfig::default();
+///
+/// let sitting = |stop_at: usize| {
+///     tch::manual_seed(1);
+///     let vs = nn::VarStore::new(Device::Cpu);
+///     let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 4 })?;
+///     let mut loss = target.init(&(vs.root() / "loss"), 3, 4)?;
+///     let classes = ["1aon", "4v5d", "1bxn"].map(String::from);
+///     Trainer::new(config)?
+///         .describe(&target, &classes)?
+///         .checkpoint(directory.path().join("run.safetensors"), 1)
+///         .resume(true)
+///         .log(directory.path().join("run.csv"))
+///         .before_step(|loss, progress| WarmUp { margin: 0.2, center_weight: 0.2 }.apply(loss, &target, progress))
+///         .run(&net, &mut loss, &vs, &data, |step| {
+///             if step.step == stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+///         })
+/// };
+/// assert_eq!(sitting(2)?.end, End::Stopped);
+/// let outcome = sitting(99)?;
+/// assert_eq!((outcome.end, outcome.steps), (End::Finished, 6));
+/// # Ok(()) }
+/// ```
+pub struct Trainer<'a, L: ?Sized> {
+    config: FitConfig,
+    meta: Meta<Value>,
+    checkpoint: Option<(PathBuf, usize)>,
+    resume: bool,
+    log: Option<PathBuf>,
+    best: Option<PathBuf>,
+    validate: Option<Validate<'a>>,
+    before_step: Option<BeforeStep<'a, L>>,
+}
+
+impl<L: ?Sized> Debug for Trainer<'_, L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { config, checkpoint, resume, log, best, .. } = self;
+        f.debug_struct("Trainer")
+            .field("config", config)
+            .field("checkpoint", checkpoint)
+            .field("resume", resume)
+            .field("log", log)
+            .field("best", best)
+            .finish_non_exhaustive()
     }
 }
 
-impl FitConfig {
-    /// Checks the values before any work.
+impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
+    /// A run that does no more than train.
     ///
     /// # Errors
-    /// [`Error::Config`] for no epoch, batches of fewer than two (batch normalization has no
-    /// variance to divide by), a learning rate that is not positive, a negative weight decay.
-    pub fn validate(&self) -> Result<()> {
-        let bad = |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.into(), got });
-        if self.epochs < 1 {
-            return bad("epochs", "at least 1", self.epochs.to_string());
-        }
-        if self.batch_size < 2 {
-            return bad("batch_size", "at least 2", self.batch_size.to_string());
-        }
-        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return bad("learning_rate", "a finite number > 0", self.learning_rate.to_string());
-        }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return bad("weight_decay", "a finite number >= 0", self.weight_decay.to_string());
-        }
-        Ok(())
+    /// As [`FitConfig::validate`].
+    pub fn new(config: FitConfig) -> Result<Self> {
+        config.validate()?;
+        let meta = Meta { config: Value::Null, classes: Vec::new() };
+        let (checkpoint, log, best) = (None, None, None);
+        Ok(Self { config, meta, checkpoint, resume: false, log, best, validate: None, before_step: None })
     }
 
-    /// Steps of a run over `samples` volumes.
-    pub fn steps(&self, samples: usize) -> usize {
-        self.epochs * samples / self.batch_size
+    /// What checkpoints say of themselves, and what must agree for a run to go on: the configuration that made
+    /// network, loss and data, and the class names in the order of their labels.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `config` cannot be written as JSON.
+    pub fn describe(mut self, config: &impl Serialize, classes: &[String]) -> Result<Self> {
+        let config = serde_json::to_value(config).map_err(|error| Error::Config {
+            field: "config",
+            expected: "what can be written as JSON".into(),
+            got: error.to_string(),
+        })?;
+        self.meta = Meta { config, classes: classes.to_vec() };
+        Ok(self)
     }
-}
 
-/// What [`fit`] tells after each step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// Counted from 1.
-    pub step: usize,
-    /// Steps of the whole run.
-    pub steps: usize,
-    /// The learning rate of this step.
-    pub learning_rate: f64,
-    /// The terms of the loss.
-    pub loss: LossReport,
-}
-
-/// Trains `net` and `loss`, whose variables live in `vs`, on volumes held in memory.
-///
-/// AdamW with a one-cycle learning rate. `observe` sees every step and stops the run by
-/// `ControlFlow::Break`; what was learned up to there stays in `vs`.
-///
-/// # Shapes
-/// `volumes`: `[N, 1, S, S, S]`; `labels`: `[N]`, `Int64`; both on any device.
-///
-/// # Errors
-/// As [`FitConfig::validate`] and [`Loss::forward`]; [`Error::Tensor`] when there are fewer volumes
-/// than a batch needs, or when the loss is no longer finite.
-pub fn fit(
-    net: &impl nn::ModuleT,
-    loss: &mut (impl Loss + ?Sized),
-    vs: &nn::VarStore,
-    (volumes, labels): (&Tensor, &Tensor),
-    config: FitConfig,
-    mut observe: impl FnMut(&Step) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>> {
-    config.validate()?;
-    let samples = labels.size().first().map_or(0, |&n| usize::try_from(n).unwrap_or(0));
-    let steps = config.steps(samples);
-    if volumes.size().first() != labels.size().first() || samples < config.batch_size {
-        return Err(Error::Tensor {
-            what: "volumes",
-            expected: format!("as many as there are labels, and a batch of {} at least", config.batch_size),
-            got: format!("{:?} volumes, {:?} labels", volumes.size(), labels.size()),
-        });
+    /// Writes a checkpoint after every `every` steps (at least 1), and when the run ends or is stopped.
+    pub fn checkpoint(mut self, path: impl Into<PathBuf>, every: usize) -> Self {
+        self.checkpoint = Some((path.into(), every.max(1)));
+        self
     }
-    let mut optimizer = nn::AdamW::default().build(vs, config.learning_rate)?;
-    set_weight_decay(&mut optimizer, vs, config.weight_decay)?;
-    let mut order = SampleStream::new(samples, config.seed);
-    for step in 1..=steps {
-        let learning_rate = one_cycle((step - 1) as f64 / steps as f64) * config.learning_rate;
-        optimizer.set_lr(learning_rate);
-        let batch = Tensor::from_slice(&order.take(config.batch_size));
-        let rows = |from: &Tensor| from.index_select(0, &batch.to_device(from.device()));
-        let embeddings = net.forward_t(&rows(volumes).to_device(vs.device()), true);
-        let loss = backward_step(loss, &mut optimizer, &embeddings, &rows(labels).to_device(Device::Cpu))?;
-        if !loss.total.is_finite() {
+
+    /// Whether to go on where the checkpoint stands, if there is one. Otherwise, and by default, the run begins
+    /// anew and replaces it.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Writes each step's learning rate and terms as a row of CSV, and the validation score of each epoch.
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.log = Some(path.into());
+        self
+    }
+
+    /// Scores the network after each epoch, on classes that it does not train on: higher is better, for
+    /// instance the AUC of [`embed`](super::embed)ded held-out volumes.
+    pub fn validate(mut self, score: impl FnMut() -> Result<f64> + 'a) -> Self {
+        self.validate = Some(Box::new(score));
+        self
+    }
+
+    /// Writes the weights of the epoch with the highest validation score, to be [`load`](checkpoint::load)ed.
+    pub fn keep_best(mut self, path: impl Into<PathBuf>) -> Self {
+        self.best = Some(path.into());
+        self
+    }
+
+    /// Calls `change` before each step with the part of the run that is done, for a warm-up. It must be a
+    /// pure function of that part, or a resumed run will differ.
+    pub fn before_step(mut self, change: impl FnMut(&mut L, f64) -> Result<()> + 'a) -> Self {
+        self.before_step = Some(Box::new(change));
+        self
+    }
+
+    /// Trains `net` and `loss`, whose variables live in `vs`.
+    ///
+    /// `observe` sees every step and stops the run by `ControlFlow::Break`. When resuming, the variables
+    /// of `vs` take the values of the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Loss::forward`], the data and the functions given; [`Error::Checkpoint`] for a checkpoint of
+    /// another run; [`Error::Io`]; [`Error::Tensor`] when there are fewer volumes than a batch needs, or when the
+    /// loss is no longer finite: the last checkpoint is from before that.
+    pub fn run(
+        mut self,
+        net: &impl nn::ModuleT,
+        loss: &mut L,
+        vs: &nn::VarStore,
+        data: &(impl TrainingSet + ?Sized),
+        mut observe: impl FnMut(&Step) -> ControlFlow<()>,
+    ) -> Result<Outcome> {
+        let started = Instant::now();
+        let labels = data.labels();
+        let steps = self.config.steps(labels.len());
+        let mut state = self.begin(vs, labels)?;
+        let first = state.progress;
+        let mut log = match &self.log {
+            Some(path) => Some(Log::resume(path, first.step)?),
+            None => None,
+        };
+        let mut end = if self.is_stale(&first) { End::Early } else { End::Finished };
+        while state.progress.step < steps && end == End::Finished {
+            let step = state.progress.step;
+            let done = step as f64 / steps as f64;
+            if let Some(change) = &mut self.before_step {
+                change(loss, done)?;
+            }
+            let learning_rate = self.config.schedule.factor(done) * self.config.learning_rate;
+            state.optimizer.set_learning_rate(learning_rate);
+            tch::manual_seed(step_seed(self.config.seed, step));
+            let indices = state.sampler.next_batch();
+            let batch_labels: Vec<i64> = indices.iter().map(|&index| labels[index]).collect();
+            let volumes = data.volumes(&indices, step)?.f_to_device(vs.device())?;
+            let embeddings = net.forward_t(&volumes, true);
+            let labels_of_batch = Tensor::f_from_slice(&batch_labels)?;
+            let report = backward_step(loss, &mut state.optimizer, &embeddings, &labels_of_batch)?;
+            let step = step + 1;
+            if !report.total.is_finite() {
+                return Err(Error::Tensor {
+                    what: "loss",
+                    expected: format!("a finite number at step {step}; a lower learning rate may help"),
+                    got: report.to_string(),
+                });
+            }
+            state.progress.step = step;
+            let epoch = self.epoch(step, labels.len());
+            let validation = if epoch > self.epoch(step - 1, labels.len()) {
+                self.score(epoch, vs, &mut state.progress)?
+            } else {
+                None
+            };
+            let sitting = started.elapsed();
+            state.progress.seconds = first.seconds + sitting.as_secs_f64();
+            let remaining = sitting.div_f64((step - first.step) as f64).mul_f64((steps - step) as f64);
+            let step = Step { step, steps, epoch, learning_rate, loss: report, validation, remaining };
+            if let Some(log) = &mut log {
+                log.row(&step)?;
+            }
+            if observe(&step).is_break() {
+                end = End::Stopped;
+            } else if self.is_stale(&state.progress) {
+                end = End::Early;
+            }
+            self.save(vs, &state, log.as_ref(), end != End::Finished || step.step == steps)?;
+        }
+        let Progress { step, best, seconds, .. } = state.progress;
+        Ok(Outcome { end, steps: step, best, seconds })
+    }
+
+    /// The state that the run begins or goes on with.
+    fn begin(&self, vs: &nn::VarStore, labels: &[i64]) -> Result<RunState> {
+        let FitConfig { learning_rate, weight_decay, sampling, batch_size, seed, .. } = self.config;
+        if labels.len() < batch_size {
             return Err(Error::Tensor {
-                what: "loss",
-                expected: format!("a finite number at step {step}; a lower learning rate may help"),
-                got: loss.to_string(),
+                what: "volumes",
+                expected: format!("a batch of {batch_size} at least"),
+                got: labels.len().to_string(),
             });
         }
-        if observe(&Step { step, steps, learning_rate, loss }).is_break() {
-            return Ok(ControlFlow::Break(()));
+        let mut optimizer = AdamWConfig { learning_rate, ..Default::default() }.build(vs)?;
+        set_weight_decay(&mut optimizer, vs, weight_decay)?;
+        let sampler = Sampler::new(labels, sampling, batch_size, seed)?;
+        let progress = Progress { fit: self.config, step: 0, stale_epochs: 0, best: None, seconds: 0.0 };
+        let mut state = RunState { optimizer, sampler, progress };
+        if let Some((path, _)) = &self.checkpoint {
+            remove_partials(path);
+            if self.resume && path.exists() {
+                checkpoint::load_run(path, vs, &self.meta, &mut state)?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Epochs finished after `step` steps. The last may be short of less than a batch.
+    fn epoch(&self, step: usize, samples: usize) -> usize {
+        if step == self.config.steps(samples) {
+            return self.config.epochs;
+        }
+        step * self.config.batch_size / samples
+    }
+
+    /// Scores the network; keeps its weights if it is the best so far.
+    fn score(&mut self, epoch: usize, vs: &nn::VarStore, progress: &mut Progress) -> Result<Option<f64>> {
+        let Some(validate) = &mut self.validate else { return Ok(None) };
+        let score = validate()?;
+        if !score.is_finite() {
+            return Err(Error::Tensor {
+                what: "validation",
+                expected: format!("a finite score after epoch {epoch}"),
+                got: score.to_string(),
+            });
+        }
+        if progress.best.is_none_or(|best| score > best.score) {
+            (progress.best, progress.stale_epochs) = (Some(Best { epoch, score }), 0);
+            if let Some(path) = &self.best {
+                checkpoint::save(path, vs, &self.meta)?;
+            }
+        } else {
+            progress.stale_epochs += 1;
+        }
+        Ok(Some(score))
+    }
+
+    fn is_stale(&self, progress: &Progress) -> bool {
+        self.config.patience.is_some_and(|patience| progress.stale_epochs >= patience)
+    }
+
+    fn save(&self, vs: &nn::VarStore, state: &RunState, log: Option<&Log>, last: bool) -> Result<()> {
+        match &self.checkpoint {
+            Some((path, every)) if last || state.progress.step.is_multiple_of(*every) => {
+                // The log may run ahead of the checkpoint, but never behind it.
+                log.map_or(Ok(()), Log::sync)?;
+                checkpoint::save_run(path, vs, &self.meta, state)
+            }
+            _ => Ok(()),
         }
     }
-    Ok(ControlFlow::Continue(()))
 }
 
-/// The one-cycle schedule as a factor of the peak, at `progress` in 0..1: a cosine rise from 1/25
-/// over the first 30 %, then a cosine fall to 1/250,000 (PyTorch's `OneCycleLR` and its defaults).
-///
-/// # References
-/// L. Smith and N. Topin, *Super-Convergence*, 2019, [arXiv:1708.07120](https://arxiv.org/abs/1708.07120).
-fn one_cycle(progress: f64) -> f64 {
-    const RISE: f64 = 0.3;
-    const FIRST: f64 = 1.0 / 25.0;
-    const LAST: f64 = FIRST / 1e4;
-    let cosine = |from: f64, to: f64, t: f64| to + (from - to) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0;
-    if progress < RISE {
-        cosine(FIRST, 1.0, progress / RISE)
-    } else {
-        cosine(1.0, LAST, (progress - RISE) / (1.0 - RISE))
-    }
-}
-
-/// Sample indices without end, each epoch in a new order.
-#[derive(Debug)]
-struct SampleStream {
-    rng: ChaCha8Rng,
-    order: Vec<i64>,
-    next: usize,
-}
-
-impl SampleStream {
-    fn new(samples: usize, seed: u64) -> Self {
-        let order = (0..).take(samples).collect();
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), order, next: samples }
-    }
-
-    fn take(&mut self, count: usize) -> Vec<i64> {
-        (0..count)
-            .map(|_| {
-                if self.next == self.order.len() {
-                    self.order.shuffle(&mut self.rng);
-                    self.next = 0;
-                }
-                self.next += 1;
-                self.order[self.next - 1]
-            })
-            .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{SampleStream, one_cycle};
-
-    #[test]
-    fn one_cycle_matches_pytorch() {
-        // torch.optim.lr_scheduler.OneCycleLR(max_lr=1, total_steps=...): its ends and its peak.
-        approx::assert_relative_eq!(one_cycle(0.0), 0.04, epsilon = 1e-12);
-        approx::assert_relative_eq!(one_cycle(0.3), 1.0, epsilon = 1e-12);
-        approx::assert_relative_eq!(one_cycle(1.0), 4e-6, epsilon = 1e-12);
-        assert!(one_cycle(0.1) < one_cycle(0.2) && one_cycle(0.5) > one_cycle(0.6));
-    }
-
-    #[test]
-    fn every_sample_comes_once_an_epoch() {
-        let mut stream = SampleStream::new(7, 1);
-        let drawn: Vec<i64> = (0..7).flat_map(|_| stream.take(2)).collect();
-        for epoch in drawn.chunks(7) {
-            let mut sorted = epoch.to_vec();
-            sorted.sort_unstable();
-            assert_eq!(sorted, [0, 1, 2, 3, 4, 5, 6]);
-        }
-        assert_ne!(drawn[..7], drawn[7..]);
-    }
+/// A seed for libtorch in each step: what dropout draws does not depend on where a run was interrupted.
+fn step_seed(seed: u64, step: usize) -> i64 {
+    // The finalizer of SplitMix64, so that neighboring steps share nothing.
+    let mut mixed = seed ^ (step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) as i64
 }

@@ -4,17 +4,22 @@
 //! `cargo xtask test` names every feature.
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod bad_arguments;
 #[cfg(feature = "cect")]
 mod cect;
+mod determinism;
+mod hostile;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
 #[cfg(feature = "torch")]
 mod model;
+mod public_api;
 #[cfg(feature = "report")]
 mod report;
 #[cfg(feature = "report")]
 mod report_page;
+mod threads;
 #[cfg(feature = "torch")]
 mod train;
 mod verify;

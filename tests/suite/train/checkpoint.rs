@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf};
 use soft_lmccl::{
     loss::{Loss, SoftLmccl, SoftLmcclConfig},
     tch::{Device, Kind, Tensor, nn},
-    train::checkpoint::{Meta, load, save},
+    train::{
+        AdamWConfig, FitConfig, Progress, RunState, Sampler, Sampling, backward_step,
+        checkpoint::{Meta, load, load_run, load_weights, save, save_run},
+    },
 };
 use tempfile::TempDir;
 
@@ -169,4 +172,99 @@ fn a_failed_save_leaves_the_last_good_file() {
     let (mut vs, _loss) = store(3);
     load::<SoftLmcclConfig>(&path, &mut vs, &meta.classes).unwrap();
     assert_eq!(snapshot(&vs), before);
+}
+
+/// What any safetensors reader sees, PyTorch's for one: plain names, kinds, shapes and little-endian numbers.
+#[test]
+fn other_programs_read_what_is_saved_and_write_what_is_loaded() {
+    let directory = TempDir::new().unwrap();
+    let (path, before) = saved(&directory);
+    let bytes = fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names: Vec<_> = file.names().into_iter().map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, before.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+    for (name, variable) in &before {
+        let stored = file.tensor(name).unwrap();
+        assert_eq!(stored.shape().iter().map(|&extent| extent as i64).collect::<Vec<_>>(), variable.size());
+        if variable.kind() == Kind::Float {
+            let numbers = Vec::<f32>::try_from(variable.flatten(0, -1)).unwrap();
+            assert_eq!(stored.data(), numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>());
+        }
+    }
+    // The same tensors without our description, as PyTorch's `save_file` writes them.
+    let foreign = directory.path().join("foreign.safetensors");
+    let tensors: Vec<_> = file.tensors();
+    fs::write(&foreign, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let (mut vs, _loss) = store(3);
+    load_weights(&foreign, &mut vs).unwrap();
+    assert_eq!(snapshot(&vs), before);
+
+    let (mut vs, _loss) = store(4);
+    let before = snapshot(&vs);
+    let error = load_weights(&foreign, &mut vs).unwrap_err().to_string();
+    assert!(error.contains("`center.centers` is F32 [3, 4], expected Float [4, 4]; `center.samples` is"), "{error}");
+    assert_eq!(snapshot(&vs), before);
+}
+
+fn beginning(vs: &nn::VarStore, labels: &[i64]) -> RunState {
+    let fit = FitConfig { batch_size: 2, ..Default::default() };
+    RunState {
+        optimizer: AdamWConfig::default().build(vs).unwrap(),
+        sampler: Sampler::new(labels, Sampling::Plain, 2, 5).unwrap(),
+        progress: Progress { fit, step: 0, stale_epochs: 0, best: None, seconds: 0.0 },
+    }
+}
+
+#[test]
+fn the_state_of_a_run_is_refused_as_a_whole() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("run.safetensors");
+    let (vs, mut loss) = store(3);
+    let mut run = beginning(&vs, &[0, 1, 2]);
+    let embeddings = Tensor::randn([3, D], (Kind::Float, Device::Cpu));
+    backward_step(&mut loss, &mut run.optimizer, &embeddings, &Tensor::from_slice(&[0i64, 1, 2])).unwrap();
+    run.progress.step = 1;
+    run.sampler.next_batch();
+    let meta = Meta { config: loss.config(), classes: names(&["a", "b", "c"]) };
+    save_run(&path, &vs, &meta, &run).unwrap();
+
+    // Another number of classes and of samples: weights, moments and position differ.
+    let (other, _loss) = store(4);
+    let before = snapshot(&other);
+    let mut begun = beginning(&other, &[0, 1, 2, 3]);
+    let error = load_run(&path, &other, &meta, &mut begun).unwrap_err().to_string();
+    for part in [
+        "`lmcl.weight` is F32 [3, 4], expected Float [4, 4]",
+        "`@adamw.first.lmcl.weight` is F32 [3, 4], expected Float [4, 4]",
+        "`@adamw.second.softmax.bias` is F32 [3], expected Float [4]",
+        "the sampler's position is of other samples",
+    ] {
+        assert!(error.contains(part), "{part:?} not in {error:?}");
+    }
+    assert_eq!(snapshot(&other), before);
+    assert_eq!((begun.progress.step, begun.sampler), (0, beginning(&other, &[0, 1, 2, 3]).sampler));
+
+    // A network without one of the parameters that the optimizer knows.
+    let smaller = nn::VarStore::new(Device::Cpu);
+    let _head = SoftLmcclConfig::default().lmcl.init(&(smaller.root() / "lmcl"), 3, D).unwrap();
+    let error = load_run(&path, &smaller, &meta, &mut beginning(&smaller, &[0, 1, 2])).unwrap_err().to_string();
+    assert!(error.contains("`softmax.bias` is not expected"), "{error}");
+    assert!(error.contains("the optimizer has steps of `softmax.bias`, which is no parameter here"), "{error}");
+
+    // The run itself goes on where it was.
+    let (same, _loss) = store(3);
+    let mut begun = beginning(&same, &[0, 1, 2]);
+    load_run(&path, &same, &meta, &mut begun).unwrap();
+    assert_eq!(snapshot(&same), snapshot(&vs));
+    assert_eq!((begun.sampler, begun.progress), (run.sampler, run.progress));
+}
+
+#[test]
+fn a_variable_cannot_pass_for_the_state_of_a_run() {
+    let directory = TempDir::new().unwrap();
+    let vs = nn::VarStore::new(Device::Cpu);
+    let _odd = vs.root().ones("@odd", &[1]);
+    let error = save(&directory.path().join("x"), &vs, &Meta { config: (), classes: vec![] }).unwrap_err().to_string();
+    assert!(error.ends_with("x: `@odd` begins with @, like what is no variable"), "{error}");
 }

@@ -1,0 +1,149 @@
+//! Tensors and their description as a safetensors file.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors, View};
+use serde::{Serialize, de::DeserializeOwned};
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, Result, files::write_atomically};
+
+/// The key of the description in the file's header.
+const META_KEY: &str = "soft-lmccl";
+
+/// Writes `tensors`, and `description` as JSON in the header.
+pub(super) fn write(path: &Path, tensors: Vec<(String, Stored)>, description: &impl Serialize) -> Result<()> {
+    let refuse = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
+    let json = serde_json::to_string(description).map_err(|error| refuse(format!("configuration: {error}")))?;
+    let bytes = safetensors::serialize(tensors, Some(HashMap::from([(META_KEY.to_owned(), json)])))
+        .map_err(|error| refuse(error.to_string()))?;
+    write_atomically(path, &bytes)
+}
+
+/// The bytes of a safetensors file, of which the header has been checked.
+#[derive(Debug)]
+pub(super) struct Archive {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Archive {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), bytes })
+    }
+
+    pub(super) fn tensors(&self) -> Result<SafeTensors<'_>> {
+        SafeTensors::deserialize(&self.bytes).map_err(|error| self.error(format!("not a safetensors file: {error}")))
+    }
+
+    pub(super) fn description<T: DeserializeOwned>(&self) -> Result<T> {
+        let (_, header) = SafeTensors::read_metadata(&self.bytes)
+            .map_err(|error| self.error(format!("not a safetensors file: {error}")))?;
+        let json =
+            header.metadata().as_ref().and_then(|entries| entries.get(META_KEY)).ok_or_else(|| {
+                self.error(format!("no `{META_KEY}` entry in its header; weights of another program?"))
+            })?;
+        serde_json::from_str(json).map_err(|error| self.error(format!("its description: {error}")))
+    }
+
+    pub(super) fn error(&self, problem: String) -> Error {
+        Error::Checkpoint { path: self.path.clone(), problem }
+    }
+
+    /// # Errors
+    /// [`Error::Checkpoint`] with all problems, if there are any.
+    pub(super) fn refuse(&self, problems: &[String]) -> Result<()> {
+        if problems.is_empty() { Ok(()) } else { Err(self.error(problems.join("; "))) }
+    }
+}
+
+/// The tensor of that name, if it has the kind and the shape of `like`.
+pub(super) fn tensor_like(file: &SafeTensors<'_>, name: &str, like: &Tensor) -> Result<Result<Tensor, String>> {
+    let Ok(stored) = file.tensor(name) else { return Ok(Err(format!("`{name}` is missing"))) };
+    let shape: Vec<i64> = stored.shape().iter().map(|&extent| extent as i64).collect();
+    Ok(match dtype(like.kind()) {
+        Some(dtype) if shape == like.size() && dtype == stored.dtype() => {
+            Ok(Tensor::f_from_data_size(stored.data(), &shape, like.kind())?)
+        }
+        _ => Err(format!("`{name}` is {:?} {shape:?}, expected {:?} {:?}", stored.dtype(), like.kind(), like.size())),
+    })
+}
+
+/// The numbers of an `Int64` vector.
+pub(super) fn integers(file: &SafeTensors<'_>, name: &str) -> Result<Vec<i64>, String> {
+    match file.tensor(name) {
+        Ok(stored) if stored.dtype() == Dtype::I64 => Ok(stored
+            .data()
+            .chunks_exact(8)
+            .map(|bytes| i64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+            .collect()),
+        Ok(stored) => Err(format!("`{name}` is {:?}, expected I64", stored.dtype())),
+        Err(_) => Err(format!("`{name}` is missing")),
+    }
+}
+
+fn dtype(kind: Kind) -> Option<Dtype> {
+    match kind {
+        Kind::Float => Some(Dtype::F32),
+        Kind::Double => Some(Dtype::F64),
+        Kind::Half => Some(Dtype::F16),
+        Kind::BFloat16 => Some(Dtype::BF16),
+        Kind::Int64 => Some(Dtype::I64),
+        Kind::Int => Some(Dtype::I32),
+        Kind::Uint8 => Some(Dtype::U8),
+        Kind::Bool => Some(Dtype::BOOL),
+        _ => None,
+    }
+}
+
+/// A tensor's bytes on the host.
+pub(super) struct Stored {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Stored {
+    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+        let on_host = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?;
+        let dtype = dtype(on_host.kind()).ok_or_else(|| Error::Tensor {
+            what: "checkpoint",
+            expected: "floating, integer or boolean tensors".into(),
+            got: format!("{:?}", on_host.kind()),
+        })?;
+        let count = on_host.numel();
+        let mut bytes = vec![0; count * on_host.kind().elt_size_in_bytes()];
+        on_host.f_copy_data_u8(&mut bytes, count)?;
+        let shape = on_host.size().into_iter().map(|extent| extent as usize).collect();
+        Ok(Self { dtype, shape, bytes })
+    }
+
+    pub(super) fn integers(numbers: &[i64]) -> Self {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Self { dtype: Dtype::I64, shape: vec![numbers.len()], bytes }
+    }
+}
+
+impl View for Stored {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}

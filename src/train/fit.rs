@@ -1,0 +1,158 @@
+//! A training run in one call.
+
+use std::{fmt, ops::ControlFlow, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tch::{Tensor, nn};
+
+use super::{End, InMemory, Sampling, Schedule, Trainer, optimizer::require_weight_decay};
+use crate::{
+    Error, Result,
+    loss::{Loss, LossReport},
+};
+
+/// Hyper-parameters of a training run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FitConfig {
+    /// Passes over the data. Default 8.
+    pub epochs: usize,
+    /// Samples in a step; the last, smaller batch of an epoch is carried over into the next, so that
+    /// every batch is full. Default 64.
+    pub batch_size: usize,
+    /// Peak of the schedule. Default 3e-3.
+    pub learning_rate: f64,
+    /// How the learning rate moves. Default [`Schedule::OneCycle`].
+    pub schedule: Schedule,
+    /// Decoupled weight decay on [`DECAY_GROUP`](crate::params::DECAY_GROUP). Default 0.01 (AdamW's).
+    pub weight_decay: f64,
+    /// How a batch is put together. Default [`Sampling::Plain`].
+    pub sampling: Sampling,
+    /// Epochs without a better validation score after which the run ends. Default `None`: never.
+    pub patience: Option<usize>,
+    /// Seed of the order of the samples and of what the network draws (dropout).
+    pub seed: u64,
+}
+
+impl Default for FitConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 8,
+            batch_size: 64,
+            learning_rate: 3e-3,
+            schedule: Schedule::default(),
+            weight_decay: 0.01,
+            sampling: Sampling::default(),
+            patience: None,
+            seed: 0,
+        }
+    }
+}
+
+impl FitConfig {
+    /// Checks the values before any work.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no epoch, batches of fewer than two (batch normalization has no
+    /// variance to divide by), a learning rate that is not positive, a negative weight decay, balanced
+    /// batches that do not divide into whole classes, a patience of no epoch.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.into(), got });
+        if self.epochs < 1 {
+            return bad("epochs", "at least 1", self.epochs.to_string());
+        }
+        if self.batch_size < 2 {
+            return bad("batch_size", "at least 2", self.batch_size.to_string());
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return bad("learning_rate", "a finite number > 0", self.learning_rate.to_string());
+        }
+        if self.patience == Some(0) {
+            return bad("patience", "at least 1 epoch", "0".into());
+        }
+        require_weight_decay(self.weight_decay)?;
+        self.sampling.validate(self.batch_size)
+    }
+
+    /// Steps of a run over `samples` volumes.
+    pub fn steps(&self, samples: usize) -> usize {
+        self.epochs.saturating_mul(samples) / self.batch_size
+    }
+}
+
+/// What a run tells after each step.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Step {
+    /// Counted from 1.
+    pub step: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// Epochs finished by this step.
+    pub epoch: usize,
+    /// The learning rate of this step.
+    pub learning_rate: f64,
+    /// The terms of the loss.
+    pub loss: LossReport,
+    /// The validation score, after the last step of an epoch.
+    pub validation: Option<f64>,
+    /// Time left at the pace so far.
+    pub remaining: Duration,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}, {:.0} s left: {}", self.step, self.steps, self.remaining.as_secs_f64(), self.loss)?;
+        self.validation.map_or(Ok(()), |score| write!(f, "; validation {score:.4}"))
+    }
+}
+
+/// Trains `net` and `loss`, whose variables live in `vs`, on volumes held in memory.
+///
+/// AdamW with the schedule and the sampling of `config`. `observe` sees every step and stops the run by
+/// `ControlFlow::Break`; what was learned up to there stays in `vs`. [`Trainer`] does the same with
+/// checkpoints, validation, a log and volumes that need not fit in memory.
+///
+/// # Shapes
+/// `volumes`: `[N, 1, S, S, S]`; `labels`: `[N]`, `Int64`; both on any device.
+///
+/// # Errors
+/// As [`FitConfig::validate`] and [`Loss::forward`]; [`Error::Tensor`] when there are fewer volumes
+/// than a batch needs, or when the loss is no longer finite.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use std::ops::ControlFlow;
+/// use soft_lmccl::{loss::SoftLmcclConfig, model::{CompactNetConfig, compact_net}, train::{FitConfig, fit}};
+/// use soft_lmccl::tch::{Device, Kind, Tensor, nn};
+///
+/// let volumes = Tensor::randn([12, 1, 8, 8, 8], (Kind::Float, Device::Cpu));
+/// let labels = Tensor::arange(12, (Kind::Int64, Device::Cpu)).remainder(3);
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 4 })?;
+/// let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 3, 4)?;
+/// let config = FitConfig { epochs: 2, batch_size: 6, ..Default::default() };
+/// let mut seen = 0;
+/// let end = fit(&net, &mut loss, &vs, (&volumes, &labels), config, |step| {
+///     println!("{step}"); // 1/4, 0 s left: 46.032 = lmcl 42.771 + 0.1·center 1.998 + softmax 3.061
+///     seen += 1;
+///     ControlFlow::Continue(())
+/// })?;
+/// assert!(end.is_continue() && seen == 4);
+/// # Ok(()) }
+/// ```
+pub fn fit(
+    net: &impl nn::ModuleT,
+    loss: &mut (impl Loss + ?Sized),
+    vs: &nn::VarStore,
+    (volumes, labels): (&Tensor, &Tensor),
+    config: FitConfig,
+    observe: impl FnMut(&Step) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>> {
+    let outcome = Trainer::new(config)?.run(net, loss, vs, &InMemory::new(volumes, labels)?, observe)?;
+    Ok(match outcome.end {
+        End::Stopped => ControlFlow::Break(()),
+        End::Finished | End::Early => ControlFlow::Continue(()),
+    })
+}

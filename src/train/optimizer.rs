@@ -1,0 +1,76 @@
+//! What a training step asks of an optimizer, whoever wrote it.
+
+use std::{fmt::Debug, sync::PoisonError};
+
+use tch::nn;
+
+use crate::{
+    Error, Result,
+    params::{DECAY_GROUP, NO_DECAY_GROUP},
+};
+
+/// What a training step asks of an optimizer: [`AdamW`](super::AdamW), whose state can be saved, and every
+/// optimizer of `tch`.
+pub trait Optimizer: Debug {
+    /// Forgets the gradients of the last step.
+    fn zero_grad(&mut self);
+
+    /// Moves every parameter that has a gradient.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] as libtorch reports it; `tch`'s optimizers panic instead.
+    fn step(&mut self) -> Result<()>;
+
+    /// Sets the learning rate of all groups.
+    fn set_learning_rate(&mut self, rate: f64);
+
+    /// Sets the weight decay of one group, which must have a parameter.
+    fn set_weight_decay(&mut self, group: usize, weight_decay: f64);
+}
+
+impl Optimizer for nn::Optimizer {
+    fn zero_grad(&mut self) {
+        nn::Optimizer::zero_grad(self);
+    }
+
+    fn step(&mut self) -> Result<()> {
+        nn::Optimizer::step(self);
+        Ok(())
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        self.set_lr(rate);
+    }
+
+    fn set_weight_decay(&mut self, group: usize, weight_decay: f64) {
+        self.set_weight_decay_group(group, weight_decay);
+    }
+}
+
+/// The paper's `L_reg`: weight decay on networks and softmax heads, none on prototypes, biases,
+/// centers and normalization layers (see [`params`](crate::params)).
+///
+/// Call it once everything is in `vs`, the store that `optimizer` was built from. Groups of your own
+/// keep what you gave them. [`AdamW`](super::AdamW) starts this way.
+///
+/// # Errors
+/// [`Error::Config`] unless `weight_decay` is finite and ≥ 0.
+pub fn set_weight_decay(optimizer: &mut (impl Optimizer + ?Sized), vs: &nn::VarStore, weight_decay: f64) -> Result<()> {
+    require_weight_decay(weight_decay)?;
+    // A group exists once a variable has joined it or a later one; `tch` panics on the others.
+    let variables = vs.variables_.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = variables.trainable_variables.iter().map(|variable| variable.group).max().unwrap_or(0);
+    drop(variables);
+    optimizer.set_weight_decay(DECAY_GROUP, weight_decay);
+    if NO_DECAY_GROUP <= last {
+        optimizer.set_weight_decay(NO_DECAY_GROUP, 0.0);
+    }
+    Ok(())
+}
+
+pub(super) fn require_weight_decay(weight_decay: f64) -> Result<()> {
+    if weight_decay.is_finite() && weight_decay >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::Config { field: "weight_decay", expected: "a finite number >= 0".into(), got: weight_decay.to_string() })
+}

@@ -1,0 +1,1 @@
+this is text and not a density

@@ -1,0 +1,109 @@
+//! Our AdamW against libtorch's own.
+
+use soft_lmccl::{
+    params::NO_DECAY_GROUP,
+    tch::{self, Device, Kind, Tensor, nn, nn::OptimizerConfig},
+    train::{AdamWConfig, Optimizer, set_weight_decay},
+};
+
+/// Forty steps leave so much of single and of double precision: an ulp or two a step.
+const SINGLE: f64 = 2e-6;
+const DOUBLE: f64 = 1e-14;
+
+/// Three parameters in both groups, one of which has a gradient in every third step only.
+fn store(kind: Kind) -> (nn::VarStore, Vec<Tensor>) {
+    tch::manual_seed(3);
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let root = vs.root();
+    let parameters = vec![
+        root.randn_standard("decays", &[7, 5]),
+        root.set_group(NO_DECAY_GROUP).randn_standard("keeps", &[6]),
+        root.randn_standard("rarely", &[2, 3]),
+    ];
+    vs.set_kind(kind);
+    (vs, parameters)
+}
+
+/// Runs forty steps whose gradients depend on the parameters, so that a difference would grow.
+fn descend(parameters: &[Tensor], optimizer: &mut dyn Optimizer) {
+    for step in 0..40 {
+        optimizer.set_learning_rate(0.02 * f64::from(1 + step % 7));
+        optimizer.zero_grad();
+        let active = if step % 3 == 1 { 3 } else { 2 };
+        let total: Tensor = parameters[..active]
+            .iter()
+            .map(|p| ((p * 1.7 + 0.3 * f64::from(step)).sin() * 10f64.powi(step % 4)).sum(p.kind()))
+            .sum();
+        total.backward();
+        optimizer.step().unwrap();
+    }
+}
+
+fn furthest(ours: &[Tensor], theirs: &[Tensor]) -> f64 {
+    let apart = |(a, b): (&Tensor, &Tensor)| (a - b).abs().max().double_value(&[]);
+    ours.iter().zip(theirs).map(apart).fold(0.0, f64::max)
+}
+
+#[test]
+fn steps_are_those_of_libtorch() {
+    for (kind, tolerance) in [(Kind::Float, SINGLE), (Kind::Double, DOUBLE)] {
+        let (vs, ours) = store(kind);
+        let mut optimizer = AdamWConfig { weight_decay: 0.3, ..Default::default() }.build(&vs).unwrap();
+        descend(&ours, &mut optimizer);
+
+        let (vs, theirs) = store(kind);
+        let mut optimizer = nn::AdamW::default().build(&vs, 1.0).unwrap();
+        set_weight_decay(&mut optimizer, &vs, 0.3).unwrap();
+        let start: Vec<_> = theirs.iter().map(Tensor::copy).collect();
+        descend(&theirs, &mut optimizer);
+
+        assert!(furthest(&start, &theirs) > 0.5, "they have moved");
+        let apart = furthest(&ours, &theirs);
+        assert!(apart < tolerance, "{kind:?}: {apart:e} apart");
+    }
+}
+
+#[test]
+fn parameters_that_come_later_are_trained_and_frozen_ones_rest() {
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let first = vs.root().ones("first", &[2]);
+    let mut optimizer = AdamWConfig::default().build(&vs).unwrap();
+    let later = vs.root().ones("later", &[2]);
+    let mut step = |tensors: &[&Tensor]| {
+        optimizer.zero_grad();
+        tensors.iter().map(|tensor| tensor.sum(Kind::Float)).sum::<Tensor>().backward();
+        optimizer.step().unwrap();
+    };
+    step(&[&first, &later]);
+    assert!(first.double_value(&[0]) < 1.0 && later.double_value(&[1]) < 1.0);
+    let before = first.copy();
+    step(&[&later]);
+    assert_eq!(first, before, "no gradient, no weight decay, no momentum");
+    vs.freeze();
+    let before = later.copy();
+    let outside = Tensor::ones([1], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    step(&[&outside]);
+    assert_eq!(later, before);
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let good = AdamWConfig::default();
+    for (config, message) in [
+        (
+            AdamWConfig { learning_rate: -0.1, ..good },
+            "invalid `learning_rate`: expected a finite number >= 0, got -0.1",
+        ),
+        (AdamWConfig { beta1: 1.0, ..good }, "invalid `beta1`: expected a number in 0..1, got 1"),
+        (AdamWConfig { beta2: f64::NAN, ..good }, "invalid `beta2`: expected a number in 0..1, got NaN"),
+        (AdamWConfig { eps: 0.0, ..good }, "invalid `eps`: expected a finite number > 0, got 0"),
+        (
+            AdamWConfig { weight_decay: f64::INFINITY, ..good },
+            "invalid `weight_decay`: expected a finite number >= 0, got inf",
+        ),
+    ] {
+        assert_eq!(config.build(&vs).unwrap_err().to_string(), message);
+    }
+    assert!(AdamWConfig { learning_rate: 0.0, beta1: 0.0, beta2: 0.0, ..good }.build(&vs).is_ok());
+}
