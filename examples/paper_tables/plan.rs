@@ -7,9 +7,12 @@ use std::{collections::HashSet, fmt};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use soft_lmccl::loss::{
-    ArcFaceConfig, CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, LmclConfig, Reduction, SoftLmcclConfig,
-    SoftmaxBranch,
+use soft_lmccl::{
+    loss::{
+        ArcFaceConfig, CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, LmclConfig, Reduction,
+        SoftLmcclConfig, SoftmaxBranch,
+    },
+    train::Sampling,
 };
 
 use crate::recipe::{Objective, Recipe, Supply};
@@ -290,6 +293,14 @@ fn ablations(base: SoftLmcclConfig) -> Vec<Recipe> {
         format!("ArcFace, m = {} rad", arcface.margin),
         Objective::ArcFace(arcface),
     ));
+    recipes.push(Recipe {
+        sampling: Sampling::Balanced { samples_per_class: 4 },
+        ..Recipe::new(
+            "soft-lmccl-balanced",
+            "Soft LMCCL, four samples of each class in a batch",
+            Objective::SoftLmccl(base),
+        )
+    });
     let SoftLmcclConfig { center, center_weight: weight, .. } = base;
     recipes.push(Recipe::new(
         format!("softmax-center-{weight}"),

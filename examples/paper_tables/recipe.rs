@@ -5,6 +5,7 @@ use soft_lmccl::{
     Result,
     loss::{ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, SoftLmcclConfig, SoftmaxHeadConfig},
     tch::nn,
+    train::Sampling,
 };
 
 /// How much data a network is trained on.
@@ -31,13 +32,22 @@ pub struct Recipe {
     pub title: String,
     pub objective: Objective,
     pub supply: Supply,
+    /// How batches are put together.
+    pub sampling: Sampling,
     /// Trained on the first so many known classes only.
     pub known: Option<usize>,
 }
 
 impl Recipe {
     pub fn new(name: impl Into<String>, title: impl Into<String>, objective: Objective) -> Self {
-        Self { name: name.into(), title: title.into(), objective, supply: Supply::default(), known: None }
+        Self {
+            name: name.into(),
+            title: title.into(),
+            objective,
+            supply: Supply::default(),
+            sampling: Sampling::Plain,
+            known: None,
+        }
     }
 
     /// The same on the first `known` known classes; `None` leaves it as it is.

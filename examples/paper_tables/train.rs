@@ -156,7 +156,7 @@ pub fn run(
     let net = settings.network.init(&(vs.root() / "net"), settings.side as i64)?;
     let mut loss =
         run.recipe.objective.init(&(vs.root() / "loss"), known.len() as i64, settings.network.embedding_dim())?;
-    let config = FitConfig { seed: run.seed, ..settings.fit };
+    let config = FitConfig { seed: run.seed, sampling: run.recipe.sampling, ..settings.fit };
     let mut recorder = CurveRecorder::default();
     let fitted = fit(&net, loss.as_mut(), &vs, (&volumes, &labels), config, |step| {
         recorder.record(step);
