@@ -59,7 +59,11 @@ impl Results {
         };
         Self {
             command: std::env::args().collect::<Vec<_>>().join(" "),
-            date: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+            date: OffsetDateTime::now_utc()
+                .replace_nanosecond(0)
+                .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+                .format(&Rfc3339)
+                .unwrap_or_default(),
             machine: machine(),
             settings: settings.clone(),
             runs: records.len(),
