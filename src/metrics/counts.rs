@@ -1,7 +1,6 @@
 //! Scores of pairs counted on a fixed-point grid, kind by kind, before anything is asked of them.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -25,8 +24,7 @@ pub(super) const NON_MATCHING: usize = 1;
 /// The parts may be counted anywhere: it serializes as the list of its distinct scores. Sums are those of
 /// integers, so that the whole is the same however it was cut.
 ///
-/// Holds 16 MiB for each thread that counted and at most 128 MiB for all, however many pairs there are;
-/// adding another takes nothing more.
+/// Holds 16 MiB, and at most 128 MiB more where scores repeat, however many pairs there are.
 ///
 /// # Examples
 /// ```
@@ -42,21 +40,17 @@ pub(super) const NON_MATCHING: usize = 1;
 /// ```
 #[derive(Debug)]
 pub struct ScoreCounts {
-    tallies: Vec<Tally>,
-    overflow: Overflow,
+    /// Each with a lock of its own: a thread comes with many scores at once and seldom meets another.
+    regions: Vec<Mutex<Region>>,
 }
 
 impl ScoreCounts {
-    /// What the counts of one thread, or those of any number added up, take at most, in bytes.
-    #[cfg(feature = "torch")]
-    pub(crate) const BYTES: u64 = Tally::BYTES + Overflow::BYTES;
+    /// What it takes at most, in bytes.
+    pub(crate) const BYTES: u64 =
+        (REGIONS * (size_of::<Mutex<Region>>() + 2 * REGION * (size_of::<u8>() + size_of::<u64>()))) as u64;
 
-    /// Joins what threads, one at least, counted side by side.
-    pub(crate) fn new(mut tallies: Vec<Tally>, overflow: Overflow) -> Self {
-        for tally in &mut tallies {
-            tally.settle(&overflow);
-        }
-        Self { tallies, overflow }
+    pub(crate) fn empty() -> Self {
+        Self { regions: (0..REGIONS).map(|_| Mutex::default()).collect() }
     }
 
     /// From the number of pairs of each key of a kind.
@@ -69,10 +63,6 @@ impl ScoreCounts {
             }
         }
         sum
-    }
-
-    fn empty() -> Self {
-        Self::new(vec![Tally::new()], Overflow::new())
     }
 
     /// Adds another part.
@@ -95,60 +85,48 @@ impl ScoreCounts {
     }
 
     fn put(&mut self, kind: usize, key: usize, count: u64) {
-        if count == 0 {
-            return;
+        if count > 0 {
+            let region = self.regions[key / REGION].get_mut().unwrap_or_else(PoisonError::into_inner);
+            region.add(kind, key % REGION, count);
         }
-        let sum = u64::from(self.tallies[0].counters[kind][key]) + count;
-        self.tallies[0].counters[kind][key] = (sum % TURN) as u8;
-        self.tallies[0].touched[key / REGION] = true;
-        if sum >= TURN {
-            self.overflow.turn(kind, key, sum / TURN);
-        }
+    }
+
+    /// No panic leaves a region half written, so that one elsewhere takes nothing from it.
+    fn region(&self, region: usize) -> MutexGuard<'_, Region> {
+        self.regions[region].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The blocks in which there may be pairs, lowest scores first. The others were never touched, and
     /// reading them would be the longest part of a short run.
     pub(super) fn occupied_blocks(&self) -> impl Iterator<Item = usize> {
-        const IN_A_REGION: usize = REGION / BLOCK;
         (0..REGIONS)
-            .filter(|&region| self.tallies.iter().any(|tally| tally.touched[region]))
-            .flat_map(|region| region * IN_A_REGION..((region + 1) * IN_A_REGION).min(KEYS.div_ceil(BLOCK)))
+            .filter(|&region| self.region(region).counters.iter().any(|counters| !counters.is_empty()))
+            .flat_map(|region| region * BLOCKS..((region + 1) * BLOCKS).min(KEYS.div_ceil(BLOCK)))
     }
 
     /// The keys of a block, highest first, each with its matching and non-matching pairs.
     pub(super) fn counts_in(&self, block: usize) -> impl Iterator<Item = (usize, [u64; 2])> {
-        let keys = block * BLOCK..((block + 1) * BLOCK).min(KEYS);
-        let mut counts = vec![[0; 2]; keys.len()];
+        let mut counts = vec![[0; 2]; BLOCK];
+        let region = self.region(block / BLOCKS);
         for kind in [MATCHING, NON_MATCHING] {
-            for tally in &self.tallies {
-                for (sum, &count) in counts.iter_mut().zip(&tally.counters[kind][keys.clone()]) {
-                    sum[kind] += u64::from(count);
-                }
+            for (sum, &count) in counts.iter_mut().zip(within(block, &region.counters[kind])) {
+                sum[kind] += u64::from(count);
             }
-            if let Some(turns) = self.overflow.turns[kind][block].get() {
-                for (sum, turns) in counts.iter_mut().zip(turns) {
-                    sum[kind] += TURN * turns.load(Ordering::Relaxed);
-                }
+            for (sum, &turns) in counts.iter_mut().zip(within(block, &region.turns[kind])) {
+                sum[kind] += TURN * turns;
             }
         }
-        keys.zip(counts).rev()
+        (block * BLOCK..(block + 1) * BLOCK).zip(counts).rev()
     }
 
-    /// The pairs of a block by kind and key, unless a counter has gone round: quicker to make and to read.
-    pub(super) fn small_counts_in(&self, block: usize) -> Option<[Box<[u32; BLOCK]>; 2]> {
-        let keys = block * BLOCK..((block + 1) * BLOCK).min(KEYS);
-        let mut counts = [Box::new([0; BLOCK]), Box::new([0; BLOCK])];
-        for kind in [MATCHING, NON_MATCHING] {
-            if self.overflow.turns[kind][block].get().is_some() {
-                return None;
-            }
-            for tally in &self.tallies {
-                for (sum, &count) in counts[kind].iter_mut().zip(&tally.counters[kind][keys.clone()]) {
-                    *sum += u32::from(count);
-                }
-            }
-        }
-        Some(counts)
+    /// The pairs of a block by kind and key, unless a counter has gone round: quicker to read.
+    pub(super) fn small_counts_in(&self, block: usize) -> Option<[Vec<u8>; 2]> {
+        let region = self.region(block / BLOCKS);
+        let counts = |kind: usize| match within(block, &region.counters[kind]) {
+            [] => vec![0; BLOCK],
+            counts => counts.to_vec(),
+        };
+        region.turns.iter().all(Vec::is_empty).then(|| [MATCHING, NON_MATCHING].map(counts))
     }
 
     /// Every score that occurs, lowest first: its key, matching and non-matching pairs.
@@ -201,27 +179,68 @@ pub(super) fn score_of(key: usize) -> f64 {
     (key as f64 - f64::from(STEPS)) / f64::from(STEPS)
 }
 
-/// Pairs after which a counter of a thread starts again from 0.
+/// Pairs after which a counter starts again from 0.
 const TURN: u64 = 1 << 8;
 /// Keys whose counters lie together in half of a first-level cache.
 const REGION: usize = 1 << 14;
 const REGIONS: usize = KEYS.div_ceil(REGION);
+/// Blocks of a region.
+const BLOCKS: usize = REGION / BLOCK;
 /// Scores of one region that wait to be counted together.
 const QUEUE: usize = 1 << 10;
 
-/// The counters of one thread, by kind and key.
-///
-/// Pairs arrive in no order of their scores, and counters of 8 million scores fit in no cache that is
-/// fast. Hence they are bytes, how often each has gone round is kept elsewhere, and a score waits in a
-/// queue until there are enough of its region to count them with the counters at hand.
-#[derive(Debug)]
-pub(crate) struct Tally {
+/// The counters of neighboring keys by kind, made when needed; bytes, since how many fit in a cache decides the
+/// speed of counting.
+#[derive(Debug, Default)]
+struct Region {
     counters: [Vec<u8>; 2],
-    queues: [Queues; 2],
-    touched: Vec<bool>,
+    /// How often each has gone round; none until the first does.
+    turns: [Vec<u64>; 2],
 }
 
-#[derive(Debug, Default)]
+impl Region {
+    fn count(&mut self, kind: usize, places: &[u16]) {
+        let (counters, turns) = (&mut self.counters[kind], &mut self.turns[kind]);
+        counters.resize(REGION, 0);
+        let counters = &mut counters[..REGION];
+        for &place in places {
+            let place = usize::from(place) % REGION;
+            counters[place] = counters[place].wrapping_add(1);
+            if counters[place] == 0 {
+                turns.resize(REGION, 0);
+                turns[place] += 1;
+            }
+        }
+    }
+
+    fn add(&mut self, kind: usize, place: usize, count: u64) {
+        self.counters[kind].resize(REGION, 0);
+        let sum = u64::from(self.counters[kind][place]) + count;
+        self.counters[kind][place] = (sum % TURN) as u8;
+        if sum >= TURN {
+            self.turns[kind].resize(REGION, 0);
+            self.turns[kind][place] += sum / TURN;
+        }
+    }
+}
+
+/// The part of a region's numbers that is the block's; nothing if there are none yet.
+fn within<T>(block: usize, of_region: &[T]) -> &[T] {
+    of_region.chunks(BLOCK).nth(block % BLOCKS).unwrap_or_default()
+}
+
+/// What one thread has seen and not yet counted.
+///
+/// Pairs arrive in no order of their scores, and counters of 8 million scores fit in no cache that is
+/// fast. Hence a score waits in a queue until there are enough of its region to count them with the counters
+/// at hand.
+#[derive(Debug)]
+pub(crate) struct Tally<'a> {
+    counts: &'a ScoreCounts,
+    queues: [Queues; 2],
+}
+
+#[derive(Debug)]
 struct Queues {
     /// Places within the region, `QUEUE` for each region.
     places: Vec<u16>,
@@ -234,21 +253,16 @@ impl Queues {
     }
 }
 
-impl Tally {
+impl<'a> Tally<'a> {
     /// What one takes, in bytes.
-    pub(crate) const BYTES: u64 = 2 * (REGIONS * (REGION + 2 * QUEUE + 2)) as u64 + REGIONS as u64;
+    pub(crate) const BYTES: u64 = (2 * REGIONS * (QUEUE + 1) * size_of::<u16>()) as u64;
 
-    pub(crate) fn new() -> Self {
-        let counters = || vec![0; REGIONS * REGION];
-        Self {
-            counters: [counters(), counters()],
-            queues: [Queues::new(), Queues::new()],
-            touched: vec![false; REGIONS],
-        }
+    pub(crate) fn new(counts: &'a ScoreCounts) -> Self {
+        Self { counts, queues: [Queues::new(), Queues::new()] }
     }
 
-    /// Counts scores of pairs of one kind.
-    pub(crate) fn count(&mut self, scores: &[f32], same: bool, overflow: &Overflow) {
+    /// Takes scores of pairs of one kind.
+    pub(crate) fn count(&mut self, scores: &[f32], same: bool) {
         // Rounded a few at a time: the first loop is made of vector instructions, the second cannot be.
         const AT_A_TIME: usize = 64;
         let kind = if same { MATCHING } else { NON_MATCHING };
@@ -266,60 +280,26 @@ impl Tally {
                 *length += 1;
                 if usize::from(*length) == QUEUE {
                     *length = 0;
-                    self.touched[region] = true;
-                    count_queue(&mut self.counters[kind], region, queue, |key| overflow.turn(kind, key, 1));
+                    hand_over(self.counts, region, kind, queue);
                 }
             }
         }
     }
 
-    /// Counts what still waits, and gives the queues up.
-    fn settle(&mut self, overflow: &Overflow) {
-        for kind in [MATCHING, NON_MATCHING] {
-            let Queues { places, lengths } = std::mem::take(&mut self.queues[kind]);
-            for (region, (queue, length)) in places.chunks(QUEUE).zip(lengths).enumerate() {
-                let waiting = &queue[..usize::from(length)];
-                self.touched[region] |= !waiting.is_empty();
-                count_queue(&mut self.counters[kind], region, waiting, |key| overflow.turn(kind, key, 1));
+    /// Counts what still waits.
+    pub(crate) fn settle(self) {
+        for (kind, Queues { places, lengths }) in self.queues.into_iter().enumerate() {
+            for (region, (queue, length)) in places.chunks(QUEUE).zip(lengths).enumerate().filter(|(_, (_, n))| *n > 0)
+            {
+                hand_over(self.counts, region, kind, &queue[..usize::from(length)]);
             }
         }
     }
 }
 
-#[inline(never)] // keeps the loop above short
-fn count_queue(counters: &mut [u8], region: usize, waiting: &[u16], mut gone_round: impl FnMut(usize)) {
-    let start = region * REGION;
-    let counters = &mut counters[start..start + REGION];
-    for &place in waiting {
-        let place = usize::from(place) % REGION;
-        counters[place] = counters[place].wrapping_add(1);
-        if counters[place] == 0 {
-            gone_round(start + place);
-        }
-    }
-}
-
-/// How often the counters of all threads have gone round, in blocks that are made when needed.
-#[derive(Debug)]
-pub(crate) struct Overflow {
-    turns: [Vec<OnceLock<Vec<AtomicU64>>>; 2],
-}
-
-impl Overflow {
-    /// What one takes at most, in bytes.
-    pub(crate) const BYTES: u64 = (2 * KEYS.next_multiple_of(BLOCK) * size_of::<AtomicU64>()
-        + 2 * KEYS.div_ceil(BLOCK) * size_of::<OnceLock<Vec<AtomicU64>>>()) as u64;
-
-    pub(crate) fn new() -> Self {
-        let none = || (0..KEYS.div_ceil(BLOCK)).map(|_| OnceLock::new()).collect();
-        Self { turns: [none(), none()] }
-    }
-
-    #[cold]
-    fn turn(&self, kind: usize, key: usize, times: u64) {
-        let block = self.turns[kind][key / BLOCK].get_or_init(|| (0..BLOCK).map(|_| AtomicU64::new(0)).collect());
-        block[key % BLOCK].fetch_add(times, Ordering::Relaxed);
-    }
+#[inline(never)] // keeps the loop that calls it short
+fn hand_over(counts: &ScoreCounts, region: usize, kind: usize, waiting: &[u16]) {
+    counts.region(region).count(kind, waiting);
 }
 
 #[cfg(test)]
@@ -352,14 +332,16 @@ mod tests {
 
     #[test]
     fn counters_that_go_round_lose_nothing() {
-        let overflow = Overflow::new();
-        let mut tallies = [Tally::new(), Tally::new()];
-        for (tally, pairs) in tallies.iter_mut().zip([255, 70_001]) {
-            tally.count(&vec![0.5; pairs], true, &overflow);
-            tally.count(&vec![0.25; 2 * pairs], false, &overflow);
+        let mut sum = ScoreCounts::empty();
+        for pairs in [255, 70_001] {
+            let mut tally = Tally::new(&sum);
+            tally.count(&vec![0.5; pairs], true);
+            tally.count(&vec![0.25; 2 * pairs], false);
+            tally.settle();
         }
-        tallies[0].count(&[-0.25], true, &overflow);
-        let mut sum = ScoreCounts::new(tallies.into(), overflow);
+        let mut tally = Tally::new(&sum);
+        tally.count(&[-0.25], true);
+        tally.settle();
         let sent: ScoreCounts = serde_json::from_str(&serde_json::to_string(&sum).unwrap()).unwrap();
         for times in 1..=3 {
             let histogram = ScoreCounts::clone_of(&sum).histogram().unwrap();

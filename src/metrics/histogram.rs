@@ -14,7 +14,7 @@ use crate::MetricError;
 /// count, what sorting these scores would give. The step of 2.4·10⁻⁷ is that of `f32` just above 1 and
 /// of the order of the rounding error of an `f32` cosine.
 ///
-/// Holds 16 MiB for each thread that counted and at most 128 MiB for all, however many pairs there are.
+/// Holds 16 MiB, and at most 128 MiB more where scores repeat, however many pairs there are.
 #[derive(Debug)]
 pub struct ScoreHistogram {
     counts: PairCounts,
@@ -170,7 +170,7 @@ impl ScoreHistogram {
         let Some([matching, non_matching]) = self.by_score.small_counts_in(index) else {
             return self.partial_of_many(index);
         };
-        // No count is as large as 2^8 times the number of threads, and no sum over a block overflows.
+        // No count is as large as 2^8, and no sum over a block overflows.
         let (mut true_accepts, mut false_accepts, mut twice_area, mut gain) = (0u64, 0u64, 0u64, 0i64);
         for (&matching, &non_matching) in matching.iter().zip(non_matching.iter()).rev() {
             let (matching, non_matching) = (u64::from(matching), u64::from(non_matching));
@@ -179,7 +179,7 @@ impl ScoreHistogram {
             false_accepts += non_matching;
             gain = gain.max(true_accepts as i64 - false_accepts as i64);
         }
-        let lowest = matching.iter().zip(non_matching.iter()).position(|(a, b)| a + b > 0)?;
+        let lowest = matching.iter().zip(non_matching.iter()).position(|(&a, &b)| (a, b) != (0, 0))?;
         Some(Partial {
             index,
             lowest: index * BLOCK + lowest,

@@ -62,9 +62,9 @@ pub use collapse::CollapseReport;
 pub use confidence::{Bootstrap, BootstrapDraws, BootstrapOptions, Estimate, Interval, wilson};
 pub use confusion::{ClassPair, Confusion};
 pub use counts::ScoreCounts;
+pub(crate) use counts::Tally;
 #[cfg(feature = "torch")]
 pub(crate) use counts::{KEYS as GRID_KEYS, STEPS as GRID_STEPS};
-pub(crate) use counts::{Overflow, Tally};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
 pub use gallery::{Gallery, Identity, Prototype};

@@ -11,7 +11,7 @@ use super::pairs::{Layout, Span};
 use super::source::Source;
 use super::{AllPairs, Pairs, Part, Progress};
 use crate::Error;
-use crate::metrics::{CoarseTally, EmbeddingSet, Overflow, ScoreBrackets, ScoreCounts, Tally};
+use crate::metrics::{CoarseTally, EmbeddingSet, ScoreBrackets, ScoreCounts, Tally};
 
 /// Packing buffers of the matrix product, in bytes; a generous bound for `f32` on any machine.
 const PACKING_BYTES: u64 = 2 << 20;
@@ -26,11 +26,11 @@ impl Source for EmbeddingSet {
         part: Part,
         progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
     ) -> Result<ScoreCounts, Error> {
-        let workers = workers(&pairs, how, Overflow::BYTES, Tally::BYTES)?;
-        let overflow = Overflow::new();
-        let count = |tally: &mut Tally, scores: &[f32], same| tally.count(scores, same, &overflow);
-        let tallies = run(pairs, how, part, workers, Tally::new, count, progress)?;
-        Ok(ScoreCounts::new(tallies, overflow))
+        let workers = workers(&pairs, how, ScoreCounts::BYTES, Tally::BYTES)?;
+        let counts = ScoreCounts::empty();
+        let tallies = run(pairs, how, part, workers, || Tally::new(&counts), Tally::count, progress)?;
+        tallies.into_par_iter().for_each(Tally::settle);
+        Ok(counts)
     }
 }
 

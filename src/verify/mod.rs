@@ -54,7 +54,7 @@ use crate::metrics::{ScoreBrackets, ScoreCounts, ScoreHistogram};
 #[serde(default, deny_unknown_fields)]
 pub struct AllPairs {
     /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. It decides how many threads
-    /// count: together they need 128 MiB, and each about 22 MiB more at 128 dimensions.
+    /// count: together they need 145 MiB, and each about 6 MiB more at 128 dimensions.
     pub memory_budget: u64,
     /// Rows and columns of a tile, from 1 to 8192. By default 512 on the host, large enough that multiplying
     /// costs no more than in one piece, small enough that its scores are counted from the cache; on a
