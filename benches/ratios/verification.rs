@@ -1,5 +1,7 @@
 //! All pairs counted and every figure read off, beside the bare products of the upper triangle.
 
+use std::time::Duration;
+
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +12,7 @@ use soft_lmccl::{
     verify::AllPairs,
 };
 
-use super::{bare, peak::extra_bytes, timing::in_turns};
+use super::{bare, peak::extra_bytes, timing::in_turns_apart};
 
 /// Classes of the random rows.
 const CLASSES: usize = 6;
@@ -29,8 +31,9 @@ fn case(n: usize, d: usize, rounds: usize) -> Value {
     let set = EmbeddingSet::new(values.view(), &labels).expect("random rows are finite and not zero");
     let peak_extra_bytes = extra_bytes(|| every_figure(&set));
     let tensor = Tensor::try_from(values.clone()).expect("an array of ours");
-    let [seconds, host, libtorch] = in_turns(
+    let [seconds, host, libtorch] = in_turns_apart(
         rounds,
+        Duration::from_millis(20),
         [&mut || every_figure(&set), &mut || bare::by_the_host(values.view()), &mut || bare::by_libtorch(&tensor)],
     );
     let bare_gemm_seconds = host.min(libtorch);

@@ -1,7 +1,8 @@
 //! t-SNE, to look at neighborhoods of embeddings.
 
-use bhtsne::tSNE;
-use ndarray::{Array2, ArrayView2};
+use bhtsne::{Neighbor, tSNE};
+use ndarray::{Array2, ArrayView2, Zip};
+use rayon::prelude::*;
 
 use super::pca_2d;
 use crate::{Error, Result};
@@ -64,13 +65,38 @@ pub fn tsne_2d(embeddings: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
     }
     // A start of this spread is usual.
     let scale = 1e-4 / spread;
-    let data: Vec<Vec<f32>> = embeddings.rows().into_iter().map(|row| row.to_vec()).collect();
-    let distance = |a: &Vec<f32>, b: &Vec<f32>| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
-    let flat = tSNE::<f32, Vec<f32>, 2>::new(&data)
-        // `bhtsne` looks at three times as many neighbors as the perplexity.
-        .perplexity(PERPLEXITY.min((rows - 1) as f32 / 3.0))
-        .initial_embedding(start.iter().map(|x| x * scale).collect::<Vec<f32>>())
-        .barnes_hut(THETA, distance)
-        .embedding();
+    // `bhtsne` looks at three times as many neighbors as the perplexity.
+    let perplexity = PERPLEXITY.min((rows - 1) as f32 / 3.0);
+    let neighbors = nearest(embeddings, (3.0 * perplexity) as usize);
+    let data: Vec<usize> = (0..rows).collect();
+    let start: Vec<f32> = start.iter().map(|x| x * scale).collect();
+    let map = || {
+        let mut map = tSNE::<f32, usize, 2>::new(&data);
+        map.perplexity(perplexity).initial_embedding(start.as_slice());
+        map.barnes_hut_with_neighbors(THETA, &neighbors).embedding()
+    };
+    // Sums over several threads have no fixed order, and a map has to repeat itself.
+    let flat = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+        Ok(alone) => alone.install(map),
+        Err(_) => map(),
+    };
     Ok(Array2::from_shape_vec((rows, 2), flat).expect("two coordinates for each row"))
+}
+
+/// The nearest rows of each row, nearest first; of equally near ones the first. Not by the tree of `bhtsne`, which
+/// is grown at random.
+fn nearest(embeddings: ArrayView2<'_, f32>, count: usize) -> Vec<Vec<Neighbor<f32>>> {
+    let rows = embeddings.nrows();
+    let neighbors_of = |row: usize| {
+        let distance = |other: usize| {
+            let squares = Zip::from(embeddings.row(row)).and(embeddings.row(other));
+            squares.fold(0.0, |sum: f32, a, b| sum + (a - b) * (a - b)).sqrt()
+        };
+        let others = (0..rows).filter(|&other| other != row);
+        let mut others: Vec<_> = others.map(|index| Neighbor { index, distance: distance(index) }).collect();
+        others.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+        others.truncate(count.max(1));
+        others
+    };
+    (0..rows).into_par_iter().map(neighbors_of).collect()
 }
