@@ -240,3 +240,16 @@ fn a_refused_step_moves_nothing() {
         assert_eq!(vs.variables()[&name], value, "{name}");
     }
 }
+
+/// What a loss says of itself is what it was made with.
+#[test]
+fn configurations_are_told_as_they_were_given() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let center = CenterLossConfig { rate: 0.25, space: CenterSpace::UnitSphere, ..Default::default() };
+    assert_eq!(center.init(&(vs.root() / "center"), C, D).unwrap().config(), center);
+    let softmax = SoftmaxBranch::SharedCosine;
+    let soft = SoftLmcclConfig { center, center_weight: 0.7, softmax, softmax_weight: 0.3, ..Default::default() };
+    assert_eq!(soft.init(&(vs.root() / "soft"), C, D).unwrap().config(), soft);
+    let adamw = AdamWConfig { beta1: 0.5, eps: 1e-3, ..Default::default() };
+    assert_eq!(adamw.build(&vs).unwrap().config(), adamw);
+}
