@@ -3,7 +3,7 @@
 use soft_lmccl::{
     loss::{
         ArcFaceConfig, CenterLossConfig, CenterSpace, Guarded, LmclConfig, Loss, NormalizedSoftmaxConfig,
-        SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+        SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig, functional,
     },
     tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig, no_grad_guard},
     train::{AdamWConfig, FitConfig, InMemory, Sampler, Sampling, Trainer, WarmUp, backward_step},
@@ -252,4 +252,12 @@ fn configurations_are_told_as_they_were_given() {
     assert_eq!(soft.init(&(vs.root() / "soft"), C, D).unwrap().config(), soft);
     let adamw = AdamWConfig { beta1: 0.5, eps: 1e-3, ..Default::default() };
     assert_eq!(adamw.build(&vs).unwrap().config(), adamw);
+}
+
+/// Rows are what lies along the last dimension, however many there are before it.
+#[test]
+fn rows_of_any_rank_are_normalized() {
+    let rows = embeddings().view([2, 2, D]);
+    let apart = functional::l2_normalize(&rows, 1e-5) - functional::l2_normalize(&embeddings(), 1e-5).view([2, 2, D]);
+    assert!(apart.abs().max().double_value(&[]) < SINGLE_REL);
 }
