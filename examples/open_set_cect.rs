@@ -16,41 +16,16 @@ mod args;
 mod experiment;
 #[path = "open_set_cect/pictures.rs"]
 mod pictures;
+#[path = "program/mod.rs"]
+mod program;
 #[path = "open_set_cect/results.rs"]
 mod results;
 
-use std::{
-    error::Error as _,
-    process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Set by Ctrl-C; long work looks at it and stops between steps.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    // Only the first handler counts, and this is the first.
-    let _ = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            // Asked twice: at once.
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step; once more to stop at once");
-    });
-    match experiment::run(&args) {
-        Ok(()) if INTERRUPTED.load(Ordering::Relaxed) => ExitCode::from(130),
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            let mut cause = error.source();
-            while let Some(source) = cause {
-                eprintln!("  because: {source}");
-                cause = source.source();
-            }
-            ExitCode::FAILURE
-        }
-    }
+    program::run(|| experiment::run(&args))
 }

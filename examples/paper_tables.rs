@@ -26,6 +26,8 @@ mod output;
 mod plan;
 #[path = "paper_tables/printed.rs"]
 mod printed;
+#[path = "program/mod.rs"]
+mod program;
 #[path = "paper_tables/recipe.rs"]
 mod recipe;
 #[path = "paper_tables/settings.rs"]
@@ -46,31 +48,11 @@ mod webpage;
 #[path = "paper_tables/worker.rs"]
 mod worker;
 
-use std::{error::Error as _, process::ExitCode, sync::atomic::Ordering};
+use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    // Only the first handler counts, and this is the first.
-    let _ = ctrlc::set_handler(|| {
-        if execute::INTERRUPTED.swap(true, Ordering::Relaxed) {
-            // Asked twice: at once.
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step; once more to stop at once");
-    });
-    match study::run(&args) {
-        Ok(()) if execute::interrupted() => ExitCode::from(130),
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            let mut cause = error.source();
-            while let Some(source) = cause {
-                eprintln!("  because: {source}");
-                cause = source.source();
-            }
-            ExitCode::FAILURE
-        }
-    }
+    program::run(|| study::run(&args))
 }

@@ -1,6 +1,6 @@
 //! The figures of `cargo xtask bench --json`.
 
-mod bare;
+pub mod bare;
 mod center;
 mod compare;
 mod loss;
@@ -8,7 +8,7 @@ mod peak;
 mod simulate;
 mod timing;
 mod train_step;
-mod verification;
+pub mod verification;
 
 use serde_json::{Map, Value};
 

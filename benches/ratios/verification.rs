@@ -44,7 +44,8 @@ fn case(n: usize, d: usize, rounds: usize) -> Value {
     })
 }
 
-fn every_figure(set: &EmbeddingSet) {
+/// What a ratio stands for.
+pub fn every_figure(set: &EmbeddingSet) {
     let histogram = AllPairs::default().count(set).expect("both kinds of pair");
     let at_far = [1e-2, 1e-3, 1e-4].map(|far| histogram.at_far(far).expect("a rate"));
     std::hint::black_box((histogram.auc(), histogram.eer(EerMethod::Linear), histogram.best_accuracy(), at_far));

@@ -1,6 +1,6 @@
 //! Simulate, train, embed, verify; once for each seed and loss.
 
-use std::{fs, ops::ControlFlow, sync::atomic::Ordering, time::Duration};
+use std::{fs, ops::ControlFlow, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -17,10 +17,10 @@ use soft_lmccl::{
 };
 
 use crate::{
-    INTERRUPTED,
     args::{Args, LossName, Plan},
     pictures::{draw_results, draw_slices},
-    results::{Results, Run, aligned, set_name},
+    program::{aligned, interrupted},
+    results::{Results, Run, set_name},
 };
 
 /// Subtomograms that go through the network together when it only embeds.
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
             draw_slices(&plan.out.join("slices.svg"), data.sets(), &split)?;
         }
         for &name in &plan.losses {
-            if INTERRUPTED.load(Ordering::Relaxed) {
+            if interrupted() {
                 break 'seeds;
             }
             let Some(run) = train(&plan, &data, name, seed)? else { break 'seeds };
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
             finished.push(run);
         }
     }
-    if INTERRUPTED.load(Ordering::Relaxed) {
+    if interrupted() {
         println!("interrupted: the same command with --resume goes on from here");
     }
     draw_results(&plan.out, &finished, &unknown_names)?;
@@ -230,7 +230,7 @@ fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<F
         .run(&net, loss.as_mut(), &vs, &InMemory::new(&data.train.volumes, &data.train.labels)?, |step| {
             bar.set_position(step.step as u64);
             bar.set_message(step.loss.to_string());
-            if INTERRUPTED.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
     bar.finish_and_clear();
     if outcome.end == End::Stopped {

@@ -1,9 +1,11 @@
 //! What is written: records for scripts, tables for people.
 
-use std::{fmt::Write as _, fs, path::Path, time::Instant};
+use std::{fmt::Write as _, path::Path, time::Instant};
 
 use serde::Serialize;
-use soft_lmccl::{Error, Result, cect::SimulationConfig, metrics::VerificationReport};
+use soft_lmccl::{Result, cect::SimulationConfig, metrics::VerificationReport};
+
+use crate::program::write_whole;
 
 /// One loss trained with one seed.
 #[derive(Debug, Serialize)]
@@ -41,9 +43,9 @@ impl Results {
     /// [`Error::Io`].
     pub fn save(&mut self, out: &Path) -> Result<()> {
         self.wall_seconds = self.started.elapsed().as_secs_f64();
-        let json = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
-        replace(&out.join("results.json"), json.map(|json| json + "\n"))?;
-        replace(&out.join("results.md"), Ok(self.markdown()))
+        let json = serde_json::to_string_pretty(self).expect("records are plain data with string keys") + "\n";
+        write_whole(&out.join("results.json"), json.as_bytes())?;
+        write_whole(&out.join("results.md"), self.markdown().as_bytes())
     }
 
     /// The paper's table, a row for each run.
@@ -77,27 +79,6 @@ impl Results {
         }
         text
     }
-}
-
-/// Puts a file in the place of another, never half of one.
-fn replace(path: &Path, text: std::io::Result<String>) -> Result<()> {
-    let partial = path.with_extension("partial");
-    text.and_then(|text| fs::write(&partial, text))
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
-}
-
-/// Columns of equal width, for a terminal.
-pub fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
 }
 
 /// The paper's name of a set, where it has one.

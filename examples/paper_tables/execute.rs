@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     ops::ControlFlow,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,20 +15,13 @@ use crate::{
     args::Args,
     data::Source,
     plan::{Domain, Roles, Run},
+    program::interrupted,
     recipe::Supply,
     settings::Settings,
     store::Store,
     train::{self, Observer, Record, Shared},
     worker::{RemoteObserver, Worker},
 };
-
-/// Set by Ctrl-C; long work looks at it and stops between steps.
-pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// Whether Ctrl-C was pressed.
-pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
 
 /// How a run that was begun ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

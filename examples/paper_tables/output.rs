@@ -10,8 +10,9 @@ use crate::{
     args::Args,
     plan::{Column, Roles},
     printed::{FIGURES, Figure},
+    program::{aligned, write_whole},
     settings::Settings,
-    store::{Store, to_json, write_whole},
+    store::{Store, to_json},
     summary::{Cell, Clustering, Difference, Estimate, cell, difference},
     train::Record,
     webpage,
@@ -303,19 +304,6 @@ fn markdown_table(rows: &[Vec<String>]) -> String {
         if index == 0 {
             let _ = writeln!(text, "|{}", "---|".repeat(row.len()));
         }
-    }
-    text
-}
-
-/// Columns of equal width, for a terminal.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     text
 }

@@ -1,14 +1,13 @@
 //! Finished runs on disk: one file each, whole or not there, never of two kinds in one study.
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs,
     path::{Path, PathBuf},
 };
 
 use soft_lmccl::{Error, Result};
 
-use crate::{plan::Run, settings::Settings, train::Record};
+use crate::{plan::Run, program::write_whole, settings::Settings, train::Record};
 
 /// The directory of a study.
 #[derive(Debug, Clone)]
@@ -111,20 +110,4 @@ pub fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
     let mut json = serde_json::to_vec(value).expect("records are plain data with string keys");
     json.push(b'\n');
     json
-}
-
-/// Writes a sibling, syncs it and renames it: a reader, or a crash, never meets half a file.
-///
-/// # Errors
-/// [`Error::Io`]; what was at `path` is still there then.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    let written = File::create(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&partial, path));
-    written.map_err(|source| {
-        // The first error is the one that matters; a leftover sibling is not read by anyone.
-        let _ = fs::remove_file(&partial);
-        Error::Io { action: "write", path: path.to_owned(), source }
-    })
 }

@@ -15,8 +15,9 @@ use soft_lmccl::{Error, Result, train::Step};
 
 use crate::{
     args::Args,
-    execute::{Finished, interrupted},
+    execute::Finished,
     plan::{Domain, Run},
+    program::interrupted,
     settings::Settings,
     store::{Store, to_json},
     train::{self, Observer, Shared},

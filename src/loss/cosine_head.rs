@@ -4,11 +4,11 @@ use tch::{Tensor, nn};
 
 use super::{
     Negatives,
+    chunked_head::ChunkedHead,
     functional::cosine_similarity,
     gate::Gate,
-    large::Head as ChunkedHead,
     log_odds::{log_odds, unit_rows},
-    negatives::{Draw, Sampler},
+    negatives::{Classes, Draw, Sampler},
 };
 use crate::{Result, params};
 
@@ -28,23 +28,6 @@ pub(super) struct Cosines {
     pub labels: Tensor,
     /// The `K` classes that took part.
     pub classes: Classes,
-}
-
-/// The classes that take part in a batch.
-pub(super) enum Classes {
-    All,
-    /// Ascending.
-    Drawn(Tensor),
-}
-
-impl Classes {
-    /// What belongs to these classes, of a tensor with an entry for each class.
-    pub(super) fn of(&self, all: &Tensor) -> Tensor {
-        match self {
-            Self::All => all.shallow_clone(),
-            Self::Drawn(classes) => all.index_select(0, classes),
-        }
-    }
 }
 
 /// A checked batch and the classes that it meets.

@@ -5,10 +5,10 @@ use tch::{Tensor, nn};
 
 use super::{
     GradientPath, Loss, LossTerms, Negatives, Reduction,
+    chunked_head::ChunkedHead,
     cosine_head::{CosineHead, Cosines},
     functional::{cross_entropy, large_margin_logits},
     gate::{Gate, require_non_negative, require_scale},
-    large::Head as ChunkedHead,
     log_odds::cross_entropy_of,
 };
 use crate::{Error, Result, params};

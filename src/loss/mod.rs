@@ -19,6 +19,7 @@
 
 mod arcface;
 mod center;
+mod chunked_head;
 mod compose;
 mod cosine_head;
 pub mod functional;
@@ -36,9 +37,10 @@ use tch::Tensor;
 
 pub use arcface::{ArcFace, ArcFaceConfig};
 pub use center::{CenterDistance, CenterLoss, CenterLossConfig, CenterSpace, CenterUpdate};
+pub use chunked_head::Chunks;
 pub use compose::{Scaled, Sum};
 pub use gate::Guarded;
-pub use large::{Chunked, Chunks};
+pub use large::Chunked;
 pub use lmcl::{Lmcl, LmclConfig};
 pub use log_odds::GradientPath;
 pub use negatives::Negatives;

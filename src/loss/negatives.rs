@@ -111,6 +111,23 @@ fn merge(shown: &[i64], drawn: &[usize]) -> Vec<i64> {
     classes
 }
 
+/// The classes that take part in a batch.
+pub(super) enum Classes {
+    All,
+    /// Ascending.
+    Drawn(Tensor),
+}
+
+impl Classes {
+    /// What belongs to these classes, of a tensor with an entry for each class.
+    pub(super) fn of(&self, all: &Tensor) -> Tensor {
+        match self {
+            Self::All => all.shallow_clone(),
+            Self::Drawn(classes) => all.index_select(0, classes),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::merge;

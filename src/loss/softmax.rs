@@ -5,11 +5,12 @@ use tch::{Tensor, nn};
 
 use super::{
     GradientPath, Loss, LossTerms, Negatives, Reduction,
-    cosine_head::{Classes, CosineHead, Cosines},
+    chunked_head::ChunkedHead,
+    cosine_head::{CosineHead, Cosines},
     functional::cross_entropy,
     gate::{Gate, require_scale},
-    large::Head as ChunkedHead,
     log_odds::{cross_entropy_of, log_odds},
+    negatives::Classes,
 };
 use crate::{Result, params};
 

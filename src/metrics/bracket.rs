@@ -58,7 +58,7 @@ pub struct FarBracket {
 ///
 /// Counted in steps of 2⁻¹²: the curve is known where one step ends and the next begins, and between
 /// two such points it cannot leave their rectangle. Bounds are of all curves that run so, hence no estimate
-/// and no level of confidence. Takes 128 KiB.
+/// and no level of confidence. Counting takes 128 KiB a thread.
 ///
 /// # Examples
 /// ```

@@ -5,9 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::histogram::ScoreHistogram;
-use crate::MetricError;
-
 /// Steps of the grid from a score of 0 to a score of 1.
 pub(crate) const STEPS: u32 = 1 << 22;
 /// Keys of the grid: scores from -1 to 1, both included.
@@ -74,14 +71,6 @@ impl ScoreCounts {
                 }
             }
         }
-    }
-
-    /// Everything that can be read off.
-    ///
-    /// # Errors
-    /// [`MetricError::OneClass`] if there are no pairs of a kind.
-    pub fn histogram(self) -> Result<ScoreHistogram, MetricError> {
-        ScoreHistogram::new(self)
     }
 
     fn put(&mut self, kind: usize, key: usize, count: u64) {

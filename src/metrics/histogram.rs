@@ -7,6 +7,16 @@ use super::pairs::PairCounts;
 use super::roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
 use crate::MetricError;
 
+impl ScoreCounts {
+    /// Everything that can be read off.
+    ///
+    /// # Errors
+    /// [`MetricError::OneClass`] if there are no pairs of a kind.
+    pub fn histogram(self) -> Result<ScoreHistogram, MetricError> {
+        ScoreHistogram::new(self)
+    }
+}
+
 /// How many pairs of each kind have each score, on a grid of 2⁻²² from -1 to 1.
 ///
 /// A score is an `f32` cosine rounded to the nearest multiple of 2⁻²² (ties to even) and clamped to
@@ -48,7 +58,7 @@ struct Partial {
 }
 
 impl ScoreHistogram {
-    pub(super) fn new(by_score: ScoreCounts) -> Result<Self, MetricError> {
+    fn new(by_score: ScoreCounts) -> Result<Self, MetricError> {
         let mut histogram =
             Self { counts: PairCounts { matching: 0, non_matching: 0 }, by_score, blocks: Vec::new(), twice_area: 0 };
         let blocks: Vec<usize> = histogram.by_score.occupied_blocks().collect();

@@ -6,8 +6,8 @@ use plotters::prelude::*;
 
 use super::axis::{decades, percent};
 use super::canvas::{self, Area, DrawResult, FAINT_GRID, GRID, INK, MUTED, bold, px, text};
-use super::roc::{RocSeries, height, look, pairs, thin};
-use crate::{Error, Result};
+use super::roc::{RocSeries, draw_legend, height, look, pairs, thin, validate};
+use crate::Result;
 
 const WIDTH: i32 = 800;
 const PLOT_WIDTH: i32 = 600;
@@ -39,11 +39,7 @@ const LEGEND_PITCH: i32 = 28;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn det(path: &Path, title: &str, series: &[RocSeries]) -> Result<()> {
-    if series.is_empty() {
-        let expected = "at least one curve".to_owned();
-        return Err(Error::Config { field: "series", expected, got: "none".to_owned() });
-    }
-    series.iter().try_for_each(RocSeries::validate)?;
+    validate(series)?;
     canvas::save(path, title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| draw(area, title, series))
 }
 
@@ -94,18 +90,5 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     let equal = (0..=100).map(|k| diagonal * (1.0 - f64::from(k) / 100.0)).map(|x| (x, x));
     chart.draw_series(DashedLineSeries::new(equal, px(3), px(4), MUTED.stroke_width(4)))?;
 
-    for (index, one) in series.iter().enumerate() {
-        let y = px(16 + LEGEND_PITCH * index as i32);
-        let (color, dash) = look(index);
-        legend.draw(&PathElement::new([(0, y), (px(10), y)], color.stroke_width(10)))?;
-        let rest = [(px(if dash.is_some() { 14 } else { 10 }), y), (px(24), y)];
-        legend.draw(&PathElement::new(rest, color.stroke_width(10)))?;
-        legend.draw(&Text::new(one.name.clone(), (px(32), y), text(13, INK)))?;
-    }
-    let y = px(16 + LEGEND_PITCH * series.len() as i32);
-    for k in 0..4 {
-        let from = px(7) * k;
-        legend.draw(&PathElement::new([(from, y), (from + px(3), y)], MUTED.stroke_width(4)))?;
-    }
-    legend.draw(&Text::new("equal errors", (px(32), y), text(13, MUTED)))
+    draw_legend(&legend, series, LEGEND_PITCH, "equal errors", |_| None)
 }

@@ -45,7 +45,7 @@ impl RocSeries {
         self.points.windows(2).map(area).sum()
     }
 
-    pub(super) fn validate(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         let wrong = |field, expected: &str, got: String| {
             let got = format!("{got} in series `{}`", self.name);
             Err(Error::Config { field, expected: expected.to_owned(), got })
@@ -118,11 +118,7 @@ impl RocSeries {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn roc(path: &Path, title: &str, series: &[RocSeries]) -> Result<()> {
-    if series.is_empty() {
-        let expected = "at least one curve".to_owned();
-        return Err(Error::Config { field: "series", expected, got: "none".to_owned() });
-    }
-    series.iter().try_for_each(RocSeries::validate)?;
+    validate(series)?;
     canvas::save(path, title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| draw(area, title, series))
 }
 
@@ -176,22 +172,43 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
         };
     }
 
+    draw_legend(&legend, series, LEGEND_PITCH, "chance", |one| Some(format!("AUC {:.4}", one.auc())))
+}
+
+/// Each curve with its name, and a note below it if there is one; at the end the dashed line to compare with.
+pub(super) fn draw_legend(
+    legend: &Area<'_>,
+    series: &[RocSeries],
+    pitch: i32,
+    reference: &str,
+    note: impl Fn(&RocSeries) -> Option<String>,
+) -> DrawResult {
     for (index, one) in series.iter().enumerate() {
-        let y = px(16 + LEGEND_PITCH * index as i32);
+        let y = px(16 + pitch * index as i32);
         let (color, dash) = look(index);
         legend.draw(&PathElement::new([(0, y), (px(10), y)], color.stroke_width(10)))?;
         let rest = [(px(if dash.is_some() { 14 } else { 10 }), y), (px(24), y)];
         legend.draw(&PathElement::new(rest, color.stroke_width(10)))?;
         legend.draw(&Text::new(one.name.clone(), (px(32), y), text(13, INK)))?;
-        let auc = format!("AUC {:.4}", one.auc());
-        legend.draw(&Text::new(auc, (px(32), y + px(17)), text(12, MUTED)))?;
+        if let Some(note) = note(one) {
+            legend.draw(&Text::new(note, (px(32), y + px(17)), text(12, MUTED)))?;
+        }
     }
-    let y = px(16 + LEGEND_PITCH * series.len() as i32);
+    let y = px(16 + pitch * series.len() as i32);
     for k in 0..4 {
         let from = px(7) * k;
         legend.draw(&PathElement::new([(from, y), (from + px(3), y)], MUTED.stroke_width(4)))?;
     }
-    legend.draw(&Text::new("chance", (px(32), y), text(13, MUTED)))
+    legend.draw(&Text::new(reference.to_owned(), (px(32), y), text(13, MUTED)))
+}
+
+/// What every picture of curves makes sure of.
+pub(super) fn validate(series: &[RocSeries]) -> Result<()> {
+    if series.is_empty() {
+        let expected = "at least one curve".to_owned();
+        return Err(Error::Config { field: "series", expected, got: "none".to_owned() });
+    }
+    series.iter().try_for_each(RocSeries::validate)
 }
 
 pub(super) fn look(index: usize) -> (RGBColor, Option<i32>) {
