@@ -12,6 +12,8 @@
 
 #[path = "paper_tables/args.rs"]
 mod args;
+#[path = "paper_tables/augmented.rs"]
+mod augmented;
 #[path = "paper_tables/classes.rs"]
 mod classes;
 #[path = "paper_tables/data.rs"]

@@ -1,11 +1,18 @@
 //! What can be asked for.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::Parser;
-use soft_lmccl::tch::{Cuda, Device};
+use clap::{Parser, ValueEnum};
+use soft_lmccl::{
+    Result,
+    cect::Contrast,
+    tch::{Cuda, Device},
+};
 
-use crate::{plan::Stage, settings::Size};
+use crate::{
+    plan::Stage,
+    settings::{NeuronData, Settings, Size},
+};
 
 /// The tables of the paper, and beyond: many networks, seeds and splits, with intervals and a report.
 #[derive(Debug, Clone, Parser)]
@@ -43,6 +50,27 @@ pub struct Args {
     #[arg(long, default_value = "target/paper_tables")]
     pub out: PathBuf,
 
+    /// Go on in the middle of a run that was broken off, from its last checkpoint, to the same weights on the
+    /// CPU; without it such a run begins anew.
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Make R1 of the catalogue's particles in patches of a real tomogram, MRC, also with .gz.
+    #[arg(long, value_name = "TOMOGRAM", conflicts_with = "subtomograms")]
+    pub background: Option<PathBuf>,
+
+    /// Make R1 of your own subtomograms: a .csv, .tsv or .star file that names MRC files and their labels.
+    #[arg(long, value_name = "TABLE", requires = "known")]
+    pub subtomograms: Option<PathBuf>,
+
+    /// Labels of --subtomograms that are trained on; all others are verified.
+    #[arg(long, value_name = "LABEL", value_delimiter = ',', num_args = 1.., requires = "subtomograms")]
+    pub known: Vec<String>,
+
+    /// Protein is bright in --background or --subtomograms, not dark as microscopes show it.
+    #[arg(long)]
+    pub bright: bool,
+
     /// Print the runs that are left, and stop.
     #[arg(long)]
     pub list: bool,
@@ -64,6 +92,36 @@ pub enum StageArg {
 }
 
 impl Args {
+    /// The settings of the study.
+    ///
+    /// # Errors
+    /// A file of R1 that cannot be read.
+    pub fn settings(&self) -> Result<Settings> {
+        let contrast = if self.bright { Contrast::BrightProtein } else { Contrast::DarkProtein };
+        let neuron = match (&self.background, &self.subtomograms) {
+            (Some(tomogram), _) => NeuronData::background(tomogram, contrast)?,
+            (None, Some(table)) => NeuronData::subtomograms(table, contrast, self.known.clone())?,
+            (None, None) => NeuronData::Simulated,
+        };
+        Ok(Settings { neuron, ..Settings::of(self.size) })
+    }
+
+    /// What a process that works for this one must be told beside its threads.
+    pub fn for_worker(&self) -> Vec<OsString> {
+        let size = self.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let mut args: Vec<OsString> = vec!["--size".into(), size.into()];
+        args.extend(["--device".into(), self.device.text.clone().into(), "--out".into(), self.out.clone().into()]);
+        args.extend(self.resume.then(|| "--resume".into()));
+        args.extend(self.bright.then(|| "--bright".into()));
+        for (flag, path) in [("--background", &self.background), ("--subtomograms", &self.subtomograms)] {
+            args.extend(path.iter().flat_map(|path| [flag.into(), path.clone().into()]));
+        }
+        if !self.known.is_empty() {
+            args.extend(["--known".into(), self.known.join(",").into()]);
+        }
+        args
+    }
+
     /// The stages asked for, each once, in their own order.
     pub fn stages(&self) -> Vec<Stage> {
         let asked = |stage: &Stage| self.stage.contains(&StageArg::All) || self.stage.contains(&StageArg::One(*stage));
@@ -78,17 +136,17 @@ pub struct DeviceArg {
     pub text: String,
 }
 
-fn parse_stage(text: &str) -> Result<StageArg, String> {
+fn parse_stage(text: &str) -> std::result::Result<StageArg, String> {
     if text == "all" {
         return Ok(StageArg::All);
     }
-    <Stage as clap::ValueEnum>::from_str(text, false).map(StageArg::One).map_err(|_| {
+    Stage::from_str(text, false).map(StageArg::One).map_err(|_| {
         let names: Vec<String> = Stage::ALL.iter().map(Stage::to_string).collect();
         format!("expected {} or all", names.join(", "))
     })
 }
 
-fn parse_device(text: &str) -> Result<DeviceArg, String> {
+fn parse_device(text: &str) -> std::result::Result<DeviceArg, String> {
     let device = match text {
         "cpu" => Device::Cpu,
         "cuda" => Device::Cuda(0),

@@ -1,12 +1,14 @@
 //! The subtomograms of a domain.
 //!
-//! The one place that knows where samples come from: a new domain is a new arm of [`Source::open`].
+//! The one place that knows where samples come from: a new domain is a new arm of [`Domains::source`].
+
+use std::sync::Arc;
 
 use soft_lmccl::{
-    Result,
+    Error, Result,
     cect::{
-        Batch, ClassId, CrowdedDataset, Dataset, OpenSetSplit, SimulatedDataset, SimulationConfig, Subtomogram, Volume,
-        catalogue, neuron, render,
+        Background, Batch, ClassId, CrowdedDataset, Dataset, FilesConfig, LabeledFiles, OpenSetSplit, SimulatedDataset,
+        SimulationConfig, Subtomogram, Volume, catalogue, neuron, render,
     },
 };
 
@@ -14,8 +16,126 @@ use crate::{
     classes,
     plan::{Domain, Roles},
     recipe::Supply,
-    settings::Settings,
+    settings::{NeuronData, Settings},
 };
+
+/// The data of a study. Files are read once, when it is opened.
+#[derive(Debug)]
+pub struct Domains {
+    settings: Settings,
+    neuron: Neuron,
+}
+
+/// What R1 is made of.
+#[derive(Debug)]
+enum Neuron {
+    Simulated,
+    Background(Arc<Background>),
+    Subtomograms(LabeledFiles, OpenSetSplit),
+}
+
+impl Domains {
+    /// # Errors
+    /// A tomogram or table that cannot be read or does not fit the study; a class that the table lacks.
+    pub fn open(settings: &Settings) -> Result<Self> {
+        let neuron = match &settings.neuron {
+            NeuronData::Simulated => Neuron::Simulated,
+            NeuronData::Background { tomogram, contrast, .. } => {
+                let background = Background::open(tomogram, *contrast)?;
+                let simulation = settings.simulation(on_background(&background));
+                background.check(simulation.side, simulation.voxel_size)?;
+                Neuron::Background(Arc::new(background))
+            }
+            NeuronData::Subtomograms { table, contrast, known, .. } => {
+                let config = FilesConfig { side: Some(settings.side), contrast: *contrast, ..Default::default() };
+                let files = LabeledFiles::open(table, config)?;
+                let split = split_by_name(files.classes(), known)?;
+                Neuron::Subtomograms(files, split)
+            }
+        };
+        Ok(Self { settings: settings.clone(), neuron })
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The domains that there is data of.
+    pub fn available(&self) -> Vec<Domain> {
+        Domain::ALL.to_vec()
+    }
+
+    /// The samples of `domain` for one seed, of the classes and as many as `supply` says.
+    ///
+    /// R1 has classes and sizes of its own, whatever the supply; so a tomogram's particles are those of
+    /// the catalogue without the extra ones.
+    ///
+    /// # Errors
+    /// As making the data set.
+    pub fn source(&self, domain: Domain, roles: Roles, seed: u64, supply: Supply) -> Result<Source> {
+        let settings = &self.settings;
+        let simulated = |named, templates, per_class, seed| {
+            SimulatedDataset::new(templates, settings.simulation(named), per_class, seed)
+        };
+        let named = match (domain, &self.neuron) {
+            (Domain::S1, _) => SimulationConfig::s1(),
+            (Domain::S2, _) => SimulationConfig::s2(),
+            (Domain::R1, Neuron::Simulated) => {
+                let simulation = settings.simulation(neuron::simulation());
+                let config = neuron::NeuronConfig { total: settings.neuron_total, simulation, ..Default::default() };
+                let set = Set::Crowded(neuron::dataset(config, seed)?);
+                return Ok(Source { set, split: classes::neuron(roles)? });
+            }
+            (Domain::R1, Neuron::Background(background)) => {
+                let set = simulated(on_background(background), catalogue::templates(), settings.per_class, seed)?;
+                let set = Set::Embedded(set.on(Arc::clone(background))?);
+                return Ok(Source { set, split: classes::roles(roles)? });
+            }
+            (Domain::R1, Neuron::Subtomograms(files, split)) => {
+                let split = match roles {
+                    Roles::Split(index @ 1..) => {
+                        let classes = split.known().len() + split.unknown().len();
+                        OpenSetSplit::random(classes as u32, split.num_known() as u32, u64::from(index))?
+                    }
+                    Roles::Split(0) | Roles::Validation => split.clone(),
+                };
+                return Ok(Source { set: Set::Files(files.clone()), split });
+            }
+        };
+        let (templates, split) = match (supply.extra_classes, roles) {
+            (true, Roles::Validation) => (catalogue::extended_templates(), classes::extended_validation()?),
+            (true, Roles::Split(_)) => (catalogue::extended_templates(), catalogue::extended_split()),
+            (false, Roles::Validation) => (catalogue::extended_templates(), classes::roles(roles)?),
+            (false, Roles::Split(_)) => (catalogue::templates(), classes::roles(roles)?),
+        };
+        // A larger supply has another seed: a sample's noise goes by its index, and the test set's must not be
+        // met in training.
+        let seed = if supply == Supply::default() { seed } else { seed + (1 << 32) };
+        Ok(Source { set: Set::Isolated(simulated(named, templates, settings.per_class * supply.times, seed)?), split })
+    }
+}
+
+/// Particles in a real tomogram: the optics of the neuron-like domain, the SNR of S2, the voxels of the main
+/// experiment or those of the tomogram where they are larger.
+fn on_background(background: &Background) -> SimulationConfig {
+    let SimulationConfig { snr, voxel_size, .. } = SimulationConfig::s2();
+    SimulationConfig { snr, voxel_size: voxel_size.max(background.voxel_size()), ..neuron::simulation() }
+}
+
+/// The named classes against all others.
+fn split_by_name(classes: &[String], known: &[String]) -> Result<OpenSetSplit> {
+    if let Some(missing) = known.iter().find(|name| !classes.contains(name)) {
+        return Err(Error::Config {
+            field: "--known",
+            expected: format!("classes of the table: {}", classes.join(", ")),
+            got: missing.clone(),
+        });
+    }
+    let ids = (0u32..).map(ClassId).zip(classes);
+    let (known, unknown): (Vec<_>, Vec<_>) = ids.partition(|(_, name)| known.contains(name));
+    let ids = |named: Vec<(ClassId, &String)>| named.into_iter().map(|(id, _)| id).collect();
+    OpenSetSplit::new(ids(known), ids(unknown))
+}
 
 /// Samples of a domain, and which of its classes are known.
 #[derive(Debug)]
@@ -28,28 +148,18 @@ pub struct Source {
 #[derive(Debug)]
 enum Set {
     Isolated(SimulatedDataset),
+    /// In patches of a tomogram.
+    Embedded(SimulatedDataset),
     Crowded(CrowdedDataset),
+    Files(LabeledFiles),
 }
 
 impl Set {
     fn dataset(&self) -> &dyn Dataset {
         match self {
-            Self::Isolated(set) => set,
+            Self::Isolated(set) | Self::Embedded(set) => set,
             Self::Crowded(set) => set,
-        }
-    }
-
-    fn config(&self) -> &SimulationConfig {
-        match self {
-            Self::Isolated(set) => set.config(),
-            Self::Crowded(set) => set.config(),
-        }
-    }
-
-    fn parts(&self, index: usize) -> Result<Subtomogram> {
-        match self {
-            Self::Isolated(set) => set.parts(index),
-            Self::Crowded(set) => set.parts(index),
+            Self::Files(set) => set,
         }
     }
 }
@@ -58,45 +168,12 @@ impl Set {
 #[derive(Debug, Clone)]
 pub struct Slab {
     pub side: usize,
+    /// Subtomograms that were not simulated are noisy here as well.
     pub clean: Vec<f32>,
     pub noisy: Vec<f32>,
 }
 
 impl Source {
-    /// The domains that there is data of.
-    pub fn available() -> Vec<Domain> {
-        Domain::ALL.to_vec()
-    }
-
-    /// The samples of `domain` for one seed, of the classes and as many as `supply` says.
-    ///
-    /// R1 has classes and sizes of its own, whatever the supply.
-    ///
-    /// # Errors
-    /// As making the data set.
-    pub fn open(domain: Domain, roles: Roles, settings: &Settings, seed: u64, supply: Supply) -> Result<Self> {
-        let named = match domain {
-            Domain::S1 => SimulationConfig::s1(),
-            Domain::S2 => SimulationConfig::s2(),
-            Domain::R1 => {
-                let simulation = settings.simulation(neuron::simulation());
-                let config = neuron::NeuronConfig { total: settings.neuron_total, simulation, ..Default::default() };
-                return Ok(Self { set: Set::Crowded(neuron::dataset(config, seed)?), split: classes::neuron(roles)? });
-            }
-        };
-        let per_class = settings.per_class * supply.times;
-        let (templates, split, seed) = if supply.extra_classes {
-            // Another seed: a sample's noise goes by its index, and the test set's must not be met in training.
-            (catalogue::extended_templates(), catalogue::extended_split(), seed + (1 << 32))
-        } else if roles == Roles::Validation {
-            (catalogue::extended_templates(), classes::roles(roles)?, seed)
-        } else {
-            (catalogue::templates(), classes::roles(roles)?, seed)
-        };
-        let set = SimulatedDataset::new(templates, settings.simulation(named), per_class, seed)?;
-        Ok(Self { set: Set::Isolated(set), split })
-    }
-
     /// Names of the known classes, in the order of their labels.
     pub fn known(&self) -> Vec<String> {
         self.names(self.split.known())
@@ -159,24 +236,40 @@ impl Source {
     }
 
     fn slab(&self, index: usize) -> Result<Slab> {
-        let parts = self.set.parts(index)?;
-        let side = parts.signal.side();
-        let middle = |volume: &Volume| volume.slice(side / 2).map(<[f32]>::to_vec).unwrap_or_default();
-        let (clean, noise) = (middle(&parts.signal), middle(&parts.noise));
+        let parts = match &self.set {
+            Set::Isolated(set) | Set::Embedded(set) => set.parts(index)?,
+            Set::Crowded(set) => set.parts(index)?,
+            Set::Files(set) => {
+                let volume = set.sample(index)?.volume;
+                let noisy = middle_slice(&volume);
+                return Ok(Slab { side: volume.side(), clean: noisy.clone(), noisy });
+            }
+        };
+        let Subtomogram { signal, noise, .. } = parts;
+        let (clean, noise) = (middle_slice(&signal), middle_slice(&noise));
         let noisy = clean.iter().zip(&noise).map(|(signal, noise)| signal + noise).collect();
-        Ok(Slab { side, clean, noisy })
+        Ok(Slab { side: signal.side(), clean, noisy })
     }
 
     /// What the domain is, in a line.
     pub fn describe(&self) -> String {
-        let config = self.set.config();
-        let what = match &self.set {
-            Set::Isolated(_) => "isolated particles",
-            Set::Crowded(_) => "particles in a crowd, a stand-in for R1",
+        let (what, config) = match &self.set {
+            Set::Isolated(set) => ("isolated particles, simulated", set.config()),
+            Set::Embedded(set) => ("simulated particles in patches of a real tomogram,", set.config()),
+            Set::Crowded(set) => ("particles in a crowd, a stand-in for R1, simulated", set.config()),
+            Set::Files(set) => {
+                let voxels = set.voxel_size().map_or_else(String::new, |size| format!(" of {size} Å"));
+                return format!("{} subtomograms from files, {}³ voxels{voxels}", set.len(), set.side());
+            }
         };
+        let voxel_size = (config.voxel_size * 1000.0).round() / 1000.0;
         format!(
-            "{what}, simulated at SNR {}; {}³ voxels of {} Å, {} µm underfocus, tilts to ±{}°",
-            config.snr, config.side, config.voxel_size, config.underfocus, config.max_tilt
+            "{what} at SNR {}; {}³ voxels of {voxel_size} Å, {} µm underfocus, tilts to ±{}°",
+            config.snr, config.side, config.underfocus, config.max_tilt
         )
     }
+}
+
+fn middle_slice(volume: &Volume) -> Vec<f32> {
+    volume.slice(volume.side() / 2).map(<[f32]>::to_vec).unwrap_or_default()
 }

@@ -7,13 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use soft_lmccl::{Result, train::Step};
 
 use crate::{
     args::Args,
-    data::Source,
+    data::Domains,
     plan::{Domain, Roles, Run},
     program::interrupted,
     recipe::Supply,
@@ -51,7 +50,7 @@ impl Pace {
 
 /// How many volumes runs train on; looked up once for each set.
 struct Volumes<'a> {
-    settings: &'a Settings,
+    domains: &'a Domains,
     /// Volumes and known classes.
     sets: HashMap<(Domain, Roles, Supply), (usize, usize)>,
 }
@@ -60,7 +59,7 @@ impl Volumes<'_> {
     fn of(&mut self, run: &Run) -> Result<usize> {
         let key = (run.train, run.roles, run.recipe.supply);
         if !self.sets.contains_key(&key) {
-            let source = Source::open(run.train, run.roles, self.settings, run.seed, run.recipe.supply)?;
+            let source = self.domains.source(run.train, run.roles, run.seed, run.recipe.supply)?;
             self.sets.insert(key, (source.sizes().0, source.known().len()));
         }
         let (volumes, classes) = self.sets[&key];
@@ -118,20 +117,20 @@ pub fn left(runs: &[Run], store: &Store) -> Result<Vec<Run>> {
 ///
 /// # Errors
 /// The first error of a run; those finished before it are kept.
-pub fn execute(args: &Args, settings: &Settings, runs: &[Run], store: &Store) -> Result<bool> {
+pub fn execute(args: &Args, domains: &Domains, runs: &[Run], store: &Store) -> Result<bool> {
     let left = left(runs, store)?;
     let (made, total) = (runs.len() - left.len(), runs.len());
     if made > 0 {
         println!("{made} of {total} runs are there already");
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut volumes = Volumes { settings, sets: HashMap::new() };
+    let mut volumes = Volumes { domains, sets: HashMap::new() };
     let left = left
         .into_iter()
         .map(|run| Ok((volumes.of(&run)?, run)))
         .map(|sized: Result<_>| sized.map(|(volumes, run)| (run, volumes)))
         .collect::<Result<Vec<_>>>()?;
-    let jobs = affordable_jobs(args.jobs, &left, settings).clamp(1, left.len().max(1));
+    let jobs = affordable_jobs(args.jobs, &left, domains.settings()).clamp(1, left.len().max(1));
     let threads = args.threads.unwrap_or(cores / jobs).max(1);
     let mut pace = Pace::default();
     for record in store.all()? {
@@ -148,7 +147,8 @@ pub fn execute(args: &Args, settings: &Settings, runs: &[Run], store: &Store) ->
     let results: Vec<Result<()>> = if jobs == 1 {
         let mut shared = Shared::default();
         let make = |run: &Run, bar: &RunBar| {
-            let record = train::run(run, settings, args.device.device, &mut shared, bar)?;
+            let sitting = store.sitting(run);
+            let record = train::run(run, domains, args.device.device, (&sitting, args.resume), &mut shared, bar)?;
             let Some(record) = record else { return Ok(Finished::Stopped) };
             store.save(&record)?;
             Ok(Finished::Made)
@@ -156,12 +156,11 @@ pub fn execute(args: &Args, settings: &Settings, runs: &[Run], store: &Store) ->
         limit_threads(threads);
         vec![drive(0, &queue, &bars, store, make)]
     } else {
-        let size = settings.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         std::thread::scope(|scope| {
             let start = |worker| {
-                let (queue, bars, size) = (&queue, &bars, &size);
+                let (queue, bars) = (&queue, &bars);
                 scope.spawn(move || {
-                    let mut process = Worker::start(args, size, threads)?;
+                    let mut process = Worker::start(args, threads)?;
                     drive(worker, queue, bars, store, |run, bar| process.make(run, bar))
                 })
             };

@@ -8,6 +8,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     args::Args,
+    data::Domains,
     plan::{Column, Roles},
     printed::{FIGURES, Figure},
     program::{aligned, write_whole},
@@ -110,16 +111,16 @@ fn distinct_rows<'a>(records: &'a [Record], except: &[&str]) -> Vec<&'a str> {
 ///
 /// # Errors
 /// As reading records, drawing and writing.
-pub fn write(args: &Args, settings: &Settings, store: &Store) -> Result<()> {
+pub fn write(args: &Args, domains: &Domains, store: &Store) -> Result<()> {
     let records = store.all()?;
     if records.is_empty() {
         println!("no run is finished yet");
         return Ok(());
     }
-    let results = Results::of(&records, settings);
+    let results = Results::of(&records, domains.settings());
     write_whole(&args.out.join("results.json"), &to_json(&results))?;
     write_whole(&args.out.join("results.md"), markdown(&results).as_bytes())?;
-    webpage::write(&args.out, &records, &results)?;
+    webpage::write(&args.out, &records, &results, domains)?;
     println!("\n{}", aligned(&auc_table(&results)));
     println!("{} runs, {}", results.runs, args.out.join("report.html").display());
     Ok(())

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use soft_lmccl::{
     Result,
+    cect::AugmentConfig,
     loss::{ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, SoftLmcclConfig, SoftmaxHeadConfig},
+    model::NetworkConfig,
     tch::nn,
-    train::Sampling,
+    train::{Sampling, WarmUp},
 };
 
 /// How much data a network is trained on.
@@ -23,6 +25,29 @@ impl Default for Supply {
     }
 }
 
+/// How a network is trained and asked beyond what the paper does: by default, nothing of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Regime {
+    /// Another network than the study's.
+    pub network: Option<NetworkConfig>,
+    /// Another number of passes than the study's.
+    pub epochs: Option<usize>,
+    /// Each pass sees each subtomogram changed in another way.
+    pub augment: Option<AugmentConfig>,
+    /// Of Soft LMCCL; other losses have nothing to warm up.
+    pub warm_up: WarmUp,
+    /// Whether an embedding is the mean of those of the four half turns of a subtomogram, all of which have the
+    /// wedge where it was.
+    pub half_turns: bool,
+}
+
+impl Regime {
+    fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A row of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
@@ -36,6 +61,8 @@ pub struct Recipe {
     pub sampling: Sampling,
     /// Trained on the first so many known classes only.
     pub known: Option<usize>,
+    #[serde(default, skip_serializing_if = "Regime::is_plain")]
+    pub regime: Regime,
 }
 
 impl Recipe {
@@ -47,6 +74,7 @@ impl Recipe {
             supply: Supply::default(),
             sampling: Sampling::Plain,
             known: None,
+            regime: Regime::default(),
         }
     }
 

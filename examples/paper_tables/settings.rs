@@ -1,11 +1,16 @@
 //! How large a study is, and what must be equal for its results to be comparable.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use soft_lmccl::{
-    Result,
-    cect::{SimulationConfig, neuron},
+    Error, Result,
+    cect::{Contrast, SimulationConfig, neuron},
     loss::{LmclConfig, SoftLmcclConfig},
     metrics::BootstrapOptions,
     model::{CompactNetConfig, NetworkConfig, SphereNetConfig},
@@ -29,6 +34,48 @@ pub enum Size {
     Paper,
 }
 
+/// What stands in the columns of R1.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum NeuronData {
+    /// The crowd that comes with the crate.
+    #[default]
+    Simulated,
+    /// The catalogue's particles in patches of a real tomogram.
+    Background { tomogram: PathBuf, contrast: Contrast, digest: String },
+    /// Labeled subtomograms of the user's: the named classes are known, the others are not.
+    Subtomograms { table: PathBuf, contrast: Contrast, known: Vec<String>, digest: String },
+}
+
+impl NeuronData {
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read.
+    pub fn background(tomogram: &Path, contrast: Contrast) -> Result<Self> {
+        Ok(Self::Background { tomogram: tomogram.to_owned(), contrast, digest: digest_of(tomogram)? })
+    }
+
+    /// # Errors
+    /// As [`background`](Self::background).
+    pub fn subtomograms(table: &Path, contrast: Contrast, known: Vec<String>) -> Result<Self> {
+        Ok(Self::Subtomograms { table: table.to_owned(), contrast, known, digest: digest_of(table)? })
+    }
+
+    fn is_simulated(&self) -> bool {
+        *self == Self::Simulated
+    }
+}
+
+/// A file's content in 16 hexadecimal digits, so that results of a file that has changed are not taken for
+/// those of the file that is there.
+fn digest_of(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+    Ok(digest(&bytes))
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Everything but the run itself that a result depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +85,9 @@ pub struct Settings {
     pub per_class: usize,
     /// Subtomograms of R1 in all, of classes of unequal sizes.
     pub neuron_total: usize,
+    /// What R1 is made of.
+    #[serde(default, skip_serializing_if = "NeuronData::is_simulated")]
+    pub neuron: NeuronData,
     /// Side of a subtomogram in voxels.
     pub side: usize,
     pub network: NetworkConfig,
@@ -65,6 +115,7 @@ impl Settings {
             size,
             per_class: 150,
             neuron_total: neuron::TOTAL,
+            neuron: NeuronData::Simulated,
             side: 32,
             network: NetworkConfig::default(),
             fit: FitConfig::default(),
@@ -117,6 +168,6 @@ impl Settings {
     pub fn fingerprint(&self, run: &Run) -> String {
         let all = (FORMAT, env!("CARGO_PKG_VERSION"), self, run);
         let json = serde_json::to_vec(&all).expect("settings and runs are plain data with string keys");
-        Sha256::digest(json).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        digest(&json)
     }
 }

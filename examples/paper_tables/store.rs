@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +14,7 @@ use crate::{plan::Run, program::write_whole, settings::Settings, train::Record};
 #[derive(Debug, Clone)]
 pub struct Store {
     runs: PathBuf,
+    unfinished: PathBuf,
     settings: Settings,
 }
 
@@ -22,9 +24,16 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(out: &Path, settings: &Settings) -> Result<Self> {
-        let runs = out.join("runs");
+        let [runs, unfinished] = ["runs", "unfinished"].map(|name| out.join(name));
         make_dir(&runs)?;
-        Ok(Self { runs, settings: settings.clone() })
+        make_dir(&unfinished)?;
+        Ok(Self { runs, unfinished, settings: settings.clone() })
+    }
+
+    /// Where a run keeps its checkpoint and its log until it is finished.
+    pub fn sitting(&self, run: &Run) -> Sitting {
+        let path = |extension| self.unfinished.join(format!("{}.{extension}", run.id()));
+        Sitting { checkpoint: path("safetensors"), log: path("csv") }
     }
 
     fn path(&self, run: &Run) -> PathBuf {
@@ -72,7 +81,8 @@ impl Store {
     /// # Errors
     /// [`Error::Io`]; the run is then as if it had not been made.
     pub fn save(&self, record: &Record) -> Result<()> {
-        write_whole(&self.path(&record.run), &to_json(record))
+        write_whole(&self.path(&record.run), &to_json(record))?;
+        self.sitting(&record.run).remove()
     }
 
     fn read(&self, path: &Path) -> Result<Record> {
@@ -96,6 +106,27 @@ impl Store {
                 record.fingerprint
             ),
         })
+    }
+}
+
+/// What a run that is not finished leaves, to go on from.
+#[derive(Debug, Clone)]
+pub struct Sitting {
+    pub checkpoint: PathBuf,
+    pub log: PathBuf,
+}
+
+impl Sitting {
+    fn remove(&self) -> Result<()> {
+        for path in [&self.checkpoint, &self.log] {
+            match fs::remove_file(path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(Error::Io { action: "remove", path: path.clone(), source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,10 +5,9 @@ use soft_lmccl::{Error, Result};
 
 use crate::{
     args::Args,
-    data::Source,
+    data::Domains,
     execute::{self, execute},
     output, plan,
-    settings::Settings,
     store::Store,
     worker,
 };
@@ -16,14 +15,15 @@ use crate::{
 /// # Errors
 /// Whatever was asked for wrongly, before any work; what runs, reading and writing fail with.
 pub fn run(args: &Args) -> Result<()> {
-    let settings = Settings::of(args.size);
-    settings.validate()?;
     validate(args)?;
+    let settings = args.settings()?;
+    settings.validate()?;
+    let domains = Domains::open(&settings)?;
     if args.worker {
         execute::limit_threads(args.threads.unwrap_or(1));
-        return worker::serve(args, &settings);
+        return worker::serve(args, &domains);
     }
-    let mut runs = plan::plan(&args.stages(), settings.soft_lmccl, &Source::available());
+    let mut runs = plan::plan(&args.stages(), settings.soft_lmccl, &domains.available());
     if !args.only.is_empty() {
         runs.retain(|run| args.only.iter().any(|part| run.id().contains(part.as_str())));
     }
@@ -44,12 +44,12 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.report_only {
         let size = args.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         println!("{} runs at size {size}, results in {}", runs.len(), args.out.display());
-        let failed = execute(args, &settings, &runs, &store).err();
+        let failed = execute(args, &domains, &runs, &store).err();
         // What is finished is shown even if the rest cannot be made.
-        let written = output::write(args, &settings, &store);
+        let written = output::write(args, &domains, &store);
         return failed.map_or(written, Err);
     }
-    output::write(args, &settings, &store)
+    output::write(args, &domains, &store)
 }
 
 fn validate(args: &Args) -> Result<()> {

@@ -3,7 +3,9 @@
 
 use std::{
     collections::HashSet,
+    ffi::OsString,
     fs,
+    ops::ControlFlow,
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -11,22 +13,27 @@ use std::{
 use approx::assert_relative_eq;
 use clap::Parser;
 use ndarray::Array2;
-use soft_lmccl::{cect::catalogue, loss::SoftLmcclConfig};
+use soft_lmccl::{
+    cect::{AugmentConfig, Contrast, HalfTurn, Map, Volume, catalogue},
+    loss::SoftLmcclConfig,
+    tch::{Device, Tensor},
+    train::{Step, WarmUp},
+};
 
 use crate::{
     args::Args,
     classes,
-    data::Source,
+    data::Domains,
     evaluate::evaluate,
     output::{figure_table, plain},
     plan::{self, Column, Domain, Roles, Run, Stage},
     printed::{Figure, printed},
-    recipe::{Objective, Recipe, Supply},
-    settings::{Settings, Size},
+    recipe::{Objective, Recipe, Regime, Supply},
+    settings::{NeuronData, Settings, Size},
     store::Store,
     study,
     summary::{Clustering, cell, difference},
-    train::{Outcome, Record, TrainingCurve},
+    train::{self, Observer, Outcome, Record, Shared, TrainingCurve},
 };
 
 /// What draws from libtorch's one generator, and expects its numbers again.
@@ -144,16 +151,180 @@ fn a_proteasome_is_known_with_its_double_or_not_at_all() {
 
 #[test]
 fn every_domain_has_what_it_is_asked_for() {
-    let settings = Settings::of(Size::Smoke);
+    let domains = Domains::open(&Settings::of(Size::Smoke)).unwrap();
     for domain in Domain::ALL {
-        let source = Source::open(domain, Roles::Split(0), &settings, 1, Supply::default()).unwrap();
+        let source = domains.source(domain, Roles::Split(0), 1, Supply::default()).unwrap();
         let (train, test) = source.sizes();
         let expected = if domain == Domain::R1 { (3, 3, 144) } else { (17, 6, 230) };
         assert_eq!((source.known().len(), source.unknown().len(), train + test), expected, "{domain}");
     }
     let more = Supply { times: 4, extra_classes: true };
-    let source = Source::open(Domain::S2, Roles::Split(0), &settings, 1, more).unwrap();
+    let source = domains.source(Domain::S2, Roles::Split(0), 1, more).unwrap();
     assert_eq!((source.known().len(), source.unknown().len(), source.sizes().0), (26, 6, 26 * 40));
+    let tuned = domains.source(Domain::S2, Roles::Validation, 1, more).unwrap();
+    assert_eq!(tuned.known(), source.known());
+    let verified = [source.unknown(), tuned.unknown()].concat();
+    assert_eq!(verified.iter().collect::<HashSet<_>>().len(), 12);
+    assert!(!verified.iter().any(|name| tuned.known().contains(name)), "{verified:?}");
+}
+
+/// A cube of `side` voxels of 10.5 Å that repeats nowhere soon.
+fn tomogram(path: &Path, side: usize) {
+    let voxels = (0..side.pow(3)).map(|voxel| (voxel * 7919 % 10_007) as f32).collect();
+    Map::from_volume(&Volume::new(side, voxels).unwrap(), 10.5).save(path).unwrap();
+}
+
+#[test]
+fn particles_are_put_into_a_tomogram() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tomogram.mrc");
+    tomogram(&path, 32);
+    let background = |path: &Path| NeuronData::background(path, Contrast::DarkProtein).unwrap();
+    let settings = Settings { neuron: background(&path), ..Settings::of(Size::Smoke) };
+    let source = Domains::open(&settings).unwrap().source(Domain::R1, Roles::Split(0), 1, Supply::default()).unwrap();
+    assert_eq!((source.known().len(), source.unknown().len(), source.sizes()), (17, 6, (170, 60)));
+    let about = "simulated particles in patches of a real tomogram, at SNR 0.05; 16³ voxels of 10.5 Å, 6 µm \
+                 underfocus, tilts to ±50°";
+    assert_eq!(source.describe(), about);
+    // Results belong to the content of the file, not to its name.
+    let run = &plan::plan(&[Stage::Tables], base(), &[Domain::R1])[0];
+    let before = settings.fingerprint(run);
+    assert_ne!(before, Settings::of(Size::Smoke).fingerprint(run));
+    tomogram(&path, 33);
+    assert_ne!(Settings { neuron: background(&path), ..settings.clone() }.fingerprint(run), before);
+    tomogram(&path, 12);
+    let message = Domains::open(&settings).unwrap_err().to_string();
+    assert!(message.contains("expected patches that fit into the tomogram of 12 × 12 × 12 voxels"), "{message}");
+}
+
+/// Subtomograms of four classes, and the table that names them.
+fn subtomograms(dir: &Path) -> std::path::PathBuf {
+    let mut table = "path,label\n".to_owned();
+    for sample in 0..48 {
+        let label = ["ribosome", "proteasome", "membrane", "none"][sample % 4];
+        let voxels = (0..18usize.pow(3)).map(|voxel| ((voxel * (7 + sample % 4) + sample * 31) % 1013) as f32);
+        let name = format!("{sample}.mrc");
+        Map::from_volume(&Volume::new(18, voxels.collect()).unwrap(), 13.68).save(dir.join(&name)).unwrap();
+        table += &format!("{name},{label}\n");
+    }
+    let path = dir.join("particles.csv");
+    fs::write(&path, table).unwrap();
+    path
+}
+
+#[test]
+fn a_study_takes_subtomograms_of_the_users() {
+    let _alone = TORCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let table = subtomograms(dir.path());
+    let table = table.to_str().unwrap();
+    let out = dir.path().join("out");
+    let own = ["--subtomograms", table, "--known", "none,membrane", "--only", "R1-split0-seed1-softmax"];
+    study_in(&out, &own).unwrap();
+    let record = fs::read(out.join("runs/R1-split0-seed1-softmax.json")).unwrap();
+    let record: Record = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record.known, ["membrane", "none"]);
+    assert_eq!(record.evaluation(Domain::R1).unwrap().classes, ["proteasome", "ribosome"]);
+    assert_eq!(record.evaluation(Domain::R1).unwrap().report.embeddings, 24);
+    let refused = study_in(&out, &["--subtomograms", table, "--known", "ribosom"]).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "invalid `--known`: expected classes of the table: membrane, none, proteasome, ribosome, got ribosom"
+    );
+    // The same directory does not hold the results of two kinds of R1.
+    let refused = study_in(&out, &["--only", "R1-split0-seed1-softmax"]).unwrap_err().to_string();
+    assert!(refused.contains("made with other settings"), "{refused}");
+}
+
+#[test]
+fn a_worker_is_told_what_the_study_was() {
+    let asked = [
+        "paper_tables",
+        "--size",
+        "smoke",
+        "--out",
+        "o",
+        "--resume",
+        "--bright",
+        "--subtomograms",
+        "t.star",
+        "--known",
+        "1",
+        "2",
+    ];
+    let args = Args::parse_from(asked);
+    let told = [OsString::from("paper_tables"), OsString::from("--worker")].into_iter().chain(args.for_worker());
+    let worker = Args::parse_from(told);
+    assert!(worker.worker);
+    assert_eq!(
+        (worker.size, &worker.out, worker.resume, worker.bright, &worker.subtomograms, &worker.known),
+        (args.size, &args.out, true, true, &args.subtomograms, &vec!["1".to_owned(), "2".to_owned()])
+    );
+}
+
+#[test]
+fn half_turns_are_those_of_volumes() {
+    for side in [4, 5] {
+        let voxels: Vec<f32> = (0..side * side * side).map(|voxel| voxel as f32).collect();
+        let tensor = Tensor::from_slice(&voxels).view([1, 1, side as i64, side as i64, side as i64]);
+        let volume = Volume::new(side, voxels).unwrap();
+        for (axes, half_turn) in train::HALF_TURNS.into_iter().zip([HalfTurn::X, HalfTurn::Y, HalfTurn::Z]) {
+            let turned = train::turned(&tensor, axes).unwrap().flatten(0, -1);
+            assert_eq!(Vec::<f32>::try_from(turned).unwrap(), half_turn.of(&volume).voxels(), "{half_turn:?}");
+        }
+    }
+}
+
+/// Stops after so many steps.
+struct StopAt(usize);
+
+impl Observer for StopAt {
+    fn simulating(&self, _: Domain, _: usize) {}
+    fn simulated(&self, _: usize) {}
+    fn testing(&self, _: Domain) {}
+    fn step(&self, step: &Step) -> ControlFlow<()> {
+        if step.step == self.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+#[test]
+fn a_run_that_was_broken_off_ends_as_one_that_was_not() {
+    let _alone = TORCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let domains = Domains::open(&Settings::of(Size::Smoke)).unwrap();
+    let mut run = plan::plan(&[Stage::Tables], base(), &[Domain::S2]).pop().unwrap();
+    assert_eq!(run.recipe.name, "soft-lmccl");
+    run.recipe.regime = Regime {
+        epochs: Some(3),
+        augment: Some(AugmentConfig::default()),
+        warm_up: WarmUp { margin: 0.5, center_weight: 0.5 },
+        half_turns: true,
+        network: None,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut shared = Shared::default();
+    let mut sit = |out: &str, stop: usize, resume: bool| {
+        let store = Store::open(&dir.path().join(out), domains.settings()).unwrap();
+        let sitting = store.sitting(&run);
+        let record = train::run(&run, &domains, Device::Cpu, (&sitting, resume), &mut shared, &StopAt(stop)).unwrap();
+        if let Some(record) = &record {
+            assert!(sitting.checkpoint.exists() && sitting.log.exists());
+            store.save(record).unwrap();
+            assert!(!sitting.checkpoint.exists() && !sitting.log.exists());
+        }
+        record
+    };
+    let whole = sit("whole", usize::MAX, false).unwrap();
+    assert!(sit("broken", 11, false).is_none());
+    let resumed = sit("broken", usize::MAX, true).unwrap();
+    assert_eq!(resumed.curve.points.len(), 3 * 170 / 16);
+    assert_eq!((&resumed.outcome, &resumed.curve), (&whole.outcome, &whole.curve));
+    // Each of the aids does something.
+    run.recipe.regime = Regime { epochs: Some(3), ..Regime::default() };
+    let mut plain = Shared::default();
+    let store = Store::open(&dir.path().join("plain"), domains.settings()).unwrap();
+    let sitting = store.sitting(&run);
+    let plain = train::run(&run, &domains, Device::Cpu, (&sitting, false), &mut plain, &StopAt(0)).unwrap().unwrap();
+    assert_ne!(plain.curve, whole.curve);
 }
 
 #[test]

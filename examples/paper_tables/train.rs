@@ -1,27 +1,33 @@
 //! One run: train a network, test it on every set it is asked to.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::{fs, ops::ControlFlow, path::Path, time::Instant};
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use soft_lmccl::{
     Error, Result,
     cect::Batch,
+    loss::Loss,
     model::Network,
     tch::{self, Device, Kind, Tensor, nn, nn::ModuleT, no_grad_guard},
-    train::{FitConfig, Step, fit},
+    train::{self, End, FitConfig, InMemory, Step, Trainer, TrainingSet, WarmUp},
 };
 
 use crate::{
-    data::Source,
+    augmented::Augmented,
+    data::Domains,
     evaluate::{Evaluation, evaluate},
     plan::{Domain, Roles, Run},
-    recipe::Supply,
-    settings::Settings,
+    recipe::{Objective, Regime, Supply},
+    store::Sitting,
 };
 
 /// Subtomograms that go through the network together when it only embeds.
 const EMBED_BATCH: i64 = 128;
+/// Steps between checkpoints: some seconds of work.
+const CHECKPOINT_STEPS: usize = 50;
+/// The axes that half turns about x, y and z flip, of `[B, 1, z, y, x]`.
+pub const HALF_TURNS: [[i64; 2]; 3] = [[2, 3], [2, 4], [3, 4]];
 /// Points of a training curve, at most.
 const CURVE_POINTS: usize = 200;
 
@@ -67,30 +73,29 @@ pub struct TrainingCurve {
     pub points: Vec<(usize, Vec<f64>)>,
 }
 
-/// Sums steps until a point is full.
-#[derive(Debug, Default)]
-struct CurveRecorder {
-    curve: TrainingCurve,
-    sums: Vec<f64>,
-    count: usize,
-}
-
-impl CurveRecorder {
-    fn record(&mut self, step: &Step) {
-        let terms = &step.loss.terms;
-        if self.curve.terms.is_empty() {
-            self.curve.terms = terms.iter().map(|(name, _, _)| name.clone()).collect();
+impl TrainingCurve {
+    /// Reads the trainer's log, which has the steps of earlier sittings too.
+    fn of_log(path: &Path) -> Result<Self> {
+        /// Columns before the terms: step, epoch, learning rate, validation, total.
+        const OTHERS: usize = 5;
+        let refuse = |problem: String| Error::Format { path: path.to_owned(), problem };
+        let text =
+            fs::read_to_string(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+        let mut lines = text.lines();
+        let terms: Vec<String> = lines.next().unwrap_or_default().split(',').skip(OTHERS).map(str::to_owned).collect();
+        let rows = lines
+            .map(|line| line.split(',').skip(OTHERS).map(str::parse).collect())
+            .collect::<std::result::Result<Vec<Vec<f64>>, _>>()
+            .map_err(|error| refuse(error.to_string()))?;
+        let each = rows.len().div_ceil(CURVE_POINTS).max(1);
+        let point = |(index, rows): (usize, &[Vec<f64>])| {
+            let mean = |term: usize| rows.iter().map(|row| row[term]).sum::<f64>() / rows.len() as f64;
+            (index * each + rows.len(), (0..terms.len()).map(mean).collect())
+        };
+        if rows.iter().any(|row| row.len() != terms.len()) {
+            return Err(refuse(format!("a row has not the {} terms of the first line", terms.len())));
         }
-        self.sums.resize(terms.len(), 0.0);
-        for (sum, (_, _, value)) in self.sums.iter_mut().zip(terms) {
-            *sum += value;
-        }
-        self.count += 1;
-        if self.count == step.steps.div_ceil(CURVE_POINTS) || step.step == step.steps {
-            let count = self.count as f64;
-            self.curve.points.push((step.step, self.sums.drain(..).map(|sum| sum / count).collect()));
-            self.count = 0;
-        }
+        Ok(Self { points: rows.chunks(each).enumerate().map(point).collect(), terms })
     }
 }
 
@@ -114,24 +119,27 @@ pub trait Observer {
     fn testing(&self, domain: Domain);
 }
 
-/// Trains and tests; `None` if the observer stopped it.
+/// Trains and tests; `None` if the observer stopped it. Until then a checkpoint and a log are kept in `sitting`,
+/// and with `resume` the run goes on from there.
 ///
 /// # Errors
 /// What simulating and libtorch fail with. A loss that is not finite and embeddings that have no
 /// direction are not errors but outcomes.
 pub fn run(
     run: &Run,
-    settings: &Settings,
+    domains: &Domains,
     device: Device,
+    (sitting, resume): (&Sitting, bool),
     shared: &mut Shared,
     observer: &(impl Observer + Sync),
 ) -> Result<Option<Record>> {
     let started = Instant::now();
+    let settings = domains.settings();
     let key = (run.roles, run.seed);
     if shared.key != Some(key) {
         *shared = Shared { key: Some(key), ..Default::default() };
     }
-    let source = Source::open(run.train, run.roles, settings, run.seed, run.recipe.supply)?;
+    let source = domains.source(run.train, run.roles, run.seed, run.recipe.supply)?;
     let wanted = (run.train, run.recipe.supply);
     if !matches!(shared.train, Some((domain, supply, _)) if (domain, supply) == wanted) {
         shared.train = None;
@@ -140,7 +148,7 @@ pub fn run(
     }
     for &test in &run.tests {
         if !shared.tests.iter().any(|(domain, _)| *domain == test) {
-            let source = Source::open(test, run.roles, settings, run.seed, Supply::default())?;
+            let source = domains.source(test, run.roles, run.seed, Supply::default())?;
             observer.simulating(test, source.sizes().1);
             shared.tests.push((test, source.test(|done| observer.simulated(done))?));
         }
@@ -150,39 +158,88 @@ pub fn run(
     let (volumes, labels) = restricted(batch, run.recipe.known)?;
     known.truncate(run.recipe.known.unwrap_or(known.len()));
 
-    let training = Instant::now();
+    let Regime { network, epochs, augment, warm_up, .. } = run.recipe.regime.clone();
+    let network = network.unwrap_or_else(|| settings.network.clone());
+    let fit = FitConfig {
+        seed: run.seed,
+        sampling: run.recipe.sampling,
+        epochs: epochs.unwrap_or(settings.fit.epochs),
+        ..settings.fit
+    };
     tch::manual_seed(run.seed as i64);
     let vs = nn::VarStore::new(device);
-    let net = settings.network.init(&(vs.root() / "net"), settings.side as i64)?;
-    let mut loss =
-        run.recipe.objective.init(&(vs.root() / "loss"), known.len() as i64, settings.network.embedding_dim())?;
-    let config = FitConfig { seed: run.seed, sampling: run.recipe.sampling, ..settings.fit };
-    let mut recorder = CurveRecorder::default();
-    let fitted = fit(&net, loss.as_mut(), &vs, (&volumes, &labels), config, |step| {
-        recorder.record(step);
-        observer.step(step)
-    });
-    let train_seconds = training.elapsed().as_secs_f64();
-    let outcome = match fitted {
-        Ok(ControlFlow::Break(())) => return Ok(None),
-        Ok(ControlFlow::Continue(())) => test_all(run, settings, device, &net, shared, observer)?,
-        Err(error @ Error::Tensor { what: "loss", .. }) => Outcome::Failed(error.to_string()),
+    let net = network.init(&(vs.root() / "net"), settings.side as i64)?;
+    let path = &(vs.root() / "loss");
+    let (classes, dim) = (known.len() as i64, network.embedding_dim());
+    let in_memory = InMemory::new(&volumes, &labels)?;
+    let data: Box<dyn TrainingSet> = match augment {
+        Some(config) => Box::new(Augmented::new(in_memory, config, settings.side, run.seed)?),
+        None => Box::new(in_memory),
+    };
+    let fingerprint = settings.fingerprint(run);
+    let (data, known_names) = (data.as_ref(), known.as_slice());
+    let training = Training { net: &net, vs: &vs, data, fit, fingerprint: &fingerprint, known_names, sitting, resume };
+    let trained = match run.recipe.objective {
+        Objective::SoftLmccl(config) if warm_up != WarmUp::default() => {
+            let mut loss = config.init(path, classes, dim)?;
+            training.run(&mut loss, |loss, done| warm_up.apply(loss, &config, done), observer)
+        }
+        objective => {
+            let mut loss = objective.init(path, classes, dim)?;
+            training.run(loss.as_mut(), |_, _| Ok(()), observer)
+        }
+    };
+    let (outcome, train_seconds) = match trained {
+        Ok(end) if end.end == End::Stopped => return Ok(None),
+        Ok(end) => (test_all(run, domains, device, &net, shared, observer)?, end.seconds),
+        Err(error @ Error::Tensor { what: "loss", .. }) => {
+            (Outcome::Failed(error.to_string()), started.elapsed().as_secs_f64())
+        }
         Err(error) => return Err(error),
     };
     Ok(Some(Record {
-        fingerprint: settings.fingerprint(run),
+        fingerprint,
         run: run.clone(),
         known,
         outcome,
-        curve: recorder.curve,
+        curve: TrainingCurve::of_log(&sitting.log)?,
         train_seconds,
         seconds: started.elapsed().as_secs_f64(),
     }))
 }
 
+/// All of a training but its loss.
+struct Training<'a> {
+    net: &'a Network,
+    vs: &'a nn::VarStore,
+    data: &'a dyn TrainingSet,
+    fit: FitConfig,
+    fingerprint: &'a str,
+    known_names: &'a [String],
+    sitting: &'a Sitting,
+    resume: bool,
+}
+
+impl Training<'_> {
+    fn run<L: Loss + ?Sized>(
+        &self,
+        loss: &mut L,
+        before_step: impl FnMut(&mut L, f64) -> Result<()>,
+        observer: &impl Observer,
+    ) -> Result<train::Outcome> {
+        Trainer::new(self.fit)?
+            .describe(&self.fingerprint, self.known_names)?
+            .checkpoint(&self.sitting.checkpoint, CHECKPOINT_STEPS)
+            .resume(self.resume)
+            .log(&self.sitting.log)
+            .before_step(before_step)
+            .run(self.net, loss, self.vs, self.data, |step| observer.step(step))
+    }
+}
+
 fn test_all(
     run: &Run,
-    settings: &Settings,
+    domains: &Domains,
     device: Device,
     net: &Network,
     shared: &Shared,
@@ -192,11 +249,11 @@ fn test_all(
     for &test in &run.tests {
         observer.testing(test);
         let (_, batch) = shared.tests.iter().find(|(domain, _)| *domain == test).expect("rendered before training");
-        let classes = Source::open(test, run.roles, settings, run.seed, Supply::default())?.unknown();
-        let (raw, labels) = embed_raw(net, batch, device)?;
+        let classes = domains.source(test, run.roles, run.seed, Supply::default())?.unknown();
+        let (raw, labels) = embed_raw(net, batch, device, run.recipe.regime.half_turns)?;
         // Maps are for looking at: one seed of one split, where the network is at home.
         let mapped = run.seed == 1 && run.roles == Roles::Split(0) && test == run.train;
-        match evaluate(test, classes, raw.view(), &labels, settings, mapped) {
+        match evaluate(test, classes, raw.view(), &labels, domains.settings(), mapped) {
             Ok(evaluation) => evaluations.push(evaluation),
             Err(Error::Metric(error)) => return Ok(Outcome::Failed(format!("tested on {test}: {error}"))),
             Err(error) => return Err(error),
@@ -206,17 +263,33 @@ fn test_all(
 }
 
 /// Embeddings with their lengths, which tell whether a network has collapsed.
-fn embed_raw(net: &Network, batch: &Batch, device: Device) -> Result<(Array2<f32>, Vec<i64>)> {
+fn embed_raw(net: &Network, batch: &Batch, device: Device, half_turns: bool) -> Result<(Array2<f32>, Vec<i64>)> {
     let _frozen = no_grad_guard();
     let mut pieces = Vec::new();
     for piece in batch.chunks(EMBED_BATCH, device) {
-        pieces.push(net.forward_t(&piece?.0, false).to_device(Device::Cpu).to_kind(Kind::Float));
+        let (volumes, _) = piece?;
+        let mut embeddings = net.forward_t(&volumes, false);
+        if half_turns {
+            for axes in HALF_TURNS {
+                embeddings += net.forward_t(&turned(&volumes, axes)?, false);
+            }
+            embeddings /= (1 + HALF_TURNS.len()) as f64;
+        }
+        pieces.push(embeddings.to_device(Device::Cpu).to_kind(Kind::Float));
     }
     let all = Tensor::f_cat(&pieces, 0)?.contiguous();
     let dim = all.size()[1] as usize;
     let values = Vec::<f32>::try_from(all.flatten(0, -1))?;
     let rows = Array2::from_shape_vec((values.len() / dim, dim), values).expect("rows of one length");
     Ok((rows, Vec::<i64>::try_from(&batch.labels)?))
+}
+
+/// A half turn about the center, index `side / 2`, of `[B, 1, S, S, S]`; in an even box the first plane, which
+/// has no counterpart, stays where it is, as in [`HalfTurn::of`](soft_lmccl::cect::HalfTurn::of).
+pub fn turned(volumes: &Tensor, axes: [i64; 2]) -> Result<Tensor> {
+    let even = volumes.size()[2] % 2 == 0;
+    let flipped = volumes.f_flip(axes)?;
+    Ok(if even { flipped.f_roll([1, 1], axes)? } else { flipped })
 }
 
 /// The samples of the first so many known classes.

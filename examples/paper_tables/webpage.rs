@@ -12,10 +12,10 @@ use soft_lmccl::{
 };
 
 use crate::{
-    data::{Slab, Source},
+    data::{Domains, Slab},
     evaluate::{BINS, CLASS_FAR, Evaluation},
     output::{Results, claim_table, collapse_table, few_shot_table, notes, plain},
-    plan::{Column, Roles},
+    plan::{Column, Roles, Run},
     printed::Figure,
     recipe::Supply,
     store::make_dir,
@@ -30,7 +30,7 @@ const CONFUSED: usize = 3;
 ///
 /// # Errors
 /// As drawing and writing.
-pub fn write(out: &Path, records: &[Record], results: &Results) -> Result<()> {
+pub fn write(out: &Path, records: &[Record], results: &Results, domains: &Domains) -> Result<()> {
     let pictures = out.join("pictures");
     make_dir(&pictures)?;
     let title = "Open-set verification of unseen macromolecules";
@@ -38,7 +38,7 @@ pub fn write(out: &Path, records: &[Record], results: &Results) -> Result<()> {
     page.section("How it was made").code(&results.command).list(&notes(results));
     tables(&mut page, results);
     claim(&mut page, results);
-    let album = Album { pictures, records: first_runs(records, results), results };
+    let album = Album { pictures, records: first_runs(records, results), domains };
     album.curves(&mut page)?;
     album.classes(&mut page)?;
     album.maps(&mut page)?;
@@ -146,7 +146,7 @@ fn first_runs<'a>(records: &'a [Record], results: &Results) -> Vec<&'a Record> {
 struct Album<'a> {
     pictures: PathBuf,
     records: Vec<&'a Record>,
-    results: &'a Results,
+    domains: &'a Domains,
 }
 
 impl<'a> Album<'a> {
@@ -216,8 +216,8 @@ impl<'a> Album<'a> {
                 continue;
             };
             let Some(by_class) = &e.by_class else { continue };
-            let settings = &self.results.settings;
-            let source = Source::open(column.test, record.run.roles, settings, record.run.seed, Supply::default())?;
+            let Run { roles, seed, .. } = record.run;
+            let source = self.domains.source(column.test, roles, seed, Supply::default())?;
             let mut groups: Vec<(String, Vec<(String, Slab)>)> = Vec::new();
             for pair in by_class.confused.iter().take(CONFUSED) {
                 let names = [pair.classes.0, pair.classes.1].map(|class| e.classes[class as usize].clone());
@@ -304,8 +304,7 @@ impl<'a> Album<'a> {
         let section = page.section("Subtomograms");
         for domain in crate::plan::Domain::ALL {
             let Some(record) = self.records.iter().find(|record| record.run.train == domain) else { continue };
-            let run = &record.run;
-            let source = Source::open(domain, run.roles, &self.results.settings, run.seed, Supply::default())?;
+            let source = self.domains.source(domain, record.run.roles, record.run.seed, Supply::default())?;
             let [known, unknown] = source.first_slabs()?;
             let groups = [
                 ("known: trained on".to_owned(), source.known().into_iter().zip(known).collect()),

@@ -15,10 +15,10 @@ use soft_lmccl::{Error, Result, train::Step};
 
 use crate::{
     args::Args,
+    data::Domains,
     execute::Finished,
     plan::{Domain, Run},
     program::interrupted,
-    settings::Settings,
     store::{Store, to_json},
     train::{self, Observer, Shared},
 };
@@ -79,15 +79,16 @@ impl Observer for Teller {
 ///
 /// # Errors
 /// Reading from the other process; what a run fails with is told to it.
-pub fn serve(args: &Args, settings: &Settings) -> Result<()> {
-    let store = Store::open(&args.out, settings)?;
+pub fn serve(args: &Args, domains: &Domains) -> Result<()> {
+    let store = Store::open(&args.out, domains.settings())?;
     let teller = Teller { out: Mutex::new(io::stdout()) };
     let mut shared = Shared::default();
     for line in io::stdin().lines() {
         let read = |problem: String| Error::Format { path: "standard input".into(), problem };
         let line = line.map_err(|error| read(error.to_string()))?;
         let run: Run = serde_json::from_str(&line).map_err(|error| read(error.to_string()))?;
-        let made = train::run(&run, settings, args.device.device, &mut shared, &teller).and_then(|record| {
+        let keeping = (&store.sitting(&run), args.resume);
+        let made = train::run(&run, domains, args.device.device, keeping, &mut shared, &teller).and_then(|record| {
             let Some(record) = record else { return Ok(Event::Stopped) };
             store.save(&record)?;
             Ok(Event::Done)
@@ -112,14 +113,12 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn start(args: &Args, size: &str, threads: usize) -> Result<Self> {
+    pub fn start(args: &Args, threads: usize) -> Result<Self> {
         let failed = |source| Error::Io { action: "start", path: "a worker process".into(), source };
         let program = std::env::current_exe().map_err(failed)?;
         let mut child = Command::new(program)
-            .args(["--worker", "--size", size, "--device", &args.device.text])
-            .args(["--threads", &threads.to_string()])
-            .arg("--out")
-            .arg(&args.out)
+            .args(["--worker", "--threads", &threads.to_string()])
+            .args(args.for_worker())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
