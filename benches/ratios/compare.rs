@@ -8,6 +8,7 @@ use soft_lmccl::{
 
 use super::{
     loss::{Size, bare_products},
+    pytorch::{Peer, Times},
     timing::in_turns,
 };
 
@@ -17,13 +18,59 @@ pub fn measure() -> Value {
     for (n, d, c, rounds) in [(128, 512, 17, 300), (512, 512, 10_000, 7), (512, 512, 100_000, 3)] {
         rows.extend(case(Size { n, d, c }, rounds));
     }
-    for name in ["pytorch_handwritten_cosface", "pytorch_metric_learning_cosface"] {
-        rows.push(json!({
-            "name": name, "seconds": null,
-            "reason": "this command runs no Python: libtorch is provided without the interpreter's torch",
-        }));
-    }
+    rows.extend(peers());
     rows.into()
+}
+
+/// Ours beside PyTorch's, in turns; `ours_ratio` is ours to theirs.
+fn peers() -> Vec<Value> {
+    let sizes = [(Size { n: 128, d: 512, c: 17 }, 100), (Size { n: 512, d: 512, c: 10_000 }, 3)];
+    let arms = [
+        ("pytorch_soft_lmccl_shared", "soft_lmccl_shared"),
+        ("pytorch_handwritten_cosface", "lmcl"),
+        ("pytorch_metric_learning_cosface", "lmcl"),
+    ];
+    let mut peer = Peer::start();
+    let mut rows = Vec::new();
+    for (size, rounds) in sizes {
+        for (name, ours) in arms {
+            let Size { n, d, c } = size;
+            eprintln!("compare: {name}, {n} x {d}, {c} classes");
+            let vs = nn::VarStore::new(Device::Cpu);
+            let mut loss = super::loss::make(ours, &vs.root(), size);
+            let (embeddings, labels) = size.batch();
+            let mut inputs = vs.trainable_variables();
+            inputs.push(embeddings.shallow_clone());
+            let mut step = || {
+                let total = loss.forward(&embeddings, &labels).expect("a valid batch").total();
+                std::hint::black_box(Tensor::run_backward(&[total], &inputs, false, false));
+                loss.update(&embeddings, &labels).expect("a valid batch");
+            };
+            let times = peer.as_mut().map_err(|reason| reason.clone());
+            let times = times.and_then(|peer| peer.compare(name, size, rounds, &mut step));
+            let named = json!({ "name": name, "n": n, "d": d, "c": c });
+            rows.push(with_times(named, ours, times));
+        }
+    }
+    rows
+}
+
+/// Adds the times to an object, or why there are none.
+pub fn with_times(mut row: Value, ours: &str, times: Result<Times, String>) -> Value {
+    match times {
+        Ok(Times { ours: ours_seconds, peer, version }) => {
+            row["seconds"] = peer.into();
+            row["ours"] = ours.into();
+            row["ours_seconds"] = ours_seconds.into();
+            row["ours_ratio"] = (ours_seconds / peer).into();
+            row["version"] = version.into();
+        }
+        Err(reason) => {
+            row["seconds"] = Value::Null;
+            row["reason"] = reason.into();
+        }
+    }
+    row
 }
 
 fn case(size: Size, rounds: usize) -> Vec<Value> {

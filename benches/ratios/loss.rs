@@ -79,7 +79,8 @@ fn case(name: &str, size: Size, rounds: usize, chunks: Option<Chunks>) -> Value 
     })
 }
 
-fn make(name: &str, path: &nn::Path<'_>, Size { d, c, .. }: Size) -> Box<dyn Chunked> {
+/// A loss by the name that the figures have.
+pub fn make(name: &str, path: &nn::Path<'_>, Size { d, c, .. }: Size) -> Box<dyn Chunked> {
     let shared = SoftLmcclConfig { softmax: SoftmaxBranch::SharedCosine, ..Default::default() };
     match name {
         "lmcl" => Box::new(LmclConfig::default().init(path, c, d).expect("valid")),

@@ -5,6 +5,7 @@ mod center;
 mod compare;
 mod loss;
 mod peak;
+mod pytorch;
 mod simulate;
 mod timing;
 mod train_step;

@@ -6,12 +6,12 @@ use soft_lmccl::{
     model::{CompactNetConfig, compact_net},
     tch::{
         Device, Kind, Tensor,
-        nn::{self, ModuleT, OptimizerConfig},
+        nn::{self, ModuleT},
     },
-    train::backward_step,
+    train::{AdamWConfig, Optimizer, backward_step},
 };
 
-use super::timing::in_turns;
+use super::{compare::with_times, loss::Size, pytorch::Peer, timing::in_turns};
 
 /// At the example's batch, side and number of known classes.
 pub fn measure() -> Value {
@@ -23,10 +23,10 @@ pub fn measure() -> Value {
     let dim = config.embedding_dim;
     let net = compact_net(&(vs.root() / "net"), side, config).expect("the default configuration is valid");
     let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), classes, dim).expect("valid");
-    let mut optimizer = nn::AdamW::default().build(&vs, 1e-3).expect("a positive rate");
+    let mut optimizer = AdamWConfig::default().build(&vs).expect("the default configuration is valid");
     let bare_vs = nn::VarStore::new(Device::Cpu);
     let bare_net = compact_net(&(bare_vs.root() / "net"), side, CompactNetConfig::default()).expect("valid");
-    let mut bare_optimizer = nn::AdamW::default().build(&bare_vs, 1e-3).expect("a positive rate");
+    let mut bare_optimizer = AdamWConfig::default().build(&bare_vs).expect("the default configuration is valid");
     let volumes = Tensor::randn([batch, 1, side, side, side], (Kind::Float, Device::Cpu));
     let labels = Tensor::randint(classes, [batch], (Kind::Int64, Device::Cpu));
     let [seconds, network_seconds] = in_turns(
@@ -36,11 +36,22 @@ pub fn measure() -> Value {
                 let embeddings = net.forward_t(&volumes, true);
                 backward_step(&mut loss, &mut optimizer, &embeddings, &labels).expect("a valid batch");
             },
-            &mut || bare_optimizer.backward_step(&bare_net.forward_t(&volumes, true).square().mean(Kind::Float)),
+            &mut || {
+                bare_optimizer.zero_grad();
+                bare_net.forward_t(&volumes, true).square().mean(Kind::Float).backward();
+                bare_optimizer.step().expect("gradients of its own");
+            },
         ],
     );
+    let mut step = || {
+        let embeddings = net.forward_t(&volumes, true);
+        backward_step(&mut loss, &mut optimizer, &embeddings, &labels).expect("a valid batch");
+    };
+    let size = Size { n: batch, d: side, c: classes };
+    let peer = Peer::start().and_then(|mut peer| peer.compare("pytorch_train_step", size, ROUNDS, &mut step));
     json!({
         "batch": batch, "side": side, "seconds": seconds, "network_seconds": network_seconds,
         "volumes_per_second": batch as f64 / seconds,
+        "peer": with_times(json!({ "name": "pytorch_train_step" }), "train_step", peer),
     })
 }

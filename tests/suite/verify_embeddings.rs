@@ -5,7 +5,7 @@ mod args;
 #[path = "../../benches/ratios/bare.rs"]
 mod bare;
 #[path = "../../examples/verify_embeddings/npy.rs"]
-mod npy;
+pub mod npy;
 #[path = "../../examples/verify_embeddings/run.rs"]
 mod run;
 
