@@ -175,8 +175,10 @@ const REGION: usize = 1 << 14;
 const REGIONS: usize = KEYS.div_ceil(REGION);
 /// Blocks of a region.
 const BLOCKS: usize = REGION / BLOCK;
+/// The power of two that holds all regions.
+const SLOTS: usize = REGIONS.next_power_of_two();
 /// Scores of one region that wait to be counted together.
-const QUEUE: usize = 1 << 10;
+const QUEUE: usize = 1 << 11;
 
 /// The counters of neighboring keys by kind, made when needed; bytes, since how many fit in a cache decides the
 /// speed of counting.
@@ -229,22 +231,26 @@ pub(crate) struct Tally<'a> {
     queues: [Queues; 2],
 }
 
+/// Lengths of arrays are powers of two, so that no index needs to be compared with one.
 #[derive(Debug)]
 struct Queues {
-    /// Places within the region, `QUEUE` for each region.
-    places: Vec<u16>,
-    lengths: Vec<u16>,
+    /// `QUEUE` keys for each region, of which the low bits count.
+    places: Box<[u16; SLOTS * QUEUE]>,
+    /// Where the next key of each region goes.
+    next: Box<[u32; SLOTS]>,
 }
 
 impl Queues {
     fn new() -> Self {
-        Self { places: vec![0; REGIONS * QUEUE], lengths: vec![0; REGIONS] }
+        let places = vec![0; SLOTS * QUEUE].into_boxed_slice().try_into().expect("as long as the array");
+        let next: Vec<u32> = (0..SLOTS).map(|slot| (slot * QUEUE) as u32).collect();
+        Self { places, next: next.into_boxed_slice().try_into().expect("as long as the array") }
     }
 }
 
 impl<'a> Tally<'a> {
     /// What one takes, in bytes.
-    pub(crate) const BYTES: u64 = (2 * REGIONS * (QUEUE + 1) * size_of::<u16>()) as u64;
+    pub(crate) const BYTES: u64 = (2 * SLOTS * (QUEUE * size_of::<u16>() + size_of::<u32>())) as u64;
 
     pub(crate) fn new(counts: &'a ScoreCounts) -> Self {
         Self { counts, queues: [Queues::new(), Queues::new()] }
@@ -255,21 +261,20 @@ impl<'a> Tally<'a> {
         // Rounded a few at a time: the first loop is made of vector instructions, the second cannot be.
         const AT_A_TIME: usize = 64;
         let kind = if same { MATCHING } else { NON_MATCHING };
-        let Queues { places, lengths } = &mut self.queues[kind];
-        let (queues, _) = places.as_chunks_mut::<QUEUE>();
+        let Queues { places, next } = &mut self.queues[kind];
         let mut keys = [0; AT_A_TIME];
         for scores in scores.chunks(AT_A_TIME) {
             for (key, &score) in keys.iter_mut().zip(scores) {
                 *key = key_of(score);
             }
             for &key in &keys[..scores.len()] {
-                let (region, place) = (key as usize / REGION, key as usize % REGION);
-                let (queue, length) = (&mut queues[region], &mut lengths[region]);
-                queue[usize::from(*length) % QUEUE] = place as u16;
-                *length += 1;
-                if usize::from(*length) == QUEUE {
-                    *length = 0;
-                    hand_over(self.counts, region, kind, queue);
+                let region = key as usize / REGION % SLOTS;
+                let place = next[region] as usize;
+                places[place % (SLOTS * QUEUE)] = key as u16;
+                next[region] = place as u32 + 1;
+                if (place + 1).is_multiple_of(QUEUE) {
+                    next[region] = (region * QUEUE) as u32;
+                    hand_over(self.counts, region, kind, &places[region * QUEUE..][..QUEUE]);
                 }
             }
         }
@@ -277,10 +282,12 @@ impl<'a> Tally<'a> {
 
     /// Counts what still waits.
     pub(crate) fn settle(self) {
-        for (kind, Queues { places, lengths }) in self.queues.into_iter().enumerate() {
-            for (region, (queue, length)) in places.chunks(QUEUE).zip(lengths).enumerate().filter(|(_, (_, n))| *n > 0)
-            {
-                hand_over(self.counts, region, kind, &queue[..usize::from(length)]);
+        for (kind, Queues { places, next }) in self.queues.into_iter().enumerate() {
+            for (region, (queue, &next)) in places.chunks(QUEUE).zip(next.iter()).enumerate() {
+                let waiting = &queue[..next as usize - region * QUEUE];
+                if !waiting.is_empty() {
+                    hand_over(self.counts, region, kind, waiting);
+                }
             }
         }
     }

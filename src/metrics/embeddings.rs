@@ -93,6 +93,11 @@ impl EmbeddingSet {
         &self.values[index * self.dim..][..self.dim]
     }
 
+    /// All embeddings, one after another.
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
     /// The class of each embedding.
     #[must_use]
     pub fn labels(&self) -> &[u32] {

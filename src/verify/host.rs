@@ -1,10 +1,11 @@
 //! Tiles by the host's matrix product: each thread multiplies a tile and counts it while it is in its cache.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, aview1};
 use rayon::prelude::*;
 
 use super::pairs::{Layout, Span};
@@ -26,9 +27,9 @@ impl Source for EmbeddingSet {
         part: Part,
         progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
     ) -> Result<ScoreCounts, Error> {
-        let workers = workers(&pairs, how, ScoreCounts::BYTES, Tally::BYTES)?;
+        let plan = Plan::new(pairs, how, ScoreCounts::BYTES, Tally::BYTES)?;
         let counts = ScoreCounts::empty();
-        let tallies = run(pairs, how, part, workers, || Tally::new(&counts), Tally::count, progress)?;
+        let tallies = run(&plan, part, || Tally::new(&counts), Tally::count, progress)?;
         tallies.into_par_iter().for_each(Tally::settle);
         Ok(counts)
     }
@@ -40,48 +41,61 @@ pub(super) fn bracket(
     how: &AllPairs,
     progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<ScoreBrackets, Error> {
-    let workers = workers(&pairs, how, 0, CoarseTally::BYTES)?;
-    let tallies = run(pairs, how, Part::WHOLE, workers, CoarseTally::new, CoarseTally::count, progress)?;
+    let plan = Plan::new(pairs, how, 0, CoarseTally::BYTES)?;
+    let tallies = run(&plan, Part::WHOLE, CoarseTally::new, CoarseTally::count, progress)?;
     Ok(ScoreBrackets::new(&tallies)?)
 }
 
-/// How many threads the budget allows, at most one for each thread of the pool.
-fn workers(pairs: &Pairs<'_>, how: &AllPairs, counters: u64, tally: u64) -> Result<usize, Error> {
-    let shared = counters + Layout::bytes(pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
-    let tile = how.tile.unwrap_or(TILE);
-    let values = tile * tile + 2 * tile * pairs.rows.dim();
-    let each = tally + (values * size_of::<f32>()) as u64 + PACKING_BYTES;
-    let affordable = how.memory_budget.saturating_sub(shared) / each;
-    if affordable == 0 {
-        return Err(Error::Config {
-            field: "memory_budget",
-            expected: format!("at least {} bytes for these embeddings", shared + each),
-            got: how.memory_budget.to_string(),
-        });
-    }
-    let threads = rayon::current_num_threads();
-    Ok(usize::try_from(affordable).map_or(threads, |affordable| affordable.min(threads)))
+/// What all threads share.
+struct Plan<'a> {
+    layout: Layout,
+    rows: Side<'a>,
+    columns: Option<Side<'a>>,
+    tile: usize,
+    workers: usize,
 }
 
-/// Multiplies the tiles and has `count` count each run of scores of one kind, on so many threads.
+impl<'a> Plan<'a> {
+    /// As many threads as the budget allows, at most those of the pool; if all of them, and there is room still,
+    /// embeddings are put in order once instead of for each tile.
+    fn new(pairs: Pairs<'a>, how: &AllPairs, counters: u64, tally: u64) -> Result<Self, Error> {
+        let tile = how.tile.unwrap_or(TILE);
+        let shared = counters + Layout::bytes(pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
+        let values = tile * tile + 2 * tile * pairs.rows.dim();
+        let each = tally + (values * size_of::<f32>()) as u64 + PACKING_BYTES;
+        let left = how.memory_budget.saturating_sub(shared);
+        let affordable = usize::try_from(left / each).unwrap_or(usize::MAX);
+        if affordable == 0 {
+            return Err(Error::Config {
+                field: "memory_budget",
+                expected: format!("at least {} bytes for these embeddings", shared + each),
+                got: how.memory_budget.to_string(),
+            });
+        }
+        let workers = affordable.min(rayon::current_num_threads());
+        let mut room = left - workers as u64 * each;
+        let layout = Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
+        let rows = Side::new(pairs.rows, layout.row_members(0..pairs.rows.len()), &mut room);
+        let columns = pairs.columns.map(|set| Side::new(set, layout.column_members(0..set.len()), &mut room));
+        Ok(Self { layout, rows, columns, tile, workers })
+    }
+}
+
+/// Multiplies the tiles and has `count` count each run of scores of one kind.
 fn run<T: Send>(
-    pairs: Pairs<'_>,
-    how: &AllPairs,
+    plan: &Plan<'_>,
     part: Part,
-    workers: usize,
     new_tally: impl Fn() -> T + Sync,
     count: impl Fn(&mut T, &[f32], bool) + Sync,
     progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Vec<T>, Error> {
-    let tile = how.tile.unwrap_or(TILE);
-    let layout = Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
-    let tiles = layout.tiles(tile, part);
+    let tiles = plan.layout.tiles(plan.tile, part);
     let total = tiles.pairs();
     let (next, done, stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    let tallies = (0..workers)
+    let tallies = (0..plan.workers)
         .into_par_iter()
         .map(|_| {
-            let mut worker = Worker::new(pairs, &layout, tile);
+            let mut worker = Worker::new(plan);
             let mut tally = new_tally();
             while !stopped.load(Ordering::Relaxed) {
                 let Some((rows, columns)) = tiles.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
@@ -113,19 +127,21 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(pairs: Pairs<'a>, layout: &'a Layout, tile: usize) -> Self {
-        let rows = Panel::new(pairs.rows, tile);
-        let columns = Panel::new(pairs.columns.unwrap_or(pairs.rows), tile);
-        let scores = Array2::zeros((rows.values.nrows(), columns.values.nrows()));
-        Self { layout, rows, columns, scores }
+    fn new(plan: &'a Plan<'_>) -> Self {
+        let columns = plan.columns.as_ref().unwrap_or(&plan.rows);
+        let extent = |side: &Side<'_>| plan.tile.min(side.set.len());
+        Self {
+            layout: &plan.layout,
+            rows: Panel::new(&plan.rows, plan.tile),
+            columns: Panel::new(columns, plan.tile),
+            scores: Array2::zeros((extent(&plan.rows), extent(columns))),
+        }
     }
 
     /// Multiplies a tile and hands out the scores of its pairs, those of one kind together.
     fn multiply(&mut self, rows: Span, columns: Span, mut scored: impl FnMut(&[f32], bool)) {
-        self.rows.hold(&rows, self.layout.row_members(rows.clone()));
-        self.columns.hold(&columns, self.layout.column_members(columns.clone()));
-        let left = self.rows.values.slice_axis(Axis(0), (..rows.len()).into());
-        let right = self.columns.values.slice_axis(Axis(0), (..columns.len()).into());
+        let left = self.rows.embeddings(&rows, self.layout.row_members(rows.clone()));
+        let right = self.columns.embeddings(&columns, self.layout.column_members(columns.clone()));
         let mut product = self.scores.slice_axis_mut(Axis(0), (..rows.len()).into());
         product.slice_axis_inplace(Axis(1), (..columns.len()).into());
         general_mat_mul(1.0, &left, &right.t(), 0.0, &mut product);
@@ -139,25 +155,57 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// The embeddings that are rows or columns.
+struct Side<'a> {
+    set: &'a EmbeddingSet,
+    /// All of them in the order of the layout, if they come in it or there was room to put them in it.
+    ordered: Option<Cow<'a, [f32]>>,
+}
+
+impl<'a> Side<'a> {
+    /// Takes what it needs from `room`, in bytes.
+    fn new(set: &'a EmbeddingSet, members: impl Iterator<Item = usize> + Clone, room: &mut u64) -> Self {
+        let values = set.values();
+        let ordered = if members.clone().is_sorted() {
+            Some(Cow::Borrowed(values))
+        } else if let Some(left) = room.checked_sub(size_of_val(values) as u64) {
+            *room = left;
+            let mut ordered = Vec::with_capacity(values.len());
+            members.for_each(|member| ordered.extend_from_slice(set.row(member)));
+            Some(Cow::Owned(ordered))
+        } else {
+            None
+        };
+        Self { set, ordered }
+    }
+}
+
 /// The embeddings of a tile's side, one after another.
 struct Panel<'a> {
-    set: &'a EmbeddingSet,
-    values: Array2<f32>,
+    side: &'a Side<'a>,
+    /// Gathered here if the side is not in order.
+    gathered: Array2<f32>,
     held: Span,
 }
 
 impl<'a> Panel<'a> {
-    fn new(set: &'a EmbeddingSet, tile: usize) -> Self {
-        Self { set, values: Array2::zeros((tile.min(set.len()), set.dim())), held: 0..0 }
+    fn new(side: &'a Side<'_>, tile: usize) -> Self {
+        let rows = if side.ordered.is_some() { 0 } else { tile.min(side.set.len()) };
+        Self { side, gathered: Array2::zeros((rows, side.set.dim())), held: 0..0 }
     }
 
-    fn hold(&mut self, span: &Span, members: impl Iterator<Item = usize>) {
-        if self.held == *span {
-            return;
+    fn embeddings(&mut self, span: &Span, members: impl Iterator<Item = usize>) -> ArrayView2<'_, f32> {
+        let dim = self.side.set.dim();
+        if let Some(values) = &self.side.ordered {
+            return ArrayView2::from_shape((span.len(), dim), &values[span.start * dim..span.end * dim])
+                .expect("as many values as rows of them");
         }
-        for (mut row, member) in self.values.rows_mut().into_iter().zip(members) {
-            row.assign(&ndarray::aview1(self.set.row(member)));
+        if self.held != *span {
+            for (mut row, member) in self.gathered.rows_mut().into_iter().zip(members) {
+                row.assign(&aview1(self.side.set.row(member)));
+            }
+            self.held = span.clone();
         }
-        self.held = span.clone();
+        self.gathered.slice_axis(Axis(0), (..span.len()).into())
     }
 }

@@ -186,11 +186,11 @@ impl Layout {
         self.columns.as_ref().map_or(self.rows.len(), Vec::len)
     }
 
-    pub(super) fn row_members(&self, rows: Span) -> impl Iterator<Item = usize> {
+    pub(super) fn row_members(&self, rows: Span) -> impl Iterator<Item = usize> + Clone {
         self.rows[rows].iter().map(|row| row.member)
     }
 
-    pub(super) fn column_members(&self, columns: Span) -> impl Iterator<Item = usize> {
+    pub(super) fn column_members(&self, columns: Span) -> impl Iterator<Item = usize> + Clone {
         columns.map(|column| match &self.columns {
             Some(columns) => columns[column],
             None => self.rows[column].member,

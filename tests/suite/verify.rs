@@ -361,3 +361,21 @@ fn refusals() {
         assert_eq!(message(AllPairs::default(), &one_kind), expected);
     }
 }
+
+#[test]
+fn a_budget_without_room_for_copies_changes_nothing() {
+    let rows: Vec<u16> = (0..90u16).map(|row| row.wrapping_mul(0x9e37)).collect();
+    let sorted: Vec<i64> = (0..90).map(|row| row / 30).collect();
+    let mixed: Vec<i64> = (0..90).map(|row| row * 7 % 3).collect();
+    for labels in [&sorted, &mixed] {
+        let (probes, gallery) = (set(&rows[..40], &labels[..40]), set(&rows[40..], &labels[40..]));
+        let everyone = set(&rows, labels);
+        for pairs in [Pairs::among(&everyone), Pairs::between(&probes, &gallery).unwrap()] {
+            let refused = AllPairs { memory_budget: 1, tile: Some(16) }.count(pairs).unwrap_err().to_string();
+            let least = refused.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+            let poor = AllPairs { memory_budget: least, tile: Some(16) }.count(pairs).unwrap();
+            let rich = AllPairs { memory_budget: BUDGET, tile: Some(16) }.count(pairs).unwrap();
+            assert_eq!(counted_figures(&poor, &FARS), counted_figures(&rich, &FARS), "{least}");
+        }
+    }
+}
