@@ -73,7 +73,10 @@ impl Results {
             tables: over_columns(&tested, &names),
             claim: Column::ALL.iter().flat_map(seed_pairs).collect(),
             beyond: over_columns(&first_split, &others),
-            validation: over_columns(&validation, &distinct_rows(&validation, &[])),
+            validation: over_columns(&validation, &distinct_rows(&validation, &[]))
+                .into_iter()
+                .map(unprinted)
+                .collect(),
         }
     }
 
@@ -93,6 +96,12 @@ impl Results {
         let named = Column::ALL.iter().map(Column::to_string);
         named.filter(|column| cells.iter().any(|cell| cell.column == *column)).collect()
     }
+}
+
+/// A cell without the paper's figures, which are of other classes than the validation ones.
+fn unprinted(mut cell: Cell) -> Cell {
+    cell.figures.iter_mut().flatten().for_each(|figure| figure.printed = None);
+    cell
 }
 
 /// Names of the rows of some records, without those of `except`, in the order of the plan.

@@ -20,7 +20,7 @@ use soft_lmccl::{
 use crate::plan::Run;
 
 /// Counts up when records mean something else than before.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How much a study may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -166,7 +166,10 @@ impl Settings {
     /// What a result depends on, in 16 hexadecimal digits: results of different fingerprints are never
     /// put into one table.
     pub fn fingerprint(&self, run: &Run) -> String {
-        let all = (FORMAT, env!("CARGO_PKG_VERSION"), self, run);
+        let mut settings = serde_json::to_value(self).expect("settings are plain data with string keys");
+        // A run names its loss with every hyper-parameter, whatever the tables' is.
+        settings.as_object_mut().and_then(|settings| settings.remove("soft_lmccl"));
+        let all = (FORMAT, env!("CARGO_PKG_VERSION"), settings, run);
         let json = serde_json::to_vec(&all).expect("settings and runs are plain data with string keys");
         digest(&json)
     }

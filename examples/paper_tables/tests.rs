@@ -355,9 +355,16 @@ fn a_fingerprint_knows_every_setting() {
     other(&|settings| settings.side = 18);
     other(&|settings| settings.network = settings.network.clone().with_embedding_dim(8));
     other(&|settings| settings.fit.learning_rate = 1e-3);
-    other(&|settings| settings.soft_lmccl.center_weight = 0.2);
     other(&|settings| settings.bootstrap.seed = 3);
     other(&|settings| settings.few_shot = vec![1]);
+    // The loss is the run's own.
+    let soft_lmccl = SoftLmcclConfig { center_weight: 0.2, ..settings.soft_lmccl };
+    assert_eq!(Settings { soft_lmccl, ..settings.clone() }.fingerprint(run), settings.fingerprint(run));
+    let mut ours = run.clone();
+    ours.recipe.objective = Objective::SoftLmccl(soft_lmccl);
+    assert_ne!(settings.fingerprint(&ours), settings.fingerprint(run));
+    ours.recipe.regime.half_turns = true;
+    assert!(others.insert(settings.fingerprint(&ours)));
 }
 
 /// Eight samples of each class; the higher `blur`, the less alike the samples of a class.
