@@ -105,9 +105,9 @@ pub struct Settings {
 
 impl Settings {
     pub fn of(size: Size) -> Self {
-        // s and λ as the main example has them: 17 classes need no larger s to be told apart.
+        // The best on validation classes; 17 classes need no larger s to be told apart.
         let soft_lmccl = SoftLmcclConfig {
-            lmcl: LmclConfig { scale: 30.0, ..Default::default() },
+            lmcl: LmclConfig { scale: 8.0, ..Default::default() },
             center_weight: 0.3,
             ..Default::default()
         };
