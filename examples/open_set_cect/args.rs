@@ -44,15 +44,15 @@ pub struct Args {
     pub snr_test: f64,
 
     /// λ, the weight of the center term in `lmcl-center` and `soft-lmccl`.
-    #[arg(long, allow_negative_numbers = true, default_value_t = 0.3)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = SoftLmcclConfig::default().center_weight)]
     pub center_weight: f64,
 
     /// m, the cosine margin.
     #[arg(long, allow_negative_numbers = true, default_value_t = LmclConfig::default().margin)]
     pub margin: f64,
 
-    /// s, the radius of the hypersphere; 30 trains faster than 64 where classes are few.
-    #[arg(long, allow_negative_numbers = true, default_value_t = 30.0)]
+    /// s, the radius of the hypersphere; 8 was the best on validation classes, more known classes need more.
+    #[arg(long, allow_negative_numbers = true, default_value_t = 8.0)]
     pub scale: f64,
 
     /// Where to train: cpu, cuda or cuda:N.

@@ -135,7 +135,7 @@ impl Loss for SoftmaxHead {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NormalizedSoftmaxConfig {
-    /// `s`, the radius of the hypersphere, finite and > 0. Default 64, as for LMCL.
+    /// `s`, the radius of the hypersphere, finite and > 0. Default 16, as for LMCL.
     pub scale: f64,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
@@ -145,7 +145,7 @@ pub struct NormalizedSoftmaxConfig {
 
 impl Default for NormalizedSoftmaxConfig {
     fn default() -> Self {
-        Self { scale: 64.0, reduction: Reduction::Mean, gradient: GradientPath::default() }
+        Self { scale: 16.0, reduction: Reduction::Mean, gradient: GradientPath::default() }
     }
 }
 

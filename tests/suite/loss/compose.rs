@@ -143,20 +143,21 @@ fn configurations_survive_json_and_refuse_unknown_fields() {
     assert!(error.starts_with("unknown field `lamda`"), "{error}");
 }
 
-/// The numbers that the papers and the authors' code give.
+/// The numbers that the papers and the authors' code give, and for s and λ the study.
 #[test]
 fn defaults_and_presets_have_the_values_of_their_sources() {
     let default = SoftLmcclConfig::default();
-    assert_eq!((default.lmcl.scale, default.lmcl.margin, default.lmcl.bias), (64.0, 0.35, false));
-    assert_eq!((default.center.rate, default.center_weight, default.softmax_weight), (0.5, 0.1, 1.0));
+    assert_eq!((default.lmcl.scale, default.lmcl.margin, default.lmcl.bias), (16.0, 0.35, false));
+    assert_eq!((default.center.rate, default.center_weight, default.softmax_weight), (0.5, 0.3, 1.0));
     assert_eq!(default.softmax, SoftmaxBranch::Own(SoftmaxHeadConfig { bias: true, ..Default::default() }));
 
     let official = SoftLmcclConfig::official_code();
     let center = CenterLossConfig { rate: 0.05, reduction: Reduction::Sum, ..default.center };
-    assert_eq!(official, SoftLmcclConfig { center, center_weight: 1.0, ..default });
+    let lmcl = LmclConfig { scale: 64.0, ..default.lmcl };
+    assert_eq!(official, SoftLmcclConfig { lmcl, center, center_weight: 1.0, ..default });
 
     let literal = SoftLmcclConfig::seed_literal();
-    assert!(literal.lmcl.bias);
+    assert!(literal.lmcl.bias && literal.lmcl.scale == 64.0);
     let center = CenterLossConfig {
         rate: 1.0,
         rule: CenterUpdate::Literal,

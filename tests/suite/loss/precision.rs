@@ -146,7 +146,9 @@ fn half_precision_embeddings_meet_single_precision_heads() {
     /// Eleven bits of f16, eight of bf16.
     const KINDS: [(Kind, f64); 2] = [(Kind::Half, 2e-3), (Kind::BFloat16, 2e-2)];
     let vs = nn::VarStore::new(Device::Cpu);
-    let mut loss = SoftLmcclConfig::default().init(&vs.root(), C, D).unwrap();
+    // At the largest scale in use a digit that is lost shows most.
+    let lmcl = LmclConfig { scale: 64.0, ..Default::default() };
+    let mut loss = SoftLmcclConfig { lmcl, center_weight: 0.1, ..Default::default() }.init(&vs.root(), C, D).unwrap();
     let labels = Tensor::from_slice(&[1i64, 4]);
     let embeddings = Tensor::from_slice2(&[[3.0f32, 0.2, -0.3, 1.0], [1.0, -2.0, 0.5, 0.1]]);
     let want = loss.forward(&embeddings, &labels).unwrap().report().unwrap().total;

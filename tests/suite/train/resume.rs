@@ -310,7 +310,7 @@ fn a_checkpoint_of_another_run_is_refused_with_every_difference() {
     let error = train(other, directory.path(), describe, |_| panic!("no step")).unwrap_err().to_string();
     for part in [
         "classes [\"a\", \"b\", \"c\", \"d\"], expected [\"a\", \"b\", \"d\", \"c\"]",
-        "`config.center_weight` is 0.1, expected 0.7",
+        "`config.center_weight` is 0.3, expected 0.7",
         "`fit.epochs` is 5, expected 6",
         "`fit.learning_rate` is 0.003, expected 0.5",
         "`fit.sampling` is {\"balanced\":{\"samples_per_class\":2}}, expected \"plain\"",
