@@ -135,7 +135,7 @@ impl fmt::Display for Step {
 /// let config = FitConfig { epochs: 2, batch_size: 6, ..Default::default() };
 /// let mut seen = 0;
 /// let end = fit(&net, &mut loss, &vs, (&volumes, &labels), config, |step| {
-///     println!("{step}"); // 1/4, 0 s left: 46.032 = lmcl 42.771 + 0.1·center 1.998 + softmax 3.061
+///     println!("{step}"); // 1/4, 1 s left: 17.426 = lmcl 15.371 + 0.3·center 2.000 + softmax 1.455
 ///     seen += 1;
 ///     ControlFlow::Continue(())
 /// })?;
