@@ -157,7 +157,7 @@ fn defaults_and_presets_have_the_values_of_their_sources() {
     assert_eq!(official, SoftLmcclConfig { lmcl, center, center_weight: 1.0, ..default });
 
     let literal = SoftLmcclConfig::seed_literal();
-    assert!(literal.lmcl.bias && literal.lmcl.scale == 64.0);
+    assert_eq!((literal.lmcl.scale, literal.lmcl.bias), (64.0, true));
     let center = CenterLossConfig {
         rate: 1.0,
         rule: CenterUpdate::Literal,
