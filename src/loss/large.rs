@@ -20,7 +20,7 @@ pub trait Chunked: Loss {
     /// it takes [`Chunks::keep`] and a few chunks.
     ///
     /// # Errors
-    /// As [`forward`](Loss::forward); [`Error::Config`] for chunks of no class. No gradient has
+    /// As [`forward`](Loss::forward); [`Error::Config`](crate::Error::Config) for chunks of no class. No gradient has
     /// changed then.
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, chunks: Chunks) -> Result<LossReport>;
 }
