@@ -228,6 +228,11 @@ fn search() -> Vec<Recipe> {
     let lmcl = LmclConfig { scale, ..Default::default() };
     let start = SoftLmcclConfig { lmcl, center_weight, ..Default::default() };
     let mut recipes = sweep(start);
+    // A table of these alone does not tell what "Soft LMCCL" and the values not named are.
+    recipes[0].title = format!(
+        "Soft LMCCL, s = {scale}, λ = {center_weight}, m = {}, α = {}: the others but for what they name",
+        start.lmcl.margin, start.center.rate
+    );
     for (scale, weight, margin) in [(16.0, 1.0, 0.35), (8.0, 1.0, 0.35), (16.0, 1.0, 0.1), (16.0, 3.0, 0.35)] {
         let lmcl = LmclConfig { scale, margin, ..start.lmcl };
         let config = SoftLmcclConfig { lmcl, center_weight: weight, ..start };

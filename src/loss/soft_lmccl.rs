@@ -81,8 +81,9 @@ impl SoftLmcclConfig {
         }
     }
 
-    /// The formulas as the paper prints them, with the s = 64 of the authors' code and λ = 0.1 of its sweep: a bias
-    /// in LMCL, added after scaling; the center distance not squared and summed over the batch; the update without a denominator.
+    /// The formulas as the paper prints them, with the s = 64 of the authors' code and λ = 0.1 of its
+    /// sweep: a bias in LMCL, added after scaling; the center distance not squared and summed over the
+    /// batch; the update without a denominator.
     ///
     /// With more than two samples of a class in a batch such a center overshoots and diverges: for
     /// study, not for use.

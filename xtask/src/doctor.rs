@@ -6,9 +6,9 @@ use std::io::Write as _;
 use std::process::{ExitCode, Stdio};
 use std::thread;
 
-use crate::libtorch::{self, VERSION};
+use crate::libtorch;
 use crate::pip::Pip;
-use crate::platform::Platform;
+use crate::platform::{Platform, VERSION};
 use crate::surroundings::Surroundings;
 
 /// The oldest Rust that builds the crate.

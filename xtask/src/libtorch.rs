@@ -6,12 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::platform::Platform;
+use crate::platform::{Platform, VERSION};
 use crate::surroundings::Surroundings;
 use crate::wheel;
-
-/// The libtorch that the locked `torch-sys` is made for; its build script refuses any other.
-pub const VERSION: &str = "2.11.0";
 
 /// A libtorch that can be built against.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::libtorch::VERSION;
-use crate::platform::Platform;
+use crate::platform::{Platform, VERSION};
 use crate::surroundings::Surroundings;
 
 const CANDIDATES: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];

@@ -4,7 +4,8 @@ use std::env::consts::{ARCH, OS};
 
 use anyhow::{Result, bail};
 
-use crate::libtorch::VERSION;
+/// The libtorch that the locked `torch-sys` is made for; its build script refuses any other.
+pub const VERSION: &str = "2.11.0";
 
 /// A kind of machine for which a CPU build of libtorch can be cut out of Python wheels.
 ///

@@ -11,9 +11,9 @@ use std::process;
 use anyhow::{Context, Result, bail};
 
 use crate::doctor;
-use crate::libtorch::{self, Libtorch, Source, VERSION};
+use crate::libtorch::{self, Libtorch, Source};
 use crate::pip::Pip;
-use crate::platform::Platform;
+use crate::platform::{Platform, VERSION};
 use crate::surroundings::Surroundings;
 use crate::wheel;
 
