@@ -222,8 +222,8 @@ impl CenterLoss {
         let rate = self.config.rate;
         let counts = counts.unsqueeze(1);
         match self.config.rule {
-            CenterUpdate::Wen => Some(sums * rate / (counts + 1.0)),
-            CenterUpdate::Ema => Some(sums * rate / counts),
+            CenterUpdate::Wen => Some(sums * ((counts + 1.0).reciprocal() * rate)),
+            CenterUpdate::Ema => Some(sums * (counts.reciprocal() * rate)),
             CenterUpdate::ClassMean => {
                 let seen = self.samples.index_select(0, classes).unsqueeze(1).to_kind(sums.kind());
                 Some(sums / (seen + counts))

@@ -5,9 +5,9 @@ use tch::{Tensor, nn};
 use super::{
     Negatives,
     chunked_head::ChunkedHead,
-    functional::cosine_similarity,
+    functional::{NORM_FLOOR, cosine_similarity, l2_normalize},
     gate::Gate,
-    log_odds::{log_odds, unit_rows},
+    log_odds::{GradientPath, Scores, unit_rows},
     negatives::{Classes, Draw, Sampler},
 };
 use crate::{Result, params};
@@ -26,8 +26,6 @@ pub(super) struct Cosines {
     pub cosine: Tensor,
     /// `[B]`, in `0..K`, on the device of `cosine`.
     pub labels: Tensor,
-    /// The `K` classes that took part.
-    pub classes: Classes,
 }
 
 /// A checked batch and the classes that it meets.
@@ -71,22 +69,27 @@ impl CosineHead {
 
     pub(super) fn cosines(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Cosines> {
         let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
-        Ok(Cosines { cosine: cosine_similarity(&embeddings, &classes.of(&self.weight)), labels, classes })
+        Ok(Cosines { cosine: cosine_similarity(&embeddings, &classes.of(&self.weight)), labels })
     }
 
-    /// The log-odds of the true class among the logits `scale · cos θ + bias`.
-    pub(super) fn log_odds(
+    /// Of the logits `scale · cos θ + bias`.
+    pub(super) fn scores(
         &self,
         embeddings: &Tensor,
         labels: &Tensor,
         scale: f64,
         bias: Option<&Tensor>,
-    ) -> Result<Tensor> {
+        gradient: GradientPath,
+    ) -> Result<Scores> {
         let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
-        let features = unit_rows(&embeddings, scale);
-        let rows = unit_rows(&classes.of(&self.weight), 1.0);
+        let unit = |rows: &Tensor, length: f64| match gradient {
+            GradientPath::Plain => l2_normalize(rows, NORM_FLOOR) * length,
+            GradientPath::BySize | GradientPath::ClosedForm => unit_rows(rows, length),
+        };
+        let features = unit(&embeddings, scale);
+        let rows = unit(&classes.of(&self.weight), 1.0);
         let bias = bias.map(|bias| classes.of(bias));
-        Ok(log_odds(&features, &rows, bias.as_ref(), &labels))
+        Ok(Scores::of(&features, &rows, bias.as_ref(), labels, gradient))
     }
 
     /// The same logits, to be met in chunks.

@@ -3,10 +3,9 @@
 use tch::Tensor;
 
 use super::{
-    Lmcl, LmclConfig, Loss, LossReport, LossTerms, NormalizedSoftmax, SoftLmccl, SoftmaxHead,
+    Lmcl, LmclConfig, Loss, LossReport, LossTerms, NormalizedSoftmax, Reduction, SoftLmccl, SoftmaxHead,
     chunked_head::{ChunkedHead, Chunks},
-    lmcl::Scores,
-    log_odds::cross_entropy_of,
+    log_odds::Scores,
 };
 use crate::Result;
 
@@ -29,7 +28,7 @@ impl Chunked for Lmcl {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
         let mut head = self.chunked_head(embeddings, labels, true)?;
         let log_odds = head.first_pass(&mut chunks)?;
-        let terms = self.term(&Scores::ClosedForm(log_odds.shallow_clone()));
+        let terms = self.term(&Scores::LogOdds(log_odds.shallow_clone()));
         finish(&terms, [(head, log_odds)], None)
     }
 }
@@ -38,7 +37,7 @@ impl Chunked for NormalizedSoftmax {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
         let mut head = self.chunked_head(embeddings, labels)?;
         let log_odds = head.first_pass(&mut chunks)?;
-        let terms = LossTerms::single(Self::NAME, self.config().reduction.apply(&cross_entropy_of(&log_odds)));
+        let terms = LossTerms::single(Self::NAME, log_loss(&log_odds, self.config().reduction));
         finish(&terms, [(head, log_odds)], None)
     }
 }
@@ -47,7 +46,7 @@ impl Chunked for SoftmaxHead {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
         let mut head = self.chunked_head(embeddings, labels)?;
         let log_odds = head.first_pass(&mut chunks)?;
-        let terms = LossTerms::single(Self::NAME, self.config().reduction.apply(&cross_entropy_of(&log_odds)));
+        let terms = LossTerms::single(Self::NAME, log_loss(&log_odds, self.config().reduction));
         finish(&terms, [(head, log_odds)], None)
     }
 }
@@ -74,14 +73,18 @@ impl Chunked for SoftLmccl {
                 (odds, own.config().reduction)
             }
         };
-        let softmax = LossTerms::single(SoftmaxHead::NAME, softmax_reduction.apply(&cross_entropy_of(&softmax_odds)));
+        let softmax = LossTerms::single(SoftmaxHead::NAME, log_loss(&softmax_odds, softmax_reduction));
         let center = self.center_term(embeddings, labels)?;
         let center_total = center.total();
-        let terms = self.lmcl().term(&Scores::ClosedForm(lmcl_odds))
-            + center.detached()
-            + self.config().softmax_weight * softmax;
+        let terms =
+            self.lmcl().term(&Scores::LogOdds(lmcl_odds)) + center.detached() + self.config().softmax_weight * softmax;
         finish(&terms, heads, Some(center_total))
     }
+}
+
+/// The cross entropy, without a margin.
+fn log_loss(log_odds: &Tensor, reduction: Reduction) -> Tensor {
+    Scores::LogOdds(log_odds.shallow_clone()).cross_entropy(0.0, reduction)
 }
 
 /// From the terms, made of log-odds that are leaves, back to every gradient.

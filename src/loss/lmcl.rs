@@ -6,10 +6,9 @@ use tch::{Tensor, nn};
 use super::{
     GradientPath, Loss, LossTerms, Negatives, Reduction,
     chunked_head::ChunkedHead,
-    cosine_head::{CosineHead, Cosines},
-    functional::{cross_entropy, large_margin_logits},
+    cosine_head::CosineHead,
     gate::{Gate, require_non_negative, require_scale},
-    log_odds::cross_entropy_of,
+    log_odds::Scores,
 };
 use crate::{Error, Result, params};
 
@@ -31,7 +30,7 @@ pub struct LmclConfig {
     pub reduction: Reduction,
     /// Which of the classes absent from the batch take part. Default: all of them.
     pub negatives: Negatives,
-    /// Default [`GradientPath::ClosedForm`].
+    /// Default [`GradientPath::BySize`].
     pub gradient: GradientPath,
 }
 
@@ -176,44 +175,22 @@ impl Lmcl {
 
     /// What the term, and a softmax on the same prototypes, are made of.
     pub(super) fn scores(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Scores> {
-        match self.config.gradient {
-            GradientPath::Plain => self.head.cosines(embeddings, labels).map(Scores::Plain),
-            GradientPath::ClosedForm => {
-                let scale = self.config.scale;
-                self.head.log_odds(embeddings, labels, scale, self.bias.as_ref()).map(Scores::ClosedForm)
-            }
-        }
+        let LmclConfig { scale, gradient, .. } = self.config;
+        self.head.scores(embeddings, labels, scale, self.bias.as_ref(), gradient)
     }
 
     pub(super) fn term(&self, scores: &Scores) -> LossTerms {
         let LmclConfig { scale, margin, reduction, .. } = self.config;
-        let value = match scores {
-            Scores::ClosedForm(log_odds) => reduction.apply(&cross_entropy_of(&(log_odds - scale * margin))),
-            Scores::Plain(Cosines { cosine, labels, classes }) => {
-                let logits = large_margin_logits(cosine, labels, scale, margin);
-                let logits = match &self.bias {
-                    Some(bias) => logits + classes.of(bias),
-                    None => logits,
-                };
-                cross_entropy(&logits, labels, reduction)
-            }
-        };
-        LossTerms::single(Self::NAME, value)
+        LossTerms::single(Self::NAME, scores.cross_entropy(scale * margin, reduction))
     }
 
     /// Cross entropy of `s·cos θ`, without margin and bias.
     pub(super) fn softmax(&self, scores: &Scores, embeddings: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        let LmclConfig { scale, reduction, .. } = self.config;
-        Ok(match scores {
-            Scores::Plain(Cosines { cosine, labels, .. }) => cross_entropy(&(cosine * scale), labels, reduction),
-            Scores::ClosedForm(log_odds) => {
-                // With a bias the two have no logits in common.
-                let log_odds = match &self.bias {
-                    Some(_) => self.head.log_odds(embeddings, labels, scale, None)?,
-                    None => log_odds.shallow_clone(),
-                };
-                reduction.apply(&cross_entropy_of(&log_odds))
-            }
+        let LmclConfig { scale, reduction, gradient, .. } = self.config;
+        Ok(match &self.bias {
+            None => scores.cross_entropy(0.0, reduction),
+            // With a bias the two have no logits in common.
+            Some(_) => self.head.scores(embeddings, labels, scale, None, gradient)?.cross_entropy(0.0, reduction),
         })
     }
 
@@ -227,13 +204,6 @@ impl Lmcl {
     pub(super) fn advance(&mut self) {
         self.head.advance();
     }
-}
-
-/// What was found on the way to the cross entropies of one head.
-pub(super) enum Scores {
-    Plain(Cosines),
-    /// The log-odds of the true class.
-    ClosedForm(Tensor),
 }
 
 impl Loss for Lmcl {

@@ -15,56 +15,105 @@
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, autocast, no_grad_guard};
 
-use super::functional::{NORM_FLOOR, l2_normalize};
+use super::{
+    Reduction,
+    functional::{NORM_FLOOR, cross_entropy, l2_normalize, less_margin},
+};
 
 /// How a softmax over classes is differentiated.
+///
+/// Loss and gradient are the same within rounding, whatever the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GradientPath {
-    /// In closed form, in the memory of the logits: the faster way at any number of classes, in time
-    /// close to the three matrix products. First derivatives only: what differentiates the gradient
-    /// again (a gradient penalty) is not an error, but wrong.
+    /// The fastest way for the size of the batch: up to 2²⁰ logits by autograd on the logits of rows that are
+    /// normalized in one pass, beyond as [`ClosedForm`](Self::ClosedForm). First derivatives only, as there.
     #[default]
+    BySize,
+    /// In closed form, in the memory of the logits and in time close to the three matrix products. First derivatives
+    /// only: what differentiates the gradient again (a gradient penalty) is not an error, but wrong.
     ClosedForm,
     /// Every step of the formula recorded by autograd: can be differentiated any number of times.
     Plain,
 }
 
-/// ℓ of each sample, for the logits `features · rowsᵀ + bias`.
-///
-/// # Shapes
-/// `[B, D]`, `[C, D]`, `[C]`, `[B]` → `[B]`.
-pub(super) fn log_odds(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>, labels: &Tensor) -> Tensor {
-    // Logits are single precision at least, under autocast as well.
-    autocast(false, || {
-        let Slope { value, slope, others } = {
-            let _frozen = no_grad_guard();
-            Slope::of(&logits(features, rows, bias), labels)
-        };
-        // A view is tracked if its base is and gradients are on.
-        let tracked = |tensor: &Tensor| tensor.view_as(tensor).requires_grad();
-        if ![Some(features), Some(rows), bias].into_iter().flatten().any(tracked) {
-            return value.squeeze_dim(1);
+/// More logits than this, 4 MiB of them, and the passes that the closed form saves outweigh its further steps.
+const MANY_LOGITS: i64 = 1 << 20;
+
+impl GradientPath {
+    fn is_closed(self, batch: i64, classes: i64) -> bool {
+        match self {
+            Self::BySize => batch.saturating_mul(classes) > MANY_LOGITS,
+            Self::ClosedForm => true,
+            Self::Plain => false,
         }
-        // Σ_c slope[c]·z[c], without the logits: (slope · rows) · features.
-        let functional = (slope.mm(rows) * features).sum_dim_intlist([-1i64].as_slice(), true, None);
-        let functional = match bias {
-            Some(bias) => functional + slope.mm(&bias.unsqueeze(1)),
-            None => functional,
-        };
-        let log_odds = functional / -others;
-        // The functional has the slope of ℓ but not its value: that is written over it.
-        {
-            let _frozen = no_grad_guard();
-            log_odds.detach().copy_(&value);
-        }
-        log_odds.squeeze_dim(1)
-    })
+    }
 }
 
-/// `− ln σ(ℓ)`: the cross entropy of each sample.
-pub(super) fn cross_entropy_of(log_odds: &Tensor) -> Tensor {
-    -log_odds.log_sigmoid()
+/// What the cross entropies of one head are made of, whatever margin they have.
+#[derive(Debug)]
+pub(super) enum Scores {
+    /// `[B, K]`, with the labels, `[B]`.
+    Logits { logits: Tensor, labels: Tensor },
+    /// ℓ of each sample, `[B]`.
+    LogOdds(Tensor),
+}
+
+impl Scores {
+    /// Of the logits `features · rowsᵀ + bias`.
+    ///
+    /// # Shapes
+    /// `[B, D]`, `[K, D]`, `[K]`, `[B]`.
+    pub(super) fn of(
+        features: &Tensor,
+        rows: &Tensor,
+        bias: Option<&Tensor>,
+        labels: Tensor,
+        gradient: GradientPath,
+    ) -> Self {
+        // Logits are single precision at least, under autocast as well.
+        autocast(false, || match gradient.is_closed(features.size()[0], rows.size()[0]) {
+            true => Self::LogOdds(log_odds(features, rows, bias, &labels)),
+            false => Self::Logits { logits: logits(features, rows, bias), labels },
+        })
+    }
+
+    /// The cross entropy with `margin` taken off the logit of the true class.
+    pub(super) fn cross_entropy(&self, margin: f64, reduction: Reduction) -> Tensor {
+        match self {
+            Self::Logits { logits, labels } if margin > 0.0 => {
+                cross_entropy(&less_margin(logits, labels, margin), labels, reduction)
+            }
+            Self::Logits { logits, labels } => cross_entropy(logits, labels, reduction),
+            Self::LogOdds(log_odds) => reduction.apply(&-(log_odds - margin).log_sigmoid()),
+        }
+    }
+}
+
+/// ℓ of each sample, with its gradient.
+fn log_odds(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>, labels: &Tensor) -> Tensor {
+    let Slope { value, slope, others } = {
+        let _frozen = no_grad_guard();
+        Slope::of(&logits(features, rows, bias), labels)
+    };
+    // A view is tracked if its base is and gradients are on.
+    let tracked = |tensor: &Tensor| tensor.view_as(tensor).requires_grad();
+    if ![Some(features), Some(rows), bias].into_iter().flatten().any(tracked) {
+        return value.squeeze_dim(1);
+    }
+    // Σ_c slope[c]·z[c], without the logits: (slope · rows) · features.
+    let functional = (slope.mm(rows) * features).sum_dim_intlist([-1i64].as_slice(), true, None);
+    let functional = match bias {
+        Some(bias) => functional + slope.mm(&bias.unsqueeze(1)),
+        None => functional,
+    };
+    let log_odds = functional / -others;
+    // The functional has the slope of ℓ but not its value: that is written over it.
+    {
+        let _frozen = no_grad_guard();
+        log_odds.detach().copy_(&value);
+    }
+    log_odds.squeeze_dim(1)
 }
 
 fn logits(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>) -> Tensor {

@@ -6,10 +6,9 @@ use tch::{Tensor, nn};
 use super::{
     GradientPath, Loss, LossTerms, Negatives, Reduction,
     chunked_head::ChunkedHead,
-    cosine_head::{CosineHead, Cosines},
-    functional::cross_entropy,
+    cosine_head::CosineHead,
     gate::{Gate, require_scale},
-    log_odds::{cross_entropy_of, log_odds},
+    log_odds::Scores,
     negatives::Classes,
 };
 use crate::{Result, params};
@@ -22,7 +21,7 @@ pub struct SoftmaxHeadConfig {
     pub bias: bool,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
-    /// Default [`GradientPath::ClosedForm`].
+    /// Default [`GradientPath::BySize`].
     pub gradient: GradientPath,
 }
 
@@ -116,14 +115,9 @@ impl SoftmaxHead {
 impl Loss for SoftmaxHead {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.weight)?;
-        let loss = match self.config.gradient {
-            GradientPath::Plain => cross_entropy(&self.linear(&embeddings), &labels, self.config.reduction),
-            GradientPath::ClosedForm => {
-                let log_odds = log_odds(&embeddings, &self.weight, self.bias.as_ref(), &labels);
-                self.config.reduction.apply(&cross_entropy_of(&log_odds))
-            }
-        };
-        Ok(LossTerms::single(Self::NAME, loss))
+        let SoftmaxHeadConfig { reduction, gradient, .. } = self.config;
+        let scores = Scores::of(&embeddings, &self.weight, self.bias.as_ref(), labels, gradient);
+        Ok(LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction)))
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
@@ -139,7 +133,7 @@ pub struct NormalizedSoftmaxConfig {
     pub scale: f64,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
-    /// Default [`GradientPath::ClosedForm`].
+    /// Default [`GradientPath::BySize`].
     pub gradient: GradientPath,
 }
 
@@ -233,16 +227,8 @@ impl NormalizedSoftmax {
 impl Loss for NormalizedSoftmax {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         let NormalizedSoftmaxConfig { scale, reduction, gradient } = self.config;
-        let loss = match gradient {
-            GradientPath::Plain => {
-                let Cosines { cosine, labels, .. } = self.head.cosines(embeddings, labels)?;
-                cross_entropy(&(cosine * scale), &labels, reduction)
-            }
-            GradientPath::ClosedForm => {
-                reduction.apply(&cross_entropy_of(&self.head.log_odds(embeddings, labels, scale, None)?))
-            }
-        };
-        Ok(LossTerms::single(Self::NAME, loss))
+        let scores = self.head.scores(embeddings, labels, scale, None, gradient)?;
+        Ok(LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction)))
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {

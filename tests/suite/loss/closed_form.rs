@@ -14,6 +14,9 @@ use super::{Case, F64_SUM_REL, assert_close, case, double, numbers, set, total};
 /// A scale at which the softmax is neither flat nor saturated on every case.
 const SCALE: f64 = 8.0;
 
+/// The plain path first, which the others are held against.
+const WAYS: [GradientPath; 3] = [GradientPath::Plain, GradientPath::ClosedForm, GradientPath::BySize];
+
 /// Every head that has a closed form, alone and joined, with what may be asked of it.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
@@ -145,18 +148,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_closed_form_is_the_plain_formula(case in case(), asked in asked(), kind in 0..5usize) {
+    fn every_way_is_the_plain_formula(case in case(), asked in asked(), kind in 0..5usize) {
         let case = hard(&case, kind);
         for index in 0..4 {
-            let [closed, plain] = [GradientPath::ClosedForm, GradientPath::Plain].map(|gradient| {
+            let [plain, others @ ..] = WAYS.map(|gradient| {
                 let (vs, losses) = double(|path| asked.losses(gradient, path, &case));
                 fill(&vs, &case);
                 evaluate(losses[index].as_ref(), &vs, &case.embeddings(), &case.labels())
             });
             prop_assert!(plain.len() >= 3);
-            prop_assert_eq!(closed.len(), plain.len());
-            for (closed, plain) in closed.iter().zip(&plain) {
-                assert_same(closed, plain);
+            for other in &others {
+                prop_assert_eq!(other.len(), plain.len());
+                for (other, plain) in other.iter().zip(&plain) {
+                    assert_same(other, plain);
+                }
             }
         }
     }
@@ -165,7 +170,7 @@ proptest! {
     #[test]
     fn terms_can_be_differentiated_one_by_one(case in case(), asked in asked()) {
         for name in ["lmcl", "center", "softmax"] {
-            let [closed, plain] = [GradientPath::ClosedForm, GradientPath::Plain].map(|gradient| {
+            let [plain, others @ ..] = WAYS.map(|gradient| {
                 let (vs, loss) = double(|path| asked.soft_lmccl(gradient).init(path, case.classes as i64, case.dim as i64));
                 fill(&vs, &case);
                 let embeddings = case.embeddings().set_requires_grad(true);
@@ -174,9 +179,11 @@ proptest! {
                 found.push(numbers(&embeddings.grad()));
                 found
             });
-            prop_assert_eq!(closed.len(), plain.len());
-            for (closed, plain) in closed.iter().zip(&plain) {
-                assert_same(closed, plain);
+            for other in &others {
+                prop_assert_eq!(other.len(), plain.len());
+                for (other, plain) in other.iter().zip(&plain) {
+                    assert_same(other, plain);
+                }
             }
         }
     }
@@ -229,7 +236,7 @@ proptest! {
     fn sampled_negatives_are_a_smaller_head(case in case(), asked in asked(), share in 0.05..1.0f64, seed in 0..1000u64) {
         let (c, d) = (case.classes as i64, case.dim as i64);
         let (x, y) = (case.embeddings(), case.labels());
-        for gradient in [GradientPath::ClosedForm, GradientPath::Plain] {
+        for gradient in WAYS {
             let config = LmclConfig { negatives: Negatives { share, seed }, ..asked.lmcl(gradient) };
             let (vs, mut loss) = double(|path| config.init(path, c, d));
             fill(&vs, &case);
@@ -350,6 +357,25 @@ fn only_the_plain_path_has_second_derivatives() {
     assert_close(&[plain], &[difference], SECOND_REL);
     let (closed, difference) = second(GradientPath::ClosedForm);
     assert!((closed - difference).abs() > 0.1 * difference.abs(), "{closed} is the second derivative {difference}");
+}
+
+/// Past a number of logits the choice by size is the closed form: to the bit, and not so below.
+#[test]
+fn many_logits_are_differentiated_in_closed_form() {
+    let value = |gradient: GradientPath, batch: i64| {
+        const CLASSES: i64 = 1 << 18;
+        let config = NormalizedSoftmaxConfig { gradient, ..Default::default() };
+        let (vs, loss) = double(|path| config.init(path, CLASSES, 2));
+        let angles = Tensor::arange(CLASSES * 2, (soft_lmccl::tch::Kind::Double, soft_lmccl::tch::Device::Cpu)).sin();
+        set(&vs, "weight", &angles.view([CLASSES, 2]));
+        let embeddings = Tensor::from_slice(&[0.3f64, -1.2, 0.8, 1.0, 0.4, -0.1, 0.2, 0.6, -0.9, 0.5]).view([5, 2]);
+        let labels = Tensor::from_slice(&[3i64, 150, 0, 77, 4_000]);
+        let terms = loss.forward(&embeddings.narrow(0, 0, batch), &labels.narrow(0, 0, batch)).unwrap();
+        terms.total().backward();
+        (numbers(&terms.total())[0].to_bits(), numbers(&vs.variables()["weight"].grad()))
+    };
+    assert!(value(GradientPath::BySize, 5) == value(GradientPath::ClosedForm, 5));
+    assert!(value(GradientPath::BySize, 4) != value(GradientPath::ClosedForm, 4));
 }
 
 /// A validation loss records nothing.

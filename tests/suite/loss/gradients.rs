@@ -72,7 +72,7 @@ fn check(name: &str, vs: &nn::VarStore, loss: &dyn Loss) {
 
 /// Each way to the gradient with each reduction.
 fn ways() -> impl Iterator<Item = (GradientPath, Reduction)> {
-    [GradientPath::ClosedForm, GradientPath::Plain]
+    [GradientPath::BySize, GradientPath::ClosedForm, GradientPath::Plain]
         .into_iter()
         .flat_map(|gradient| [Reduction::Mean, Reduction::Sum].map(|reduction| (gradient, reduction)))
 }

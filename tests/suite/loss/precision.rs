@@ -99,7 +99,9 @@ fn no_length_kind_or_scale_makes_a_nan() {
 /// Losses that are finite for any finite embedding; a squared distance of 1e30 is not.
 fn table(path: &nn::Path<'_>, scale: f64) -> Vec<Box<dyn Chunked>> {
     let mut losses: Vec<Box<dyn Chunked>> = Vec::new();
-    for (name, gradient) in [("closed", GradientPath::ClosedForm), ("plain", GradientPath::Plain)] {
+    let ways =
+        [("by_size", GradientPath::BySize), ("closed", GradientPath::ClosedForm), ("plain", GradientPath::Plain)];
+    for (name, gradient) in ways {
         let path = path / name;
         let lmcl = LmclConfig { scale, gradient, ..Default::default() };
         let normalized = NormalizedSoftmaxConfig { scale, gradient, ..Default::default() };
