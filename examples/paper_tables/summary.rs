@@ -194,8 +194,7 @@ fn clustering(entries: &Entries<'_>) -> Clustering {
 
 /// The interval of a mean, or of the mean difference to entries in the same order.
 ///
-/// Over classes: draw `k` takes the same classes in all runs of a split, so that their mean over its seeds
-/// is a draw of the mean; splits have classes of their own, whose draws are independent.
+/// Within the range of the figure.
 fn interval(entries: &Entries<'_>, minus: Option<&Entries<'_>>, figure: usize) -> Option<(f64, f64)> {
     let values: Vec<f64> = (0..entries.0.len())
         .map(|run| {
@@ -204,9 +203,23 @@ fn interval(entries: &Entries<'_>, minus: Option<&Entries<'_>>, figure: usize) -
         })
         .collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
-    if clustering(entries) == Clustering::Runs {
-        return students_t(&values, mean);
-    }
+    let (low, high) = match clustering(entries) {
+        Clustering::Runs => students_t(&values, mean),
+        Clustering::Classes => drawn_over_classes(entries, minus, figure, mean),
+    }?;
+    // Figures are rates: what lies beyond them is no candidate.
+    let least = if minus.is_some() { -1.0 } else { 0.0 };
+    Some((low.max(least), high.min(1.0)))
+}
+
+/// Draw `k` takes the same classes in all runs of a split, so that their mean over its seeds is a draw of the
+/// mean; splits have classes of their own, whose draws are independent.
+fn drawn_over_classes(
+    entries: &Entries<'_>,
+    minus: Option<&Entries<'_>>,
+    figure: usize,
+    mean: f64,
+) -> Option<(f64, f64)> {
     let mut splits: BTreeMap<Roles, Vec<usize>> = BTreeMap::new();
     for (run, (record, _)) in entries.0.iter().enumerate() {
         splits.entry(record.run.roles).or_default().push(run);

@@ -409,8 +409,12 @@ fn cells_of_few_classes_have_students_interval_over_runs() {
     assert_relative_eq!(figure.mean, (first + second) / 2.0, epsilon = 1e-12);
     assert_relative_eq!(figure.sd.unwrap(), (first - second).abs() / 2f64.sqrt(), epsilon = 1e-12);
     // t of one degree of freedom is 12.706; the sd of a mean of two is half their distance.
+    let half = 12.706_204_736 * (first - second).abs() / 2.0;
     let (low, high) = figure.interval.unwrap();
-    assert_relative_eq!((high - low) / 2.0, 12.706_204_736 * (first - second).abs() / 2.0, max_relative = 1e-6);
+    assert_relative_eq!(low, figure.mean - half, max_relative = 1e-6);
+    // No AUC is above 1.
+    assert!(figure.mean + half > 1.0);
+    assert_relative_eq!(high, 1.0);
 }
 
 #[test]
