@@ -36,6 +36,8 @@ mod recipe;
 mod settings;
 #[path = "paper_tables/store.rs"]
 mod store;
+#[path = "paper_tables/streamed.rs"]
+mod streamed;
 #[path = "paper_tables/study.rs"]
 mod study;
 #[path = "paper_tables/summary.rs"]

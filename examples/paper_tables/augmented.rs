@@ -1,18 +1,17 @@
-//! Volumes in memory that each batch sees changed in another way.
+//! Volumes that each batch sees changed in another way.
 
 use rayon::prelude::*;
 use soft_lmccl::{
     Result,
     cect::{AugmentConfig, Augmenter, Volume},
     tch::Tensor,
-    train::{InMemory, TrainingSet},
+    train::TrainingSet,
 };
 
 /// What comes out depends on the seed, the step and the place in the batch alone, so that a run that is resumed
 /// sees what one that was not interrupted sees.
-#[derive(Debug)]
 pub struct Augmented<'a> {
-    volumes: InMemory<'a>,
+    volumes: Box<dyn TrainingSet + 'a>,
     augmenter: Augmenter,
     side: usize,
     seed: u64,
@@ -21,7 +20,7 @@ pub struct Augmented<'a> {
 impl<'a> Augmented<'a> {
     /// # Errors
     /// As [`Augmenter::new`].
-    pub fn new(volumes: InMemory<'a>, config: AugmentConfig, side: usize, seed: u64) -> Result<Self> {
+    pub fn new(volumes: Box<dyn TrainingSet + 'a>, config: AugmentConfig, side: usize, seed: u64) -> Result<Self> {
         Ok(Self { volumes, augmenter: Augmenter::new(config, side)?, side, seed })
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     plan::{Domain, Roles},
     recipe::Supply,
     settings::{NeuronData, Settings},
+    streamed::Streamed,
 };
 
 /// The data of a study. Files are read once, when it is opened.
@@ -202,6 +203,11 @@ impl Source {
             &render(self.set.dataset(), &self.set.dataset().indices(self.split.known()), progress)?,
             &self.split,
         )
+    }
+
+    /// The samples of the first `known` known classes, each made when it is asked for.
+    pub fn stream(&self, known: usize) -> Streamed<'_> {
+        Streamed::new(self.set.dataset(), &self.split, known)
     }
 
     /// All samples of the unknown classes; row `i` of the batch is sample `test_indices()[i]`.

@@ -309,7 +309,8 @@ fn affordable_jobs(asked: usize, left: &[(Run, usize)], settings: &Settings) -> 
     let mut largest = 0;
     for (run, volumes) in left {
         let tests = run.tests.len() as u64 * 6 * settings.per_class as u64;
-        largest = largest.max(*volumes as u64 + tests);
+        let kept = if run.recipe.supply.streamed { 0 } else { *volumes as u64 };
+        largest = largest.max(kept + tests);
     }
     // While a batch is made, its samples are held thrice.
     let each = PROCESS + 3 * volume * largest;

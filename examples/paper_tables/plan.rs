@@ -347,21 +347,27 @@ fn fewer_known(base: SoftLmcclConfig) -> Vec<Recipe> {
     [Some(4), Some(8), Some(12), None].into_iter().flat_map(with).collect()
 }
 
-/// The row that is ours: half as many known classes again, four times the subtomograms of each, each seen in other
-/// half turns and shifts in every pass, and embeddings that are means over the half turns.
+/// The rows that are ours: half as many known classes again, and embeddings that are means over the half turns. Four
+/// times the subtomograms of each class, seen in other half turns and shifts in every pass; or so many that each is
+/// seen once.
 fn ours(base: SoftLmcclConfig) -> Vec<Recipe> {
-    let supply = Supply { times: 4, extra_classes: true };
-    let regime =
+    let kept = Supply { times: 4, extra_classes: true, streamed: false };
+    let passes =
         Regime { epochs: Some(6), augment: Some(AugmentConfig::default()), half_turns: true, ..Default::default() };
-    [("softmax", "softmax", Objective::Softmax), ("soft-lmccl", "Soft LMCCL", Objective::SoftLmccl(base))]
-        .map(|(name, title, objective)| Recipe {
-            supply,
+    let stream = Supply { times: 48, streamed: true, ..kept };
+    let once = Regime { epochs: Some(1), half_turns: true, ..Default::default() };
+    let ways = [
+        ("ours", "four times the data, extra classes, half turns", kept, passes),
+        ("ours-stream", "48 times the data seen once, extra classes, half turns", stream, once),
+    ];
+    let objectives =
+        [("softmax", "softmax", Objective::Softmax), ("soft-lmccl", "Soft LMCCL", Objective::SoftLmccl(base))];
+    let recipe = |(way, what, supply, regime): &(&str, &str, Supply, Regime)| {
+        objectives.map(|(name, title, objective)| Recipe {
+            supply: *supply,
             regime: regime.clone(),
-            ..Recipe::new(
-                format!("ours-{name}"),
-                format!("ours: {title}, four times the data, extra classes, half turns"),
-                objective,
-            )
+            ..Recipe::new(format!("{way}-{name}"), format!("ours: {title}, {what}"), objective)
         })
-        .into()
+    };
+    ways.iter().flat_map(recipe).collect()
 }

@@ -17,11 +17,18 @@ pub struct Supply {
     pub times: usize,
     /// Whether the catalogue's extra known classes are trained on as well.
     pub extra_classes: bool,
+    /// Whether a subtomogram is made when a batch asks for it and not kept, so that there may be any number of them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub streamed: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Default for Supply {
     fn default() -> Self {
-        Self { times: 1, extra_classes: false }
+        Self { times: 1, extra_classes: false, streamed: false }
     }
 }
 

@@ -17,7 +17,7 @@ use soft_lmccl::{
     cect::{AugmentConfig, Contrast, HalfTurn, Map, Volume, catalogue},
     loss::SoftLmcclConfig,
     tch::{Device, Tensor},
-    train::{Step, WarmUp},
+    train::{Step, TrainingSet, WarmUp},
 };
 
 use crate::{
@@ -158,7 +158,7 @@ fn every_domain_has_what_it_is_asked_for() {
         let expected = if domain == Domain::R1 { (3, 3, 144) } else { (17, 6, 230) };
         assert_eq!((source.known().len(), source.unknown().len(), train + test), expected, "{domain}");
     }
-    let more = Supply { times: 4, extra_classes: true };
+    let more = Supply { times: 4, extra_classes: true, streamed: false };
     let source = domains.source(Domain::S2, Roles::Split(0), 1, more).unwrap();
     assert_eq!((source.known().len(), source.unknown().len(), source.sizes().0), (26, 6, 26 * 40));
     let tuned = domains.source(Domain::S2, Roles::Validation, 1, more).unwrap();
@@ -166,6 +166,26 @@ fn every_domain_has_what_it_is_asked_for() {
     let verified = [source.unknown(), tuned.unknown()].concat();
     assert_eq!(verified.iter().collect::<HashSet<_>>().len(), 12);
     assert!(!verified.iter().any(|name| tuned.known().contains(name)), "{verified:?}");
+}
+
+/// What is made when asked for is what would have been held.
+#[test]
+fn a_stream_has_the_samples_of_a_set_in_memory() {
+    let _alone = TORCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let domains = Domains::open(&Settings::of(Size::Smoke)).unwrap();
+    let supply = Supply { times: 1, extra_classes: true, streamed: true };
+    let source = domains.source(Domain::S2, Roles::Split(0), 1, supply).unwrap();
+    let held = source.train(|_| {}).unwrap();
+    let of_first = |known: i64| held.labels.lt(known).nonzero().flatten(0, -1);
+    for known in [26, 5] {
+        let stream = source.stream(known as usize);
+        let rows = of_first(known);
+        assert_eq!(stream.labels(), Vec::<i64>::try_from(held.labels.index_select(0, &rows)).unwrap());
+        assert_eq!(stream.labels().len() as i64, 10 * known);
+        let asked = [7, 0, 31];
+        let want = held.volumes.index_select(0, &rows.index_select(0, &Tensor::from_slice(&asked)));
+        assert_eq!(stream.volumes(&asked.map(|row| row as usize), 3).unwrap(), want);
+    }
 }
 
 /// A cube of `side` voxels of 10.5 Å that repeats nowhere soon.
@@ -318,13 +338,19 @@ fn a_run_that_was_broken_off_ends_as_one_that_was_not() {
     let resumed = sit("broken", usize::MAX, true).unwrap();
     assert_eq!(resumed.curve.points.len(), 3 * 170 / 16);
     assert_eq!((&resumed.outcome, &resumed.curve), (&whole.outcome, &whole.curve));
-    // Each of the aids does something.
+    // Each of the aids does something, and a stream is another set.
     run.recipe.regime = Regime { epochs: Some(3), ..Regime::default() };
-    let mut plain = Shared::default();
     let store = Store::open(&dir.path().join("plain"), domains.settings()).unwrap();
     let sitting = store.sitting(&run);
-    let plain = train::run(&run, &domains, Device::Cpu, (&sitting, false), &mut plain, &StopAt(0)).unwrap().unwrap();
+    let mut made = |run: &Run| {
+        train::run(run, &domains, Device::Cpu, (&sitting, false), &mut shared, &StopAt(0)).unwrap().unwrap()
+    };
+    let plain = made(&run);
     assert_ne!(plain.curve, whole.curve);
+    run.recipe.supply.streamed = true;
+    let streamed = made(&run);
+    assert_eq!(streamed.curve.points.len(), plain.curve.points.len());
+    assert_ne!(streamed.curve, plain.curve);
 }
 
 #[test]

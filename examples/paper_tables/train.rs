@@ -140,8 +140,9 @@ pub fn run(
         *shared = Shared { key: Some(key), ..Default::default() };
     }
     let source = domains.source(run.train, run.roles, run.seed, run.recipe.supply)?;
-    let wanted = (run.train, run.recipe.supply);
-    if !matches!(shared.train, Some((domain, supply, _)) if (domain, supply) == wanted) {
+    let supply = run.recipe.supply;
+    let wanted = (run.train, supply);
+    if !supply.streamed && !matches!(shared.train, Some((domain, supply, _)) if (domain, supply) == wanted) {
         shared.train = None;
         observer.simulating(run.train, source.sizes().0);
         shared.train = Some((wanted.0, wanted.1, source.train(|done| observer.simulated(done))?));
@@ -153,10 +154,16 @@ pub fn run(
             shared.tests.push((test, source.test(|done| observer.simulated(done))?));
         }
     }
-    let (_, _, batch) = shared.train.as_ref().expect("rendered above");
     let mut known = source.known();
-    let (volumes, labels) = restricted(batch, run.recipe.known)?;
     known.truncate(run.recipe.known.unwrap_or(known.len()));
+    let (volumes, labels);
+    let data: Box<dyn TrainingSet> = match &shared.train {
+        Some((_, _, batch)) if !supply.streamed => {
+            (volumes, labels) = restricted(batch, run.recipe.known)?;
+            Box::new(InMemory::new(&volumes, &labels)?)
+        }
+        _ => Box::new(source.stream(known.len())),
+    };
 
     let Regime { network, epochs, augment, warm_up, .. } = run.recipe.regime.clone();
     let network = network.unwrap_or_else(|| settings.network.clone());
@@ -171,10 +178,9 @@ pub fn run(
     let net = network.init(&(vs.root() / "net"), settings.side as i64)?;
     let path = &(vs.root() / "loss");
     let (classes, dim) = (known.len() as i64, network.embedding_dim());
-    let in_memory = InMemory::new(&volumes, &labels)?;
-    let data: Box<dyn TrainingSet> = match augment {
-        Some(config) => Box::new(Augmented::new(in_memory, config, settings.side, run.seed)?),
-        None => Box::new(in_memory),
+    let data = match augment {
+        Some(config) => Box::new(Augmented::new(data, config, settings.side, run.seed)?),
+        None => data,
     };
     let fingerprint = settings.fingerprint(run);
     let (data, known_names) = (data.as_ref(), known.as_slice());
