@@ -398,3 +398,17 @@ pub(super) mod infinity_as_null {
         Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_for_nothing_is_no_point() {
+        let ranking = [(0.9, (true, 2)), (0.7, (false, 0)), (0.5, (false, 3)), (0.2, (true, 0))];
+        let counts = PairCounts { matching: 2, non_matching: 3 };
+        let curve = RocCurve::weighted(counts, &ranking, |&(same, times)| (same, times));
+        let found: Vec<_> = curve.points().iter().map(|p| (p.threshold, p.true_accepts, p.false_accepts)).collect();
+        assert_eq!(found, [(f64::INFINITY, 0, 0), (0.9, 2, 0), (0.5, 2, 3)]);
+    }
+}
