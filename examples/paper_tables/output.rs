@@ -1,6 +1,6 @@
 //! What a study writes: records for scripts, tables for people, pictures and a report for looking.
 
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
 
 use serde::Serialize;
 use soft_lmccl::{Result, loss::SoftLmcclConfig, tch};
@@ -9,7 +9,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{
     args::Args,
     data::Domains,
-    plan::{Column, Roles},
+    plan::{Column, Domain, Roles, Stage},
     printed::{FIGURES, Figure},
     program::{aligned, write_whole},
     settings::Settings,
@@ -53,7 +53,7 @@ impl Results {
         let over_columns = |records: &[Record], rows: &[&str]| -> Vec<Cell> {
             Column::ALL.iter().flat_map(|column| rows.iter().filter_map(|row| cell(records, *column, row))).collect()
         };
-        let others = distinct_rows(&first_split, &names);
+        let others = distinct_rows(&first_split, &names, settings);
         let seed_pairs = |column: &Column| {
             let column = *column;
             let others = names.iter().filter(|name| **name != CLAIMED);
@@ -73,7 +73,7 @@ impl Results {
             tables: over_columns(&tested, &names),
             claim: Column::ALL.iter().flat_map(seed_pairs).collect(),
             beyond: over_columns(&first_split, &others),
-            validation: over_columns(&validation, &distinct_rows(&validation, &[]))
+            validation: over_columns(&validation, &distinct_rows(&validation, &[], settings))
                 .into_iter()
                 .map(unprinted)
                 .collect(),
@@ -104,15 +104,13 @@ fn unprinted(mut cell: Cell) -> Cell {
     cell
 }
 
-/// Names of the rows of some records, without those of `except`, in the order of the plan.
-fn distinct_rows<'a>(records: &'a [Record], except: &[&str]) -> Vec<&'a str> {
-    let mut rows: Vec<&str> = Vec::new();
-    for record in records {
-        let name = record.run.recipe.name.as_str();
-        if !rows.contains(&name) && !except.contains(&name) {
-            rows.push(name);
-        }
-    }
+/// Names of the rows of some records, without those of `except`, in the order of the plan; what is in no plan comes last.
+fn distinct_rows<'a>(records: &'a [Record], except: &[&str], settings: &Settings) -> Vec<&'a str> {
+    let plan = crate::plan::plan(&Stage::ALL, settings.soft_lmccl, &Domain::ALL);
+    let place = |name: &str| plan.iter().position(|run| run.recipe.name == name).unwrap_or(plan.len());
+    let names: HashSet<&str> = records.iter().map(|record| record.run.recipe.name.as_str()).collect();
+    let mut rows: Vec<&str> = names.into_iter().filter(|name| !except.contains(name)).collect();
+    rows.sort_by_key(|name| (place(name), *name));
     rows
 }
 
