@@ -4,6 +4,7 @@ mod center;
 mod closed_form;
 mod compose;
 mod errors;
+mod formulas;
 mod gradients;
 mod lmcl;
 mod parity;
