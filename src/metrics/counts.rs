@@ -1,5 +1,6 @@
 //! Scores of pairs counted on a fixed-point grid, kind by kind, before anything is asked of them.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::de::Error as _;
@@ -170,18 +171,13 @@ pub(super) fn score_of(key: usize) -> f64 {
 
 /// Pairs after which a counter starts again from 0.
 const TURN: u64 = 1 << 8;
-/// Keys whose counters lie together in half of a first-level cache.
+/// Neighboring keys that are made, locked and added together.
 const REGION: usize = 1 << 14;
 const REGIONS: usize = KEYS.div_ceil(REGION);
 /// Blocks of a region.
 const BLOCKS: usize = REGION / BLOCK;
-/// The power of two that holds all regions.
-const SLOTS: usize = REGIONS.next_power_of_two();
-/// Scores of one region that wait to be counted together.
-const QUEUE: usize = 1 << 11;
 
-/// The counters of neighboring keys by kind, made when needed; bytes, since how many fit in a cache decides the
-/// speed of counting.
+/// The counters of neighboring keys by kind, made when needed.
 #[derive(Debug, Default)]
 struct Region {
     counters: [Vec<u8>; 2],
@@ -190,27 +186,33 @@ struct Region {
 }
 
 impl Region {
-    fn count(&mut self, kind: usize, places: &[u16]) {
-        let (counters, turns) = (&mut self.counters[kind], &mut self.turns[kind]);
-        counters.resize(REGION, 0);
-        let counters = &mut counters[..REGION];
-        for &place in places {
-            let place = usize::from(place) % REGION;
-            counters[place] = counters[place].wrapping_add(1);
-            if counters[place] == 0 {
-                turns.resize(REGION, 0);
-                turns[place] += 1;
-            }
-        }
-    }
-
     fn add(&mut self, kind: usize, place: usize, count: u64) {
         self.counters[kind].resize(REGION, 0);
         let sum = u64::from(self.counters[kind][place]) + count;
         self.counters[kind][place] = (sum % TURN) as u8;
-        if sum >= TURN {
+        self.turn(kind, place, sum / TURN);
+    }
+
+    fn add_all(&mut self, kind: usize, counts: &[u8]) {
+        let counters = &mut self.counters[kind];
+        counters.resize(REGION, 0);
+        let mut turned = false;
+        for (sum, &count) in counters.iter_mut().zip(counts) {
+            *sum = sum.wrapping_add(count);
+            turned |= *sum < count;
+        }
+        if turned {
+            for (place, &count) in counts.iter().enumerate() {
+                let turns = u64::from(self.counters[kind][place] < count);
+                self.turn(kind, place, turns);
+            }
+        }
+    }
+
+    fn turn(&mut self, kind: usize, place: usize, times: u64) {
+        if times > 0 {
             self.turns[kind].resize(REGION, 0);
-            self.turns[kind][place] += sum / TURN;
+            self.turns[kind][place] += times;
         }
     }
 }
@@ -220,73 +222,58 @@ fn within<T>(block: usize, of_region: &[T]) -> &[T] {
     of_region.chunks(BLOCK).nth(block % BLOCKS).unwrap_or_default()
 }
 
-/// What one thread has seen and not yet counted.
+/// What one thread has counted.
 ///
-/// Pairs arrive in no order of their scores, and counters of 8 million scores fit in no cache that is
-/// fast. Hence a score waits in a queue until there are enough of its region to count them with the counters
-/// at hand.
+/// Pairs arrive in no order of their scores, so that each counter is far from the one before. A thread has bytes of
+/// its own, which take no lock and mostly stay in the second-level cache; what a byte cannot hold goes to the common
+/// counts at once.
 #[derive(Debug)]
 pub(crate) struct Tally<'a> {
     counts: &'a ScoreCounts,
-    queues: [Queues; 2],
-}
-
-/// Lengths of arrays are powers of two, so that no index needs to be compared with one.
-#[derive(Debug)]
-struct Queues {
-    /// `QUEUE` keys for each region, of which the low bits count.
-    places: Box<[u16; SLOTS * QUEUE]>,
-    /// Where the next key of each region goes.
-    next: Box<[u32; SLOTS]>,
-}
-
-impl Queues {
-    fn new() -> Self {
-        let places = vec![0; SLOTS * QUEUE].into_boxed_slice().try_into().expect("as long as the array");
-        let next: Vec<u32> = (0..SLOTS).map(|slot| (slot * QUEUE) as u32).collect();
-        Self { places, next: next.into_boxed_slice().try_into().expect("as long as the array") }
-    }
+    counters: [Counters; 2],
 }
 
 impl<'a> Tally<'a> {
-    /// What one takes, in bytes.
-    pub(crate) const BYTES: u64 = (2 * SLOTS * (QUEUE * size_of::<u16>() + size_of::<u32>())) as u64;
+    /// What one takes at most, in bytes: the counters of both kinds, and those of one once more while they grow.
+    pub(crate) const BYTES: u64 = (3 * REGIONS * REGION) as u64;
 
     pub(crate) fn new(counts: &'a ScoreCounts) -> Self {
-        Self { counts, queues: [Queues::new(), Queues::new()] }
+        Self { counts, counters: Default::default() }
     }
 
     /// Takes scores of pairs of one kind.
     pub(crate) fn count(&mut self, scores: &[f32], same: bool) {
         // Rounded a few at a time: the first loop is made of vector instructions, the second cannot be.
         const AT_A_TIME: usize = 64;
+        if scores.is_empty() {
+            return;
+        }
         let kind = if same { MATCHING } else { NON_MATCHING };
-        let Queues { places, next } = &mut self.queues[kind];
-        let mut keys = [0; AT_A_TIME];
+        let counters = &mut self.counters[kind];
+        counters.cover(extremes(scores));
+        let first = (counters.regions.start * REGION) as u32;
+        let pairs = counters.pairs.as_mut_slice();
+        let mut places = [0; AT_A_TIME];
         for scores in scores.chunks(AT_A_TIME) {
-            for (key, &score) in keys.iter_mut().zip(scores) {
-                *key = key_of(score);
+            for (place, &score) in places.iter_mut().zip(scores) {
+                *place = key_of(score) - first;
             }
-            for &key in &keys[..scores.len()] {
-                let region = key as usize / REGION % SLOTS;
-                let place = next[region] as usize;
-                places[place % (SLOTS * QUEUE)] = key as u16;
-                next[region] = place as u32 + 1;
-                if (place + 1).is_multiple_of(QUEUE) {
-                    next[region] = (region * QUEUE) as u32;
-                    hand_over(self.counts, region, kind, &places[region * QUEUE..][..QUEUE]);
+            for &place in &places[..scores.len()] {
+                let counter = &mut pairs[place as usize];
+                *counter = counter.wrapping_add(1);
+                if *counter == 0 {
+                    turn(self.counts, kind, (first + place) as usize);
                 }
             }
         }
     }
 
-    /// Counts what still waits.
+    /// Adds what it has to the common counts.
     pub(crate) fn settle(self) {
-        for (kind, Queues { places, next }) in self.queues.into_iter().enumerate() {
-            for (region, (queue, &next)) in places.chunks(QUEUE).zip(next.iter()).enumerate() {
-                let waiting = &queue[..next as usize - region * QUEUE];
-                if !waiting.is_empty() {
-                    hand_over(self.counts, region, kind, waiting);
+        for (kind, Counters { regions, pairs }) in self.counters.into_iter().enumerate() {
+            for (region, counts) in regions.zip(pairs.chunks(REGION)) {
+                if counts.iter().any(|&count| count > 0) {
+                    self.counts.region(region).add_all(kind, counts);
                 }
             }
         }
@@ -294,8 +281,51 @@ impl<'a> Tally<'a> {
 }
 
 #[inline(never)] // keeps the loop that calls it short
-fn hand_over(counts: &ScoreCounts, region: usize, kind: usize, waiting: &[u16]) {
-    counts.region(region).count(kind, waiting);
+fn turn(counts: &ScoreCounts, kind: usize, key: usize) {
+    counts.region(key / REGION).turn(kind, key % REGION, 1);
+}
+
+/// A counter a key for the regions in which there are scores, and those between.
+#[derive(Debug, Default)]
+struct Counters {
+    regions: Range<usize>,
+    pairs: Vec<u8>,
+}
+
+impl Counters {
+    /// Grows to where the lowest and the highest of some scores are, and half as far again, so as to grow seldom.
+    fn cover(&mut self, (lowest, highest): (f32, f32)) {
+        let region_of = |score: f32| key_of(score) as usize / REGION;
+        let needed = region_of(lowest)..region_of(highest) + 1;
+        let held = self.regions.clone();
+        if held.start <= needed.start && needed.end <= held.end {
+            return;
+        }
+        let ahead = needed.len().max(held.len()) / 2;
+        let mut grown = needed.start.saturating_sub(ahead)..(needed.end + ahead).min(REGIONS);
+        if !held.is_empty() {
+            grown = grown.start.min(held.start)..grown.end.max(held.end);
+        }
+        let mut pairs = vec![0; grown.len() * REGION];
+        pairs[held.start.saturating_sub(grown.start) * REGION..][..self.pairs.len()].copy_from_slice(&self.pairs);
+        *self = Self { regions: grown, pairs };
+    }
+}
+
+/// The lowest and the highest of some scores.
+fn extremes(scores: &[f32]) -> (f32, f32) {
+    // Several at a time, which the compiler makes vectors of, as it may not of a single chain of comparisons.
+    const LANES: usize = 16;
+    let lower = |a: f32, b: f32| if b < a { b } else { a };
+    let higher = |a: f32, b: f32| if b > a { b } else { a };
+    let (mut lows, mut highs) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    for scores in scores.chunks(LANES) {
+        for ((low, high), &score) in lows.iter_mut().zip(&mut highs).zip(scores) {
+            *low = lower(*low, score);
+            *high = higher(*high, score);
+        }
+    }
+    (lows.into_iter().fold(f32::INFINITY, lower), highs.into_iter().fold(f32::NEG_INFINITY, higher))
 }
 
 #[cfg(test)]
@@ -347,6 +377,21 @@ mod tests {
             assert_eq!(histogram.at_far(1.0).unwrap().point.true_accepts, times * 70_257);
             sum.add(&sent);
         }
+    }
+
+    #[test]
+    fn counters_that_grow_lose_nothing() {
+        let counts = ScoreCounts::empty();
+        let mut tally = Tally::new(&counts);
+        let scores = [0.1, 0.11, 0.09, 0.3, -0.2, -0.9, 0.1, 1.0, 0.1, -1.0];
+        for scores in scores.chunks(1).chain([&scores[2..6], &[]]) {
+            tally.count(scores, true);
+        }
+        tally.settle();
+        let counted: Vec<_> = counts.entries().map(|(key, pairs, _)| (score_of(key as usize) as f32, pairs)).collect();
+        let nearest = |score: f32| score_of(key_of(score) as usize) as f32;
+        let expected = [(-1.0, 1), (-0.9, 2), (-0.2, 2), (0.09, 2), (0.1, 3), (0.11, 1), (0.3, 2), (1.0, 1)];
+        assert_eq!(counted, expected.map(|(score, pairs)| (nearest(score), pairs)));
     }
 
     impl ScoreCounts {

@@ -8,7 +8,7 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, Axis, aview1};
 use rayon::prelude::*;
 
-use super::pairs::{Layout, Span};
+use super::pairs::{Layout, Span, Tiles};
 use super::source::Source;
 use super::{AllPairs, Pairs, Part, Progress};
 use crate::Error;
@@ -91,14 +91,15 @@ fn run<T: Send>(
 ) -> Result<Vec<T>, Error> {
     let tiles = plan.layout.tiles(plan.tile, part);
     let total = tiles.pairs();
-    let (next, done, stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let queue = Queue { layout: &plan.layout, tiles, len: tiles.len(), next: AtomicU64::new(0) };
+    let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
     let tallies = (0..plan.workers)
         .into_par_iter()
         .map(|_| {
             let mut worker = Worker::new(plan);
             let mut tally = new_tally();
             while !stopped.load(Ordering::Relaxed) {
-                let Some((rows, columns)) = tiles.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let Some((rows, columns)) = queue.next() else { break };
                 let mut pairs = 0;
                 worker.multiply(rows, columns, |scores, same| {
                     pairs += scores.len() as u64;
@@ -116,6 +117,29 @@ fn run<T: Send>(
         return Err(Error::Stopped { done: done.into_inner(), total });
     }
     Ok(tallies)
+}
+
+/// The tiles that no thread has taken yet: those without a matching pair first, then the others.
+///
+/// Counters of both kinds together are more than a cache holds; in this order few tiles need both.
+struct Queue<'a> {
+    layout: &'a Layout,
+    tiles: Tiles,
+    len: u64,
+    next: AtomicU64,
+}
+
+impl Queue<'_> {
+    fn next(&self) -> Option<(Span, Span)> {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let may_match = number >= self.len;
+            let (rows, columns) = self.tiles.get(if may_match { number - self.len } else { number })?;
+            if self.layout.may_match(&rows, &columns) == may_match {
+                return Some((rows, columns));
+            }
+        }
+    }
 }
 
 /// The buffers of one thread.
@@ -170,8 +194,10 @@ impl<'a> Side<'a> {
             Some(Cow::Borrowed(values))
         } else if let Some(left) = room.checked_sub(size_of_val(values) as u64) {
             *room = left;
-            let mut ordered = Vec::with_capacity(values.len());
-            members.for_each(|member| ordered.extend_from_slice(set.row(member)));
+            let members: Vec<usize> = members.collect();
+            let mut ordered = vec![0.0; values.len()];
+            let rows = ordered.par_chunks_mut(set.dim());
+            rows.zip(members).for_each(|(row, member)| row.copy_from_slice(set.row(member)));
             Some(Cow::Owned(ordered))
         } else {
             None

@@ -206,6 +206,13 @@ impl Layout {
         [first..start, start..end, end..columns.end.max(end)]
     }
 
+    /// Whether there may be a matching pair in a tile; there is none if not.
+    pub(super) fn may_match(&self, rows: &Span, columns: &Span) -> bool {
+        // Both in class order, so that the first row's matches are the first and the last row's the last.
+        let (start, end) = (self.rows[rows.start].matching.0, self.rows[rows.end - 1].matching.1);
+        start < columns.end && columns.start < end
+    }
+
     /// Rows of a span that are of one class, one class after another.
     pub(super) fn classes(&self, rows: Span) -> impl Iterator<Item = Span> {
         let mut start = rows.start;
@@ -260,6 +267,11 @@ impl Tiles {
     fn span(self, block: u64, end: usize) -> Option<Span> {
         let start = usize::try_from(block).ok()?.checked_mul(self.tile).filter(|&start| start < end)?;
         Some(start..(start + self.tile).min(end))
+    }
+
+    /// How many tiles there are.
+    pub(super) fn len(self) -> u64 {
+        (0..).map_while(|number| self.get(number)).map(|_| 1).sum()
     }
 
     /// Pairs in these tiles.
