@@ -2,7 +2,10 @@
 
 use tch::{Kind, Tensor, autocast, no_grad_guard};
 
-use super::{functional::NORM_FLOOR, log_odds::unit_rows, negatives::Classes};
+use super::{
+    functional::{NORM_FLOOR, unit_rows},
+    negatives::Classes,
+};
 use crate::{Error, Result};
 
 /// How much of the classes a chunked pass holds at a time.

@@ -5,10 +5,10 @@ use tch::{Tensor, nn};
 use super::{
     Negatives,
     chunked_head::ChunkedHead,
-    functional::{NORM_FLOOR, cosine_similarity, l2_normalize},
+    functional::{NORM_FLOOR, cosine_similarity, l2_normalize, unit_rows},
     gate::Gate,
-    log_odds::{GradientPath, Scores, unit_rows},
     negatives::{Classes, Draw, Sampler},
+    scores::{GradientPath, Scores},
 };
 use crate::{Result, params};
 

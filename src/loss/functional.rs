@@ -33,12 +33,37 @@ pub fn l2_normalize(x: &Tensor, floor: f64) -> Tensor {
     x / norm.clamp_min(floor)
 }
 
+/// `length · x/‖x‖` of each row, as [`l2_normalize`], forward and backward in one pass each.
+///
+/// Where a row is under the floor, or so long that its square overflows, [`l2_normalize`] does it in
+/// more passes.
+pub(super) fn unit_rows(rows: &Tensor, length: f64) -> Tensor {
+    let lengths = Tensor::full([rows.size()[0], 1], length, (rows.kind(), rows.device()));
+    let (unit, norms) = Tensor::internal_weight_norm_interface(&rows.contiguous(), &lengths, 0);
+    let (shortest, longest) = norms.detach().aminmax(None, false);
+    if shortest.double_value(&[]) > NORM_FLOOR && longest.double_value(&[]).is_finite() {
+        return unit;
+    }
+    const SAFE: f64 = 1e15;
+    // The length of a long row does not count: first make it one whose square is finite.
+    let excess = rows.detach().abs().amax([-1i64].as_slice(), true).clamp_min(SAFE) / SAFE;
+    l2_normalize(&(rows / excess), NORM_FLOOR) * length
+}
+
 /// `cos θ[b, c] = x̂_b · ŵ_c`.
 ///
 /// # Shapes
 /// `[B, D]`, `[C, D]` → `[B, C]`.
 pub fn cosine_similarity(embeddings: &Tensor, prototypes: &Tensor) -> Tensor {
     l2_normalize(embeddings, NORM_FLOOR).matmul(&l2_normalize(prototypes, NORM_FLOOR).tr())
+}
+
+/// `features · rowsᵀ + bias`.
+pub(super) fn logits(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    match bias {
+        Some(bias) => bias.addmm(features, &rows.tr()),
+        None => features.mm(&rows.tr()),
+    }
 }
 
 /// Scaled logits with the margin taken off the true class only: `s·(cos θ[b, c] − m·1[c = y_b])`.

@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::{
     Lmcl, LmclConfig, Loss, LossReport, LossTerms, NormalizedSoftmax, Reduction, SoftLmccl, SoftmaxHead,
     chunked_head::{ChunkedHead, Chunks},
-    log_odds::Scores,
+    scores::Scores,
 };
 use crate::Result;
 

@@ -8,7 +8,7 @@ use super::{
     chunked_head::ChunkedHead,
     cosine_head::CosineHead,
     gate::{Gate, require_non_negative, require_scale},
-    log_odds::Scores,
+    scores::Scores,
 };
 use crate::{Error, Result, params};
 

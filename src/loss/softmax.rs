@@ -8,8 +8,8 @@ use super::{
     chunked_head::ChunkedHead,
     cosine_head::CosineHead,
     gate::{Gate, require_scale},
-    log_odds::Scores,
     negatives::Classes,
+    scores::Scores,
 };
 use crate::{Result, params};
 
