@@ -7,8 +7,8 @@ use std::sync::Arc;
 use soft_lmccl::{
     Error, Result,
     cect::{
-        Background, Batch, ClassId, CrowdedDataset, Dataset, FilesConfig, LabeledFiles, OpenSetSplit, SimulatedDataset,
-        SimulationConfig, Subtomogram, Volume, catalogue, neuron, render,
+        Background, Batch, ClassId, CrowdedDataset, Dataset, FilesConfig, InventConfig, LabeledFiles, OpenSetSplit,
+        SimulatedDataset, SimulationConfig, Subtomogram, Template, Volume, catalogue, invent, neuron, render,
     },
 };
 
@@ -109,11 +109,30 @@ impl Domains {
             (false, Roles::Validation) => (catalogue::extended_templates(), classes::roles(roles)?),
             (false, Roles::Split(_)) => (catalogue::templates(), classes::roles(roles)?),
         };
+        let (templates, split) = with_invented(templates, split, supply.invented)?;
         // A larger supply has another seed: a sample's noise goes by its index, and the test set's must not be
         // met in training.
         let seed = if supply == Supply::default() { seed } else { seed + (1 << 32) };
         Ok(Source { set: Set::Isolated(simulated(named, templates, settings.per_class * supply.times, seed)?), split })
     }
+}
+
+/// Adds classes made of the known ones, known as well: the same in every run, as those of the catalogue are.
+fn with_invented(
+    mut templates: Vec<Template>,
+    split: OpenSetSplit,
+    count: usize,
+) -> Result<(Vec<Template>, OpenSetSplit)> {
+    const SEED: u64 = 1;
+    if count == 0 {
+        return Ok((templates, split));
+    }
+    let mut known = split.known().to_vec();
+    let parents: Vec<_> = known.iter().map(|class| templates[class.0 as usize].clone()).collect();
+    let first = templates.len();
+    templates.extend(invent(&parents, count, InventConfig::default(), SEED)?);
+    known.extend((first..templates.len()).map(|class| ClassId(class as u32)));
+    Ok((templates, OpenSetSplit::new(known, split.unknown().to_vec())?))
 }
 
 /// Particles in a real tomogram: the optics of the neuron-like domain, the SNR of S2, the voxels of the main

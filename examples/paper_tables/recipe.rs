@@ -20,15 +20,22 @@ pub struct Supply {
     /// Whether a subtomogram is made when a batch asks for it and not kept, so that there may be any number of them.
     #[serde(default, skip_serializing_if = "is_false")]
     pub streamed: bool,
+    /// So many classes made of the known ones are trained on as well.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub invented: usize,
 }
 
 fn is_false(value: &bool) -> bool {
     !value
 }
 
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
 impl Default for Supply {
     fn default() -> Self {
-        Self { times: 1, extra_classes: false, streamed: false }
+        Self { times: 1, extra_classes: false, streamed: false, invented: 0 }
     }
 }
 

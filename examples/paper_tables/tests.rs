@@ -158,7 +158,7 @@ fn every_domain_has_what_it_is_asked_for() {
         let expected = if domain == Domain::R1 { (3, 3, 144) } else { (17, 6, 230) };
         assert_eq!((source.known().len(), source.unknown().len(), train + test), expected, "{domain}");
     }
-    let more = Supply { times: 4, extra_classes: true, streamed: false };
+    let more = Supply { times: 4, extra_classes: true, ..Default::default() };
     let source = domains.source(Domain::S2, Roles::Split(0), 1, more).unwrap();
     assert_eq!((source.known().len(), source.unknown().len(), source.sizes().0), (26, 6, 26 * 40));
     let tuned = domains.source(Domain::S2, Roles::Validation, 1, more).unwrap();
@@ -168,12 +168,29 @@ fn every_domain_has_what_it_is_asked_for() {
     assert!(!verified.iter().any(|name| tuned.known().contains(name)), "{verified:?}");
 }
 
+/// Classes made of the known ones come after them, and nothing of the unknown ones is in them.
+#[test]
+fn invented_classes_are_known() {
+    let domains = Domains::open(&Settings::of(Size::Smoke)).unwrap();
+    let of = |invented, roles| {
+        let supply = Supply { extra_classes: true, invented, ..Default::default() };
+        domains.source(Domain::S2, roles, 1, supply).unwrap()
+    };
+    for roles in [Roles::Split(0), Roles::Validation] {
+        let (without, with) = (of(0, roles), of(5, roles));
+        assert_eq!(with.known()[..26], without.known());
+        assert_eq!(with.known()[26..], [0, 1, 2, 3, 4].map(|index| format!("invented-{index}")));
+        assert_eq!(with.unknown(), without.unknown());
+        assert_eq!(with.sizes(), (31 * 10, 6 * 10));
+    }
+}
+
 /// What is made when asked for is what would have been held.
 #[test]
 fn a_stream_has_the_samples_of_a_set_in_memory() {
     let _alone = TORCH.lock().unwrap_or_else(PoisonError::into_inner);
     let domains = Domains::open(&Settings::of(Size::Smoke)).unwrap();
-    let supply = Supply { times: 1, extra_classes: true, streamed: true };
+    let supply = Supply { extra_classes: true, streamed: true, ..Default::default() };
     let source = domains.source(Domain::S2, Roles::Split(0), 1, supply).unwrap();
     let held = source.train(|_| {}).unwrap();
     let of_first = |known: i64| held.labels.lt(known).nonzero().flatten(0, -1);

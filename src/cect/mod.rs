@@ -3,7 +3,7 @@
 //! ```text
 //! structure file ─ Structure ─ density ─┐                       ┌─ SimulatedDataset ─┐
 //! density map ──── Map ─ resample ──────┼─ Template ─ Simulator ┤                    ├─ Sample ─ Batch
-//! catalogue ────────────────────────────┘      Background ──────┴─ CrowdedDataset ───┤
+//! catalogue, invent ────────────────────┘      Background ──────┴─ CrowdedDataset ───┤
 //! MRC files named in a CSV or STAR file ───────────────────────── LabeledFiles ──────┘
 //! ```
 //!
@@ -26,6 +26,7 @@ mod dataset;
 mod density;
 mod fourier;
 mod input;
+mod invent;
 mod labeled_files;
 mod membrane;
 mod mrc;
@@ -50,6 +51,7 @@ pub use cached::{CacheConfig, CachedDataset, Precision};
 pub use crowd::{CrowdClass, CrowdConfig, CrowdedDataset, Particle};
 pub use dataset::{ClassId, Dataset, Sample, SimulatedDataset, render};
 pub use density::{ATOM_SIGMA, Extent, Scatterer, TEMPLATE_SIDE, VOXEL_SIZE, density, read_beads};
+pub use invent::{InventConfig, invent};
 pub use labeled_files::{FilesConfig, LabeledFiles};
 pub use membrane::Membrane;
 pub use mrc::Map;

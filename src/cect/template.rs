@@ -167,7 +167,7 @@ impl Template {
         Ok(Self { volume, voxel_size, ..self.clone() })
     }
 
-    fn with_source(self, source: String) -> Self {
+    pub(super) fn with_source(self, source: String) -> Self {
         Self { source, ..self }
     }
 

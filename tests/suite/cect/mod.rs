@@ -6,6 +6,7 @@ mod catalogue;
 mod crowd;
 mod dataset;
 mod density;
+mod invent;
 mod labeled_files;
 mod mrc;
 mod pose;
