@@ -90,7 +90,7 @@ impl ScoreCounts {
     /// reading them would be the longest part of a short run.
     pub(super) fn occupied_blocks(&self) -> impl Iterator<Item = usize> {
         (0..REGIONS)
-            .filter(|&region| self.region(region).counters.iter().any(|counters| !counters.is_empty()))
+            .filter(|&region| self.region(region).is_occupied())
             .flat_map(|region| region * BLOCKS..((region + 1) * BLOCKS).min(KEYS.div_ceil(BLOCK)))
     }
 
@@ -186,6 +186,12 @@ struct Region {
 }
 
 impl Region {
+    fn is_occupied(&self) -> bool {
+        // Counters may be missing where all have gone round to 0.
+        let Self { counters, turns } = self;
+        counters.iter().any(|counters| !counters.is_empty()) || turns.iter().any(|turns| !turns.is_empty())
+    }
+
     fn add(&mut self, kind: usize, place: usize, count: u64) {
         self.counters[kind].resize(REGION, 0);
         let sum = u64::from(self.counters[kind][place]) + count;
@@ -377,6 +383,18 @@ mod tests {
             assert_eq!(histogram.at_far(1.0).unwrap().point.true_accepts, times * 70_257);
             sum.add(&sent);
         }
+    }
+
+    #[test]
+    fn counters_that_end_at_zero_lose_nothing() {
+        let counts = ScoreCounts::empty();
+        let mut tally = Tally::new(&counts);
+        tally.count(&[0.5; 512], true);
+        tally.count(&[-0.5; 256], false);
+        tally.settle();
+        let half = STEPS / 2;
+        assert_eq!(counts.entries().collect::<Vec<_>>(), [(half, 0, 256), (STEPS + half, 512, 0)]);
+        assert_eq!(counts.histogram().unwrap().counts(), PairCounts { matching: 512, non_matching: 256 });
     }
 
     #[test]
