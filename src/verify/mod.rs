@@ -54,7 +54,7 @@ use crate::metrics::{ScoreBrackets, ScoreCounts, ScoreHistogram};
 #[serde(default, deny_unknown_fields)]
 pub struct AllPairs {
     /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. It decides how many threads
-    /// count: together they need 145 MiB, and each about 29 MiB more at 128 dimensions. Where all of them may
+    /// count: together they need 145 MiB, and each about 28 MiB more at 128 dimensions. Where all of them may
     /// count and there is room still, embeddings that do not come class by class are copied in that order.
     pub memory_budget: u64,
     /// Rows and columns of a tile, from 1 to 8192. By default 512 on the host, large enough that multiplying
