@@ -365,7 +365,7 @@ fn ours(base: SoftLmcclConfig) -> Vec<Recipe> {
     let once = Regime { epochs: Some(1), half_turns: true, ..Default::default() };
     let ways = [
         ("ours", "four times the data, extra classes, half turns", kept, passes.clone()),
-        ("ours-invented", "78 invented classes, extra classes, half turns", invented, passes.clone()),
+        ("ours-invented", "78 invented classes, extra classes, half turns", invented, passes),
         ("ours-stream", "48 times the data seen once, extra classes, half turns", stream, once),
     ];
     let objectives =

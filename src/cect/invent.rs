@@ -60,10 +60,10 @@ impl InventConfig {
 
 /// Makes `count` classes of particles that nobody has seen of the densities of known ones.
 ///
-/// A network verifies classes that it never met the better the more classes it was trained on, more than the more
-/// samples it had of each (`RESULTS.md`); structures are few, and these cost nothing. Each is a known density turned at
-/// random, stretched along three axes and, every other time, mirrored; or several copies of a small one so changed,
-/// arranged with the symmetry of a molecular machine: `C_n` or `D_n`, n up to 7.
+/// On the unknown classes of the study more classes to train on were worth more than more samples of each; on its
+/// validation classes they made no difference (`RESULTS.md`). Structures are few, and these cost nothing. Each is a
+/// known density turned at random, stretched along three axes and, every other time, mirrored; or several copies of a
+/// small one so changed, arranged with the symmetry of a molecular machine: `C_n` or `D_n`, n up to 7.
 ///
 /// Give the classes trained on only, so that nothing of a class tested on is in them. Particle `index` depends on the
 /// parents, `config`, `seed` and `index` alone: more of them leave the first ones as they are.
