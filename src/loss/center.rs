@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tch::{
-    Kind, Tensor,
+    Device, Kind, Tensor,
     nn::{self, Init},
     no_grad_guard,
 };
@@ -10,7 +10,8 @@ use tch::{
 use super::{
     Loss, LossTerms, Reduction,
     functional::{
-        ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, class_residuals, l2_normalize,
+        ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, class_residuals, column,
+        l2_normalize,
     },
     gate::Gate,
 };
@@ -202,9 +203,8 @@ impl CenterLoss {
     pub fn reset_to_means(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         let (embeddings, labels) = self.checked(embeddings, labels)?;
         let _frozen = no_grad_guard();
-        let present = class_residuals(&embeddings, &self.centers, &labels);
-        let step = present.sums / present.counts.unsqueeze(1);
-        let _ = self.centers.index_add_(0, &present.classes, &step);
+        let present = class_residuals(&embeddings, &self.centers, &labels)?;
+        self.step(&present, present.counts.iter().map(|&count| 1.0 / count as f64));
         Ok(())
     }
 
@@ -217,20 +217,10 @@ impl CenterLoss {
         Ok((embeddings, labels))
     }
 
-    /// What the rule adds to each center present; `None` where the optimizer does it.
-    fn step(&self, ClassResiduals { classes, counts, sums }: &ClassResiduals) -> Option<Tensor> {
-        let rate = self.config.rate;
-        let counts = counts.unsqueeze(1);
-        match self.config.rule {
-            CenterUpdate::Wen => Some(sums * ((counts + 1.0).reciprocal() * rate)),
-            CenterUpdate::Ema => Some(sums * (counts.reciprocal() * rate)),
-            CenterUpdate::ClassMean => {
-                let seen = self.samples.index_select(0, classes).unsqueeze(1).to_kind(sums.kind());
-                Some(sums / (seen + counts))
-            }
-            CenterUpdate::Literal => Some(sums * rate),
-            CenterUpdate::Gradient => None,
-        }
+    /// Adds to each center present its share of the residuals' sum.
+    fn step(&mut self, present: &ClassResiduals, shares: impl Iterator<Item = f64>) {
+        let moved = present.centers.addcmul(&present.sums, &column(shares, &self.centers));
+        let _ = self.centers.index_copy_(0, &present.classes, &moved);
     }
 }
 
@@ -250,12 +240,24 @@ impl Loss for CenterLoss {
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         let _frozen = no_grad_guard();
         let (embeddings, labels) = self.checked(embeddings, labels)?;
-        let present = class_residuals(&embeddings, &self.centers, &labels);
-        if let Some(step) = self.step(&present) {
-            let _ = self.centers.index_add_(0, &present.classes, &step);
+        let present = class_residuals(&embeddings, &self.centers, &labels)?;
+        let rate = self.config.rate;
+        let counts = present.counts.iter().map(|&count| count as f64);
+        match self.config.rule {
+            CenterUpdate::Wen => self.step(&present, counts.map(|n| rate / (1.0 + n))),
+            CenterUpdate::Ema => self.step(&present, counts.map(|n| rate / n)),
+            CenterUpdate::ClassMean => {
+                let seen = self.samples.index_select(0, &present.classes).to_device(Device::Cpu);
+                let seen = Vec::<i64>::try_from(seen)?;
+                self.step(&present, counts.zip(seen).map(|(n, seen)| 1.0 / (seen as f64 + n)));
+            }
+            CenterUpdate::Literal => self.step(&present, counts.map(|_| rate)),
+            CenterUpdate::Gradient => {}
         }
-        let _ = self.updates.index_add_(0, &present.classes, &present.classes.ones_like());
-        let _ = self.samples.index_add_(0, &present.classes, &present.counts.to_kind(Kind::Int64));
+        let counts: Vec<_> = present.counts.iter().map(|&count| count as i64).collect();
+        let counts = Tensor::from_slice(&counts).to_device(self.samples.device());
+        let _ = self.samples.index_add_(0, &present.classes, &counts);
+        let _ = self.updates.index_add_(0, &present.classes, &counts.ones_like());
         Ok(())
     }
 }
