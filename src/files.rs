@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{Error, Result};
@@ -14,9 +14,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Io`]; whatever was at `path` is still there then.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
+    let partial = partial(path);
     let written = File::create(&partial)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&partial, path));
@@ -26,6 +24,24 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         Error::Io { action: "write", path: path.to_owned(), source }
     })?;
     sync_directory(path).map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
+}
+
+/// Whether a file can be written at `path`, asked before the work whose result it is to hold.
+///
+/// # Errors
+/// [`Error::Io`]; nothing is left behind.
+#[cfg(feature = "torch")]
+pub(crate) fn require_writable(path: &Path) -> Result<()> {
+    let partial = partial(path);
+    let made = File::create(&partial).and_then(|_| fs::remove_file(&partial));
+    made.map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
+}
+
+/// The sibling that a file is written to first.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    path.with_file_name(name)
 }
 
 /// Until its directory is synced, a rename may be forgotten with a power failure.

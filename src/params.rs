@@ -42,7 +42,7 @@ pub(crate) fn at_least_single(kind: Kind) -> Kind {
 /// Uniform initialization in `±√(6/(fan_in + fan_out))` (Glorot and Bengio, 2010, Eq. 16), as the
 /// authors' code initializes its cosine prototypes.
 pub(crate) fn glorot_uniform(fan_out: i64, fan_in: i64) -> Init {
-    let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+    let bound = (6.0 / (fan_in as f64 + fan_out as f64)).sqrt();
     Init::Uniform { lo: -bound, up: bound }
 }
 

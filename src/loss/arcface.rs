@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub struct ArcFaceConfig {
     /// `s`, the radius of the hypersphere, finite and > 0. Default 64 (the paper).
     pub scale: f64,
-    /// `m` in radians, added to the angle of the true class; 0 ≤ m ≤ π. Default 0.5 (the paper).
+    /// `m` in radians, added to the angle of the true class; 0 ≤ m ≤ π/2. Default 0.5 (the paper).
     pub margin: f64,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
@@ -33,15 +33,16 @@ impl ArcFaceConfig {
     /// Checks the values without building anything.
     ///
     /// # Errors
-    /// [`Error::Config`] unless `scale` is finite and positive and `margin` lies in 0..=π.
+    /// [`Error::Config`] unless `scale` is finite and positive and `margin` lies in 0..=π/2.
     pub fn validate(&self) -> Result<()> {
         require_scale(self.scale)?;
-        if (0.0..=std::f64::consts::PI).contains(&self.margin) {
+        // From 2.33 on the continuation would lie above the cosine, and the largest angles be rewarded.
+        if (0.0..=std::f64::consts::FRAC_PI_2).contains(&self.margin) {
             return Ok(());
         }
         Err(Error::Config {
             field: "margin",
-            expected: "an angle in 0..=pi radians".into(),
+            expected: "an angle in 0..=pi/2 radians".into(),
             got: self.margin.to_string(),
         })
     }
@@ -131,7 +132,11 @@ impl Loss for ArcFace {
         Ok(LossTerms::single(Self::NAME, cross_entropy(&logits, &labels, self.config.reduction)))
     }
 
-    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         self.head.check(embeddings, labels)
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.check(embeddings, labels)
     }
 }

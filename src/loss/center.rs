@@ -186,7 +186,7 @@ impl CenterLoss {
     ///
     /// All zero after an epoch means that nobody called [`Loss::update`].
     pub fn updates(&self) -> Tensor {
-        self.updates.copy()
+        self.updates.to_dtype(Kind::Int64, false, true)
     }
 
     /// The hyper-parameters in force.
@@ -194,16 +194,19 @@ impl CenterLoss {
         self.config
     }
 
-    /// Sets the centers of the classes present to the means of a labeled set (a warm start).
+    /// Sets the centers of the classes present to the means of a labeled set (a warm start), which count as seen
+    /// for [`CenterUpdate::ClassMean`].
     ///
-    /// Absent classes stay as they are.
+    /// Absent classes stay as they are. Takes the embeddings once more in double precision, in which the means of
+    /// any number are right.
     ///
     /// # Errors
     /// As [`Loss::forward`].
     pub fn reset_to_means(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         let (embeddings, labels) = self.checked(embeddings, labels)?;
         let _frozen = no_grad_guard();
-        let present = class_residuals(&embeddings, &self.centers, &labels)?;
+        let present = class_residuals(&embeddings.to_kind(Kind::Double), &self.centers, &labels)?;
+        let _ = self.samples.index_copy_(0, &present.classes, &self.counted(&present));
         self.step(&present, present.counts.iter().map(|&count| 1.0 / count as f64));
         Ok(())
     }
@@ -219,8 +222,14 @@ impl CenterLoss {
 
     /// Adds to each center present its share of the residuals' sum.
     fn step(&mut self, present: &ClassResiduals, shares: impl Iterator<Item = f64>) {
-        let moved = present.centers.addcmul(&present.sums, &column(shares, &self.centers));
-        let _ = self.centers.index_copy_(0, &present.classes, &moved);
+        let moved = present.centers.addcmul(&present.sums, &column(shares, &present.sums));
+        let _ = self.centers.index_copy_(0, &present.classes, &moved.to_kind(self.centers.kind()));
+    }
+
+    /// The samples of each class present, as the counters hold them: `VarStore::double` casts those too.
+    fn counted(&self, present: &ClassResiduals) -> Tensor {
+        let counts: Vec<_> = present.counts.iter().map(|&count| count as i64).collect();
+        Tensor::from_slice(&counts).to_device(self.samples.device()).to_kind(self.samples.kind())
     }
 }
 
@@ -237,27 +246,30 @@ impl Loss for CenterLoss {
         Ok(LossTerms::single(Self::NAME, value))
     }
 
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.gate.batch(embeddings, labels, &self.centers).map(drop)
+    }
+
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         let _frozen = no_grad_guard();
         let (embeddings, labels) = self.checked(embeddings, labels)?;
         let present = class_residuals(&embeddings, &self.centers, &labels)?;
         let rate = self.config.rate;
         let counts = present.counts.iter().map(|&count| count as f64);
+        let counted = self.counted(&present);
         match self.config.rule {
             CenterUpdate::Wen => self.step(&present, counts.map(|n| rate / (1.0 + n))),
             CenterUpdate::Ema => self.step(&present, counts.map(|n| rate / n)),
             CenterUpdate::ClassMean => {
                 let seen = self.samples.index_select(0, &present.classes).to_device(Device::Cpu);
-                let seen = Vec::<i64>::try_from(seen)?;
-                self.step(&present, counts.zip(seen).map(|(n, seen)| 1.0 / (seen as f64 + n)));
+                let seen = Vec::<f64>::try_from(seen.to_kind(Kind::Double))?;
+                self.step(&present, counts.zip(seen).map(|(n, seen)| 1.0 / (seen + n)));
             }
             CenterUpdate::Literal => self.step(&present, counts.map(|_| rate)),
             CenterUpdate::Gradient => {}
         }
-        let counts: Vec<_> = present.counts.iter().map(|&count| count as i64).collect();
-        let counts = Tensor::from_slice(&counts).to_device(self.samples.device());
-        let _ = self.samples.index_add_(0, &present.classes, &counts);
-        let _ = self.updates.index_add_(0, &present.classes, &counts.ones_like());
+        let _ = self.samples.index_add_(0, &present.classes, &counted);
+        let _ = self.updates.index_add_(0, &present.classes, &counted.ones_like());
         Ok(())
     }
 }

@@ -175,7 +175,7 @@ impl ChunkedHead {
     /// Adds to the gradients of the variables; returns the gradient by the features.
     pub(super) fn second_pass(&mut self, by_log_odds: &Tensor) -> Result<Tensor> {
         let weight_grad = gradient_of(&self.weight)?;
-        let bias_grad = self.bias.as_ref().map(gradient_of).transpose()?;
+        let bias_grad = self.bias.as_ref().map(gradient_of).transpose()?.flatten();
         autocast(false, || {
             let _frozen = no_grad_guard();
             let by_log_odds = by_log_odds.unsqueeze(1);
@@ -201,19 +201,21 @@ impl ChunkedHead {
                     chunk.rows.add(grad, &slope.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
                 }
                 let rows = chunk.rows.of(&self.weight);
-                if self.unit_rows {
-                    let shrink = shrink(&rows);
+                let shrink = self.unit_rows.then(|| shrink(&rows));
+                if let Some(shrink) = &shrink {
                     let _ = slope.g_mul_(&shrink.tr());
-                    let _ = by_features.addmm_(&slope, &rows);
+                }
+                let _ = by_features.addmm_(&slope, &rows);
+                let Some(weight_grad) = &weight_grad else { continue };
+                if let Some(shrink) = shrink {
                     let mut grad = slope.tr().mm(&self.features);
                     // Only what is orthogonal to a row turns it; a row under the floor has no length to keep.
                     let above = shrink.lt(1.0 / NORM_FLOOR).to_kind(rows.kind());
                     let along = (&rows * &grad).sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>);
                     let _ = grad.addcmul_(&rows, &(along * shrink.square() * above * -1.0));
-                    chunk.rows.add(&weight_grad, &grad);
+                    chunk.rows.add(weight_grad, &grad);
                 } else {
-                    let _ = by_features.addmm_(&slope, &rows);
-                    chunk.rows.add(&weight_grad, &slope.tr().mm(&self.features));
+                    chunk.rows.add(weight_grad, &slope.tr().mm(&self.features));
                 }
             }
             Ok(by_features)
@@ -259,13 +261,17 @@ fn shrink(rows: &Tensor) -> Tensor {
     rows.norm_scalaropt_dim(2, [-1i64].as_slice(), true).clamp_min(NORM_FLOOR).reciprocal()
 }
 
-/// The gradient that autograd keeps for a variable, zero if there was none: writing to it adds to it.
-fn gradient_of(variable: &Tensor) -> Result<Tensor> {
+/// The gradient that autograd keeps for a variable, zero if there was none: writing to it adds to it. `None` for one
+/// that is frozen.
+fn gradient_of(variable: &Tensor) -> Result<Option<Tensor>> {
+    if !variable.requires_grad() {
+        return Ok(None);
+    }
     if !variable.grad().defined() {
         // The backward of a view of nothing makes a gradient of zeros.
         variable.narrow(0, 0, 0).sum(variable.kind()).f_backward()?;
     }
-    Ok(variable.grad())
+    Ok(Some(variable.grad()))
 }
 
 /// The lowest finite number.

@@ -25,19 +25,28 @@ pub struct Sum<A, B> {
     pub right: B,
 }
 
+impl<L> Scaled<L> {
+    fn require_finite(&self) -> Result<()> {
+        if self.weight.is_finite() {
+            return Ok(());
+        }
+        Err(Error::Config { field: "weight", expected: "a finite number".into(), got: self.weight.to_string() })
+    }
+}
+
 impl<L: Loss> Loss for Scaled<L> {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        if !self.weight.is_finite() {
-            return Err(Error::Config {
-                field: "weight",
-                expected: "a finite number".into(),
-                got: self.weight.to_string(),
-            });
-        }
+        self.require_finite()?;
         Ok(self.weight * self.inner.forward(embeddings, labels)?)
     }
 
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.require_finite()?;
+        self.inner.check(embeddings, labels)
+    }
+
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.require_finite()?;
         self.inner.update(embeddings, labels)
     }
 }
@@ -47,7 +56,14 @@ impl<A: Loss, B: Loss> Loss for Sum<A, B> {
         Ok(self.left.forward(embeddings, labels)? + self.right.forward(embeddings, labels)?)
     }
 
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.left.check(embeddings, labels)?;
+        self.right.check(embeddings, labels)
+    }
+
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        // What the right one refuses must not have moved the left one.
+        self.right.check(embeddings, labels)?;
         self.left.update(embeddings, labels)?;
         self.right.update(embeddings, labels)
     }

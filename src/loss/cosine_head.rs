@@ -1,6 +1,6 @@
 //! Class prototypes on the hypersphere: what LMCL, ArcFace and the normalized softmax share.
 
-use tch::{Tensor, nn};
+use tch::{Tensor, autocast, nn};
 
 use super::{
     Negatives,
@@ -69,7 +69,8 @@ impl CosineHead {
 
     pub(super) fn cosines(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Cosines> {
         let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
-        Ok(Cosines { cosine: cosine_similarity(&embeddings, &classes.of(&self.weight)), labels })
+        let cosine = autocast(false, || cosine_similarity(&embeddings, &classes.of(&self.weight)));
+        Ok(Cosines { cosine, labels })
     }
 
     /// Of the logits `scale · cos θ + bias`.
@@ -107,7 +108,7 @@ impl CosineHead {
     /// Cosines without labels, `[B, D]` → `[B, C]`.
     pub(super) fn similarity(&self, embeddings: &Tensor) -> Result<Tensor> {
         let embeddings = self.gate.embeddings(embeddings, &self.weight)?;
-        Ok(cosine_similarity(&embeddings, &self.weight))
+        Ok(autocast(false, || cosine_similarity(&embeddings, &self.weight)))
     }
 
     /// The labels alone, checked, for an `update` that has nothing to move.

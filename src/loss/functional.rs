@@ -7,7 +7,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Reduction;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The floor under a norm, as in the authors' TensorFlow code (1e-10 on the squared norm).
 ///
@@ -166,7 +166,7 @@ pub struct ClassResiduals {
     pub classes: Tensor,
     /// Samples of each, `P` of them.
     pub counts: Vec<u64>,
-    /// Their centers `c_j`, `[P, D]`, a copy.
+    /// Their centers `c_j`, `[P, D]`, a copy in the embeddings' kind.
     pub centers: Tensor,
     /// `Σ_{y_i=j} (x_i − c_j)` for each, `[P, D]`.
     pub sums: Tensor,
@@ -178,7 +178,7 @@ pub struct ClassResiduals {
 /// `[B, D]`, `[C, D]`, `[B]` → [`ClassResiduals`] with `P ≤ min(B, C)`.
 ///
 /// # Errors
-/// [`Error::Torch`](crate::Error::Torch) unless `labels` are `Int64 [B]`.
+/// [`Error::Tensor`] unless `labels` are `Int64 [B]`.
 ///
 /// # Examples
 /// ```
@@ -193,6 +193,13 @@ pub struct ClassResiduals {
 /// # Ok(()) }
 /// ```
 pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -> Result<ClassResiduals> {
+    if labels.kind() != Kind::Int64 || labels.size() != embeddings.size()[..1] {
+        return Err(Error::Tensor {
+            what: "labels",
+            expected: format!("Int64 {:?}, one for each embedding", &embeddings.size()[..1]),
+            got: format!("{:?} {:?}", labels.kind(), labels.size()),
+        });
+    }
     // Counted on the host, where the batch is nothing: sorting it as a tensor takes more calls than all the rest.
     let labels = Vec::<i64>::try_from(labels.to_device(Device::Cpu).contiguous())?;
     let mut classes = labels.clone();
@@ -207,7 +214,7 @@ pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -
     }
     let device = embeddings.device();
     let classes = Tensor::from_slice(&classes).to_device(device);
-    let centers = centers.index_select(0, &classes);
+    let centers = centers.index_select(0, &classes).to_kind(embeddings.kind());
     // Σ xᵢ − n·c: a row of centers for each class is read, not for each sample.
     let less = counts.iter().map(|&count| -(count as f64));
     let sums =

@@ -27,6 +27,7 @@ impl Gate {
 
     /// The embeddings in the kind of `weight`, if they are `[B, D]`, floating and beside it.
     pub(super) fn embeddings(&self, embeddings: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        require_defined("embeddings", embeddings)?;
         let size = embeddings.size();
         let kind = embeddings.kind();
         let floating = matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
@@ -51,6 +52,7 @@ impl Gate {
     pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor, weight: &Tensor) -> Result<(Tensor, Tensor)> {
         let embeddings = self.embeddings(embeddings, weight)?;
         let batch = embeddings.size()[0];
+        require_defined("labels", labels)?;
         if labels.kind() != Kind::Int64 || labels.size() != [batch] {
             return Err(Error::Tensor {
                 what: "labels",
@@ -65,6 +67,14 @@ impl Gate {
         }
         Ok((embeddings, labels.to_device(weight.device())))
     }
+}
+
+/// `tch` panics when asked for the kind of a tensor that is none.
+fn require_defined(what: &'static str, tensor: &Tensor) -> Result<()> {
+    if tensor.defined() {
+        return Ok(());
+    }
+    Err(Error::Tensor { what, expected: "values".into(), got: "an undefined tensor".into() })
 }
 
 /// The largest hyper-parameter: libtorch panics at numbers beyond single precision, and products of two of
@@ -116,6 +126,11 @@ impl<L: Loss> Loss for Guarded<L> {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         require_finite(embeddings)?;
         self.inner.forward(embeddings, labels)
+    }
+
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        require_finite(embeddings)?;
+        self.inner.check(embeddings, labels)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {

@@ -211,8 +211,12 @@ impl Loss for Lmcl {
         Ok(self.term(&self.scores(embeddings, labels)?))
     }
 
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.head.check(embeddings, labels)
+    }
+
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.head.check(embeddings, labels)?;
+        self.check(embeddings, labels)?;
         self.advance();
         Ok(())
     }

@@ -70,9 +70,15 @@ pub trait Loss: std::fmt::Debug + Send {
     /// break the contract above.
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms>;
 
+    /// Whether this batch keeps the contract above; evaluates nothing.
+    ///
+    /// # Errors
+    /// As [`forward`](Loss::forward).
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()>;
+
     /// Moves running state (class centers) towards this batch, outside the graph.
     ///
-    /// Stateless losses return `Ok(())`. There is no default body, so that a wrapper cannot forget
+    /// Stateless losses only [`check`](Loss::check). There is no default body, so that a wrapper cannot forget
     /// to pass the call on.
     ///
     /// # Errors
@@ -83,6 +89,10 @@ pub trait Loss: std::fmt::Debug + Send {
 impl<L: Loss + ?Sized> Loss for Box<L> {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         (**self).forward(embeddings, labels)
+    }
+
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        (**self).check(embeddings, labels)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {

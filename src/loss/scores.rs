@@ -11,7 +11,8 @@ use super::{
 
 /// How a softmax over classes is differentiated.
 ///
-/// Loss and gradient are the same within rounding, whatever the way.
+/// Loss and gradient are the same within rounding, whatever the way, for rows whose squares single precision holds:
+/// beyond a length of 1e19 only [`BySize`](Self::BySize) and [`ClosedForm`](Self::ClosedForm) see more than zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GradientPath {
@@ -22,7 +23,8 @@ pub enum GradientPath {
     /// In closed form, in the memory of the logits and in time close to the three matrix products. First derivatives
     /// only: what differentiates the gradient again (a gradient penalty) is not an error, but wrong.
     ClosedForm,
-    /// Every step of the formula recorded by autograd: can be differentiated any number of times.
+    /// Every step of the formula recorded by autograd: can be differentiated any number of times, a
+    /// zero embedding once.
     Plain,
 }
 

@@ -262,7 +262,14 @@ impl Loss for SoftLmccl {
         Ok(self.lmcl.term(&scores) + self.center.forward(embeddings, labels)? + self.softmax.weight * softmax)
     }
 
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.lmcl.check(embeddings, labels)?;
+        self.center.check(embeddings, labels)?;
+        self.softmax().map_or(Ok(()), |head| head.check(embeddings, labels))
+    }
+
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.check(embeddings, labels)?;
         self.center.update(embeddings, labels)?;
         self.lmcl.advance();
         Ok(())

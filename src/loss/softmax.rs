@@ -1,7 +1,7 @@
 //! Cross entropy over classes: on a linear head, and on the hypersphere.
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Tensor, autocast, nn};
 
 use super::{
     GradientPath, Loss, LossTerms, Negatives, Reduction,
@@ -108,7 +108,7 @@ impl SoftmaxHead {
     }
 
     fn linear(&self, embeddings: &Tensor) -> Tensor {
-        embeddings.linear(&self.weight, self.bias.as_ref())
+        autocast(false, || embeddings.linear(&self.weight, self.bias.as_ref()))
     }
 }
 
@@ -120,8 +120,12 @@ impl Loss for SoftmaxHead {
         Ok(LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction)))
     }
 
-    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         self.gate.batch(embeddings, labels, &self.weight).map(drop)
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.check(embeddings, labels)
     }
 }
 
@@ -231,7 +235,11 @@ impl Loss for NormalizedSoftmax {
         Ok(LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction)))
     }
 
-    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         self.head.check(embeddings, labels)
+    }
+
+    fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.check(embeddings, labels)
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Conv3d {
 impl Conv3d {
     pub(super) fn init(path: &nn::Path<'_>, from: i64, to: i64, options: ConvOptions) -> Result<Self> {
         let ConvOptions { kernel, stride, bias, first } = options;
+        let dims = [to, from, kernel, kernel, kernel];
+        require_room(&dims)?;
         let init = match first {
             FirstWeights::He => {
                 Init::Kaiming { dist: NormalOrUniform::Normal, fan: FanInOut::FanIn, non_linearity: NonLinearity::ReLU }
@@ -60,7 +62,7 @@ impl Conv3d {
             FirstWeights::Normal(stdev) => Init::Randn { mean: 0.0, stdev },
         };
         let decayed = path.set_group(params::DECAY_GROUP);
-        let weight = params::trainable(&decayed, "weight", &[to, from, kernel, kernel, kernel], init)?;
+        let weight = params::trainable(&decayed, "weight", &dims, init)?;
         let bias = if bias { Some(zero_bias(path, to)?) } else { None };
         Ok(Self { weight, bias, stride, padding: kernel / 2 })
     }
@@ -150,6 +152,7 @@ pub(super) struct Linear {
 
 impl Linear {
     pub(super) fn init(path: &nn::Path<'_>, from: i64, to: i64, bias: bool) -> Result<Self> {
+        require_room(&[to, from])?;
         let decayed = path.set_group(params::DECAY_GROUP);
         let weight = params::trainable(&decayed, "weight", &[to, from], params::glorot_uniform(to, from))?;
         Ok(Self { weight, bias: if bias { Some(zero_bias(path, to)?) } else { None } })
@@ -223,6 +226,19 @@ pub(super) fn halved(side: i64) -> i64 {
 /// moments makes 16.
 const MAX_WEIGHTS: i64 = 1 << 30;
 
+/// # Errors
+/// [`Error::Config`] for a layer of more than 2³⁰ weights.
+fn require_room(dims: &[i64]) -> Result<()> {
+    match dims.iter().try_fold(1i64, |weights, &extent| weights.checked_mul(extent)) {
+        Some(weights) if weights <= MAX_WEIGHTS => Ok(()),
+        _ => Err(Error::Config {
+            field: "network",
+            expected: format!("at most {MAX_WEIGHTS} weights in a layer"),
+            got: format!("a layer of {dims:?}"),
+        }),
+    }
+}
+
 /// The features that `channels` maps of `extents` have when they are flattened for a linear layer of
 /// `to` outputs.
 ///
@@ -282,7 +298,7 @@ pub(super) fn input(x: &Tensor, side: i64) -> Tensor {
         size.len() == 5 && size[1..] == [1, side, side, side],
         "volumes: expected [B, 1, {side}, {side}, {side}], got {size:?}"
     );
-    if matches!(x.kind(), Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int) {
+    if matches!(x.kind(), Kind::Bool | Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64) {
         x.to_kind(Kind::Float)
     } else {
         x.shallow_clone()

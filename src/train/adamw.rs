@@ -174,19 +174,23 @@ impl AdamW {
     pub(super) fn entries(&self) -> Vec<(String, Tensor, Option<&Moments>)> {
         let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         // A variable knows its place among the trainable ones, its name is in another list: the same
-        // storage in the same shape is the same variable. Of two names of one variable the first counts.
+        // storage in the same shape is the same variable. One with two names is trainable twice.
         let place = |tensor: &Tensor| (tensor.data_ptr(), tensor.size());
-        let mut names: Vec<_> = variables.named_variables.iter().collect();
-        names.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-        let names: HashMap<_, _> = names.into_iter().map(|(name, tensor)| (place(tensor), name)).collect();
+        let mut named: Vec<_> = variables.named_variables.iter().collect();
+        named.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        let mut names = HashMap::<_, Vec<&String>>::new();
+        for (name, tensor) in named {
+            names.entry(place(tensor)).or_default().push(name);
+        }
         variables
             .trainable_variables
             .iter()
             .enumerate()
             .map(|(index, variable)| {
-                let name = names.get(&place(&variable.tensor)).expect("a store names all of its variables");
+                let name = names.get_mut(&place(&variable.tensor)).and_then(Vec::pop);
+                let name = name.expect("a store names all of its variables").clone();
                 let moments = self.moments.get(index).and_then(Option::as_ref);
-                ((*name).clone(), variable.tensor.shallow_clone(), moments)
+                (name, variable.tensor.shallow_clone(), moments)
             })
             .collect()
     }

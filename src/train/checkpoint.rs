@@ -25,6 +25,7 @@ const FORMAT: u32 = 1;
 const RUN_PREFIX: &str = "@";
 const DRAWN: &str = "@sampler.drawn";
 const ORDER: &str = "@sampler.order";
+const LABELS: &str = "@sampler.labels";
 
 fn first_moment(name: &str) -> String {
     format!("@adamw.first.{name}")
@@ -84,12 +85,18 @@ pub struct Best {
     pub score: f64,
 }
 
+/// What every format of a header has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Header<C> {
     format: u32,
     version: String,
-    #[serde(flatten)]
-    meta: Meta<C>,
+    config: C,
+    classes: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<RunHeader>,
 }
@@ -146,13 +153,13 @@ pub fn save<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>) -> Res
 pub fn load<C: DeserializeOwned>(path: &Path, vs: &mut nn::VarStore, classes: &[String]) -> Result<Meta<C>> {
     let archive = Archive::read(path)?;
     let file = archive.tensors()?;
-    let header: Header<C> = archive.description()?;
+    let header: Header<C> = header(&archive)?;
     let mut problems = Vec::new();
-    header.check(classes, &mut problems);
+    header.check_classes(classes, &mut problems);
     let values = variables(&file, vs, &mut problems)?;
     archive.refuse(&problems)?;
     apply(values)?;
-    Ok(header.meta)
+    Ok(Meta { config: header.config, classes: header.classes })
 }
 
 /// Reads the variables of `vs` from any safetensors file, such as PyTorch writes, if names, shapes and kinds
@@ -186,12 +193,14 @@ pub fn save_run<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, ru
 pub fn load_run<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: &mut RunState) -> Result<()> {
     let archive = Archive::read(path)?;
     let file = archive.tensors()?;
-    let header: Header<Value> = archive.description()?;
+    let header: Header<Value> = header(&archive)?;
     let json_failed = |error: serde_json::Error| archive.error(format!("configuration: {error}"));
     let mut problems = Vec::new();
-    header.check(&meta.classes, &mut problems);
-    let config = serde_json::to_value(&meta.config).map_err(json_failed)?;
-    list_differences("config", &header.meta.config, &config, &mut problems);
+    header.check_classes(&meta.classes, &mut problems);
+    // Through text, as the file's has gone: single precision has another number there than in a `Value`.
+    let config =
+        serde_json::to_string(&meta.config).and_then(|json| serde_json::from_str(&json)).map_err(json_failed)?;
+    list_differences("config", &header.config, &config, &mut problems);
     let values = variables(&file, vs, &mut problems)?;
     let Some(saved) = header.run else {
         problems.push("it holds weights, but not the state of a run".into());
@@ -200,9 +209,15 @@ pub fn load_run<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, ru
     let [found, expected] =
         [saved.progress.fit, run.progress.fit].map(|fit| serde_json::to_value(fit).map_err(json_failed));
     list_differences("fit", &found?, &expected?, &mut problems);
+    let (step, steps) = (saved.progress.step, run.progress.fit.steps(run.sampler.samples()));
+    if step > steps {
+        problems.push(format!("step {step} of {steps}"));
+    }
+    let ahead = saved.optimizer_steps.iter().filter(|&(_, &taken)| taken as usize > step);
+    problems.extend(ahead.map(|(name, taken)| format!("{taken} steps of `{name}` in a run of {step}")));
     let moments = moments(&file, &run.optimizer, &saved.optimizer_steps, &mut problems)?;
     let sampler = integers(&file, DRAWN)
-        .and_then(|drawn| run.sampler.at(&saved.sampler, &drawn, &integers(&file, ORDER)?))
+        .and_then(|drawn| run.sampler.at(&saved.sampler, &drawn, &integers(&file, ORDER)?, &integers(&file, LABELS)?))
         .map_err(|problem| problems.push(problem));
     archive.refuse(&problems)?;
     let Ok(sampler) = sampler else { unreachable!("a sampler that was refused is a problem") };
@@ -234,24 +249,32 @@ fn save_with<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: 
         let (position, drawn, order) = sampler.state();
         tensors.push((DRAWN.to_owned(), Stored::integers(&drawn)));
         tensors.push((ORDER.to_owned(), Stored::integers(&order)));
+        tensors.push((LABELS.to_owned(), Stored::integers(sampler.labels())));
         Ok(RunHeader { progress: *progress, optimizer_steps, sampler: position })
     });
     let header = Header {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        meta: Meta { config: &meta.config, classes: meta.classes.clone() },
+        config: &meta.config,
+        classes: meta.classes.clone(),
         run: run.transpose()?,
     };
     write(path, tensors, &header)
 }
 
+/// The description of a file, if it is in this version's format.
+fn header<C: DeserializeOwned>(archive: &Archive) -> Result<Header<C>> {
+    let Format { format } = archive.description()?;
+    if format != FORMAT {
+        return Err(archive.error(format!("format {format}, this version reads {FORMAT}")));
+    }
+    archive.description()
+}
+
 impl<C> Header<C> {
-    fn check(&self, classes: &[String], problems: &mut Vec<String>) {
-        if self.format != FORMAT {
-            problems.push(format!("format {}, this version reads {FORMAT}", self.format));
-        }
-        if self.meta.classes != classes {
-            problems.push(format!("classes {:?}, expected {classes:?}", self.meta.classes));
+    fn check_classes(&self, classes: &[String], problems: &mut Vec<String>) {
+        if self.classes != classes {
+            problems.push(format!("classes {:?}, expected {classes:?}", self.classes));
         }
     }
 }

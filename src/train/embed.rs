@@ -12,7 +12,8 @@ use crate::{Error, Result, metrics::EmbeddingSet};
 /// Each batch: `[B, 1, S, S, S]` on the device of `net`, `[B]` `Int64` on any.
 ///
 /// # Errors
-/// What a batch brings; [`Error::Metric`] for a zero or non-finite embedding, or for none at all.
+/// What a batch brings; [`Error::Tensor`] for labels of another kind; [`Error::Metric`] for a zero or non-finite
+/// embedding, or for none at all.
 pub fn embed(
     net: &impl nn::ModuleT,
     batches: impl IntoIterator<Item = Result<(Tensor, Tensor)>>,
@@ -21,6 +22,13 @@ pub fn embed(
     let (mut values, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
     for batch in batches {
         let (volumes, batch_labels) = batch?;
+        if batch_labels.kind() != Kind::Int64 {
+            return Err(Error::Tensor {
+                what: "labels",
+                expected: "Int64".into(),
+                got: format!("{:?}", batch_labels.kind()),
+            });
+        }
         let embeddings = net.forward_t(&volumes, false).to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
         let [_, columns] = embeddings.size()[..] else {
             return Err(Error::Tensor {

@@ -24,7 +24,8 @@ pub struct FitConfig {
     pub learning_rate: f64,
     /// How the learning rate moves. Default [`Schedule::OneCycle`].
     pub schedule: Schedule,
-    /// Decoupled weight decay on [`DECAY_GROUP`](crate::params::DECAY_GROUP). Default 0.01 (AdamW's).
+    /// Decoupled weight decay of every group but [`NO_DECAY_GROUP`](crate::params::NO_DECAY_GROUP). Default 0.01
+    /// (AdamW's).
     pub weight_decay: f64,
     /// How a batch is put together. Default [`Sampling::Plain`].
     pub sampling: Sampling,
@@ -74,9 +75,9 @@ impl FitConfig {
         self.sampling.validate(self.batch_size)
     }
 
-    /// Steps of a run over `samples` volumes.
+    /// Steps of a run over `samples` volumes; none in batches of none.
     pub fn steps(&self, samples: usize) -> usize {
-        self.epochs.saturating_mul(samples) / self.batch_size
+        self.epochs.saturating_mul(samples).checked_div(self.batch_size).unwrap_or(0)
     }
 }
 

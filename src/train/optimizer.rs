@@ -24,7 +24,8 @@ pub trait Optimizer: Debug {
     /// Sets the learning rate of all groups.
     fn set_learning_rate(&mut self, rate: f64);
 
-    /// Sets the weight decay of one group, which must have a parameter.
+    /// Sets the weight decay of one group, which must have a parameter. Optimizers of `tch` forget their gradients
+    /// at that.
     fn set_weight_decay(&mut self, group: usize, weight_decay: f64);
 }
 
@@ -43,6 +44,8 @@ impl Optimizer for nn::Optimizer {
     }
 
     fn set_weight_decay(&mut self, group: usize, weight_decay: f64) {
+        // Variables that joined the store after the optimizer was built have no group in it until this.
+        nn::Optimizer::zero_grad(self);
         self.set_weight_decay_group(group, weight_decay);
     }
 }

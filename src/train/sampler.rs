@@ -16,7 +16,8 @@ pub enum Sampling {
     #[default]
     Plain,
     /// P-K batches: as many classes as fit, `samples_per_class` samples of each, so that every class
-    /// present moves its center by the mean of several. Classes, and samples within a class, take turns.
+    /// present moves its center by the mean of several. Classes, and samples within a class, take turns; none comes
+    /// twice in a batch, but for the samples of a class that has fewer than K.
     Balanced {
         /// K, which divides the batch size; 4 is usual (Hermans et al., 2017).
         samples_per_class: usize,
@@ -40,6 +41,7 @@ pub struct Sampler {
     rng: ChaCha8Rng,
     sampling: Sampling,
     batch_size: usize,
+    labels: Vec<i64>,
     /// Plain: one of all samples. Balanced: one of the other decks, then one for each class.
     decks: Vec<Deck>,
 }
@@ -57,17 +59,29 @@ impl Deck {
         Self { drawn: cards.len(), cards }
     }
 
-    fn shuffle(&mut self, rng: &mut ChaCha8Rng) {
-        self.cards.shuffle(rng);
-        self.drawn = 0;
-    }
-
     fn draw(&mut self, rng: &mut ChaCha8Rng) -> usize {
         if self.drawn == self.cards.len() {
-            self.shuffle(rng);
+            self.cards.shuffle(rng);
+            self.drawn = 0;
         }
         self.drawn += 1;
         self.cards[self.drawn - 1] as usize
+    }
+
+    /// So many cards, none of them twice while there are as many.
+    fn deal(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let left = self.cards[self.drawn..].to_vec();
+        let missing = count.saturating_sub(left.len());
+        if missing == 0 {
+            return (0..count).map(|_| self.draw(rng)).collect();
+        }
+        // What is left of the round comes now, and last in the next.
+        self.cards.shuffle(rng);
+        self.cards.sort_by_key(|card| left.contains(card));
+        self.drawn = 0;
+        let mut dealt: Vec<_> = left.into_iter().map(|card| card as usize).collect();
+        dealt.extend((0..missing).map(|_| self.draw(rng)));
+        dealt
     }
 }
 
@@ -108,7 +122,7 @@ impl Sampler {
                 std::iter::once(turns).chain(classes.into_values().map(Deck::new)).collect()
             }
         };
-        Ok(Self { rng: ChaCha8Rng::seed_from_u64(seed), sampling, batch_size, decks })
+        Ok(Self { rng: ChaCha8Rng::seed_from_u64(seed), sampling, batch_size, labels: labels.to_vec(), decks })
     }
 
     /// The samples of the next batch.
@@ -116,17 +130,8 @@ impl Sampler {
         let Self { rng, decks, batch_size, .. } = self;
         match (self.sampling, decks.as_mut_slice()) {
             (Sampling::Balanced { samples_per_class }, [turns, classes @ ..]) => {
-                let count = *batch_size / samples_per_class;
-                // No class twice in a batch: what is left of a round that is too short is dealt anew.
-                if turns.cards.len() - turns.drawn < count {
-                    turns.shuffle(rng);
-                }
-                (0..count)
-                    .flat_map(|_| {
-                        let class = turns.draw(rng);
-                        (0..samples_per_class).map(|_| classes[class].draw(rng)).collect::<Vec<_>>()
-                    })
-                    .collect()
+                let of_batch = turns.deal(*batch_size / samples_per_class, rng);
+                of_batch.into_iter().flat_map(|class| classes[class].deal(samples_per_class, rng)).collect()
             }
             (_, decks) => (0..*batch_size).map(|_| decks[0].draw(rng)).collect(),
         }
@@ -140,8 +145,20 @@ impl Sampler {
         (position, drawn, self.decks.iter().flat_map(|deck| deck.cards.iter().copied()).collect())
     }
 
-    /// The sampler at a saved position, if its decks hold the same cards as this one's.
-    pub(super) fn at(&self, position: &Position, drawn: &[i64], cards: &[i64]) -> Result<Self, String> {
+    /// The class of each sample.
+    pub(super) fn labels(&self) -> &[i64] {
+        &self.labels
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The sampler at a saved position, if it is one of these samples.
+    pub(super) fn at(&self, position: &Position, drawn: &[i64], cards: &[i64], labels: &[i64]) -> Result<Self, String> {
+        if labels != self.labels {
+            return Err("the sampler's position is of other samples or labels".into());
+        }
         let expected: usize = self.decks.iter().map(|deck| deck.cards.len()).sum();
         if drawn.len() != self.decks.len() || cards.len() != expected {
             return Err("the sampler's position is of other samples".into());
@@ -227,6 +244,40 @@ mod tests {
         assert_eq!(round.len(), 9, "no class comes twice in a round");
     }
 
+    /// Two classes of five, four samples of each a batch: every hand crosses the end of a round.
+    #[test]
+    fn a_hand_across_two_rounds_has_no_sample_twice() {
+        let labels: Vec<i64> = (0..10).map(|index| index / 5).collect();
+        let mut sampler = Sampler::new(&labels, Sampling::Balanced { samples_per_class: 4 }, 8, 3).unwrap();
+        let mut drawn = [0; 10];
+        for _ in 0..100 {
+            let mut batch = sampler.next_batch();
+            batch.iter().for_each(|&index| drawn[index] += 1);
+            batch.sort_unstable();
+            batch.dedup();
+            assert_eq!(batch.len(), 8);
+        }
+        assert_eq!(drawn, [80; 10], "samples take turns");
+    }
+
+    /// 16 of 31 classes a batch: none waits longer than its turn.
+    #[test]
+    fn more_than_half_of_the_classes_take_turns() {
+        let labels: Vec<i64> = (0..31).collect();
+        let mut sampler = Sampler::new(&labels, Sampling::Balanced { samples_per_class: 1 }, 16, 3).unwrap();
+        let mut drawn = [0; 31];
+        for batch in 1..=310 {
+            let mut classes = sampler.next_batch();
+            classes.iter().for_each(|&class| drawn[class] += 1);
+            classes.sort_unstable();
+            classes.dedup();
+            assert_eq!(classes.len(), 16);
+            let (least, most) = (drawn.iter().min(), drawn.iter().max());
+            assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 2), "after {batch}: {drawn:?}");
+        }
+        assert_eq!(drawn, [160; 31]);
+    }
+
     #[test]
     fn a_saved_position_continues() {
         let labels: Vec<i64> = (0..30).map(|index| index % 4).collect();
@@ -236,7 +287,7 @@ mod tests {
             for _ in 0..9 {
                 sampler.next_batch();
                 let (position, drawn, cards) = sampler.state();
-                let mut restored = fresh.at(&position, &drawn, &cards).unwrap();
+                let mut restored = fresh.at(&position, &drawn, &cards, &labels).unwrap();
                 let mut original = sampler.clone();
                 for _ in 0..9 {
                     assert_eq!(restored.next_batch(), original.next_batch());
@@ -249,8 +300,10 @@ mod tests {
                     (&drawn, &twice),
                     (&vec![99; drawn.len()], &cards),
                 ] {
-                    assert!(fresh.at(&position, drawn, cards).is_err());
+                    assert!(fresh.at(&position, drawn, cards, &labels).is_err());
                 }
+                let others: Vec<i64> = labels.iter().map(|label| (label + 1) % 4).collect();
+                assert!(fresh.at(&position, &drawn, &cards, &others).is_err());
             }
         }
     }

@@ -22,8 +22,9 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
-    /// A cosine rise from 1/25 over the first 30 %, then a cosine fall to 1/250,000 (PyTorch's
-    /// `OneCycleLR` and its defaults).
+    /// A cosine rise from 1/25 over the first 30 % of the run, then a cosine fall towards 1/250,000: the curve of
+    /// PyTorch's `OneCycleLR` with its defaults, without its cycle of the momentum. A step has the factor of its
+    /// beginning, so that the last one stands a step before the end (PyTorch's stands on it).
     #[default]
     OneCycle,
     /// A cosine fall from the peak to zero (Loshchilov and Hutter, 2017, one period).

@@ -1,6 +1,11 @@
 //! A training run with all that a long one needs: checkpoints, validation, a log, a way to go on.
 
-use std::{fmt::Debug, ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{
+    fmt::Debug,
+    ops::ControlFlow,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,7 +17,11 @@ use super::{
     log::Log,
     set_weight_decay,
 };
-use crate::{Error, Result, files::remove_partials, loss::Loss};
+use crate::{
+    Error, Result,
+    files::{remove_partials, require_writable},
+    loss::Loss,
+};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +165,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         self
     }
 
-    /// Scores the network after each epoch, on classes that it does not train on: higher is better, for
+    /// Scores the network after each epoch (once, where a step ends two), on classes that it does not train on: higher is better, for
     /// instance the AUC of [`embed`](super::embed)ded held-out volumes.
     pub fn validate(mut self, score: impl FnMut() -> Result<f64> + 'a) -> Self {
         self.validate = Some(Box::new(score));
@@ -182,9 +191,9 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// of `vs` take the values of the checkpoint.
     ///
     /// # Errors
-    /// As [`Loss::forward`], the data and the functions given; [`Error::Checkpoint`] for a checkpoint of
+    /// As [`Loss::forward`], the data and the functions given; [`Error::Config`] for patience without validation; [`Error::Checkpoint`] for a checkpoint of
     /// another run; [`Error::Io`]; [`Error::Tensor`] when there are fewer volumes than a batch needs, or when the
-    /// loss is no longer finite: the last checkpoint is from before that.
+    /// loss or a weight is no longer finite: the last checkpoint is from before that.
     pub fn run(
         mut self,
         net: &impl nn::ModuleT,
@@ -194,6 +203,13 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         mut observe: impl FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<Outcome> {
         let started = Instant::now();
+        if let (Some(patience), None) = (self.config.patience, &self.validate) {
+            return Err(Error::Config {
+                field: "patience",
+                expected: "a validation whose score it waits for".into(),
+                got: format!("{patience} epochs without one"),
+            });
+        }
         let labels = data.labels();
         let steps = self.config.steps(labels.len());
         let mut state = self.begin(vs, labels)?;
@@ -202,7 +218,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             Some(path) => Some(Log::resume(path, first.step)?),
             None => None,
         };
-        let mut end = if self.is_stale(&first) { End::Early } else { End::Finished };
+        let mut end = if first.step < steps && self.is_stale(&first) { End::Early } else { End::Finished };
         while state.progress.step < steps && end == End::Finished {
             let step = state.progress.step;
             let done = step as f64 / steps as f64;
@@ -235,14 +251,15 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             };
             let sitting = started.elapsed();
             state.progress.seconds = first.seconds + sitting.as_secs_f64();
-            let remaining = sitting.div_f64((step - first.step) as f64).mul_f64((steps - step) as f64);
+            let remaining = sitting.as_secs_f64() / (step - first.step) as f64 * (steps - step) as f64;
+            let remaining = Duration::try_from_secs_f64(remaining).unwrap_or(Duration::MAX);
             let step = Step { step, steps, epoch, learning_rate, loss: report, validation, remaining };
             if let Some(log) = &mut log {
                 log.row(&step)?;
             }
             if observe(&step).is_break() {
                 end = End::Stopped;
-            } else if self.is_stale(&state.progress) {
+            } else if step.step < steps && self.is_stale(&state.progress) {
                 end = End::Early;
             }
             self.save(vs, &state, log.as_ref(), end != End::Finished || step.step == steps)?;
@@ -261,13 +278,14 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
                 got: labels.len().to_string(),
             });
         }
-        let mut optimizer = AdamWConfig { learning_rate, ..Default::default() }.build(vs)?;
+        let mut optimizer = AdamWConfig { learning_rate, weight_decay, ..Default::default() }.build(vs)?;
         set_weight_decay(&mut optimizer, vs, weight_decay)?;
         let sampler = Sampler::new(labels, sampling, batch_size, seed)?;
         let progress = Progress { fit: self.config, step: 0, stale_epochs: 0, best: None, seconds: 0.0 };
         let mut state = RunState { optimizer, sampler, progress };
         if let Some((path, _)) = &self.checkpoint {
             remove_partials(path);
+            require_writable(path)?;
             if self.resume && path.exists() {
                 checkpoint::load_run(path, vs, &self.meta, &mut state)?;
             }
@@ -310,15 +328,32 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     }
 
     fn save(&self, vs: &nn::VarStore, state: &RunState, log: Option<&Log>, last: bool) -> Result<()> {
-        match &self.checkpoint {
-            Some((path, every)) if last || state.progress.step.is_multiple_of(*every) => {
-                // The log may run ahead of the checkpoint, but never behind it.
-                log.map_or(Ok(()), Log::sync)?;
-                checkpoint::save_run(path, vs, &self.meta, state)
-            }
-            _ => Ok(()),
+        let step = state.progress.step;
+        let due = self.checkpoint.as_ref().filter(|(_, every)| last || step.is_multiple_of(*every));
+        if last || due.is_some() {
+            require_finite(vs, step)?;
+        }
+        let Some((path, _)) = due else { return Ok(()) };
+        // The log may run ahead of the checkpoint, but never behind it.
+        log.map_or(Ok(()), Log::sync)?;
+        checkpoint::save_run(path, vs, &self.meta, state)
+    }
+}
+
+/// A finite loss may have an infinite gradient, and the weights that it moved must not replace good ones.
+fn require_finite(vs: &nn::VarStore, step: usize) -> Result<()> {
+    let mut variables: Vec<_> = vs.variables().into_iter().collect();
+    variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    for (name, variable) in variables {
+        if !bool::try_from(variable.detach().f_isfinite()?.f_all()?)? {
+            return Err(Error::Tensor {
+                what: "weights",
+                expected: format!("finite numbers at step {step}; a lower learning rate may help"),
+                got: format!("NaN or infinity in `{name}`"),
+            });
         }
     }
+    Ok(())
 }
 
 /// A seed for libtorch in each step: what dropout draws does not depend on where a run was interrupted.

@@ -225,3 +225,36 @@ fn the_literal_rule_diverges_where_wen_converges() {
     assert!(far(CenterUpdate::Literal) > 1e6);
     assert!(far(CenterUpdate::Wen) < 1e-6);
 }
+
+/// A hundred thousand numbers a little above 5, whose sum single precision does not hold.
+#[test]
+fn a_warm_start_from_many_embeddings_is_their_mean() {
+    const MANY: i64 = 100_000;
+    let vs = nn::VarStore::new(soft_lmccl::tch::Device::Cpu);
+    let config = CenterLossConfig { rule: CenterUpdate::ClassMean, ..Default::default() };
+    let mut loss = config.init(&vs.root(), 2, 1).unwrap();
+    let many =
+        Tensor::arange(MANY, (Kind::Double, soft_lmccl::tch::Device::Cpu)).remainder(17.0).view([MANY, 1]) * 0.01 + 5.0;
+    let mean = many.mean(Kind::Double).double_value(&[]);
+    let labels = Tensor::zeros([MANY], (Kind::Int64, soft_lmccl::tch::Device::Cpu));
+    loss.reset_to_means(&many.to_kind(Kind::Float), &labels).unwrap();
+    assert_relative_eq!(loss.centers().double_value(&[0, 0]), mean, max_relative = 1e-6);
+    // They count as seen: one more does not move the mean by more than its share.
+    loss.update(&Tensor::from_slice2(&[[-5.0f32]]), &Tensor::from_slice(&[0i64])).unwrap();
+    let with_one_more = (mean * MANY as f64 - 5.0) / (MANY + 1) as f64;
+    assert_relative_eq!(loss.centers().double_value(&[0, 0]), with_one_more, max_relative = 1e-6);
+    assert_eq!(numbers(&loss.centers())[1..], [0.0]);
+}
+
+/// `VarStore::double` casts the counters as well.
+#[test]
+fn a_store_that_was_cast_still_counts() {
+    for rule in RULES {
+        let mut vs = nn::VarStore::new(soft_lmccl::tch::Device::Cpu);
+        let mut loss = CenterLossConfig { rule, ..Default::default() }.init(&vs.root(), 2, 2).unwrap();
+        vs.double();
+        let embeddings = Tensor::from_slice2(&[[1.0, 2.0], [3.0, 4.0]]);
+        loss.update(&embeddings, &Tensor::from_slice(&[1i64, 1])).unwrap();
+        assert_eq!(Vec::<i64>::try_from(loss.updates()).unwrap(), [0, 1]);
+    }
+}

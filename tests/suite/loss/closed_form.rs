@@ -397,3 +397,35 @@ fn without_gradients_there_is_only_the_value() {
     assert_eq!((recorded(&tracked), recorded(&frozen)), (2, 0));
     assert_eq!(frozen.report().unwrap(), tracked.report().unwrap());
 }
+
+/// What is frozen gets no gradient; all the rest gets the one of forward and backward.
+#[test]
+fn chunks_pass_frozen_heads_by() {
+    let embeddings = || Tensor::from_slice2(&[[1.0, 2.0, -0.5], [0.3, -1.0, 2.0]]).set_requires_grad(true);
+    let labels = Tensor::from_slice(&[2i64, 0]);
+    for frozen in ["lmcl.weight", "softmax.weight", "softmax.bias"] {
+        let (vs, loss) = double(|path| SoftLmcclConfig::default().init(path, 3, 3));
+        set(&vs, "lmcl.weight", &Tensor::from_slice2(&[[1.0, 0.2, 0.1], [-1.0, 2.0, 0.4], [0.3, 0.3, -1.0]]));
+        set(&vs, "softmax.weight", &Tensor::from_slice2(&[[0.1, 0.2, 0.3], [-0.4, 0.2, 0.9], [0.7, -0.3, 0.5]]));
+        let _ = vs.variables()[frozen].set_requires_grad(false);
+        let gradients = || -> Vec<(String, Vec<f64>)> {
+            let mut all: Vec<_> = vs.variables().into_iter().filter(|(_, variable)| variable.requires_grad()).collect();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+            all.into_iter().map(|(name, variable)| (name, numbers(&variable.grad()))).collect()
+        };
+        let whole = embeddings();
+        loss.forward(&whole, &labels).unwrap().total().backward();
+        let expected = gradients();
+        vs.trainable_variables().iter_mut().for_each(Tensor::zero_grad);
+        let chunked = embeddings();
+        let _ = loss.forward_backward(&chunked, &labels, Chunks { classes: 2, ..Default::default() }).unwrap();
+        assert_close(&numbers(&chunked.grad()), &numbers(&whole.grad()), F64_SUM_REL);
+        let found = gradients();
+        assert_eq!(found.len(), 2);
+        for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+            assert!(expected.iter().any(|&slope| slope != 0.0), "{name}");
+            assert_close(found, expected, F64_SUM_REL);
+        }
+        assert!(!vs.variables()[frozen].grad().defined());
+    }
+}

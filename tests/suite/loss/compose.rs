@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use soft_lmccl::{
     loss::{
-        CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, LmclConfig, Loss, LossTerms,
+        CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, Guarded, LmclConfig, Loss, LossTerms,
         NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
     tch::{Device, Tensor, nn},
@@ -184,4 +184,31 @@ fn losses_are_send() {
     is_send::<soft_lmccl::loss::SoftLmccl>();
     is_send::<soft_lmccl::loss::Sum<soft_lmccl::loss::Lmcl, soft_lmccl::loss::Scaled<soft_lmccl::loss::CenterLoss>>>();
     is_send::<Box<dyn Loss>>();
+}
+
+/// Nothing of a sum moves when one of its parts refuses the batch.
+#[test]
+fn a_sum_moves_as_a_whole_or_not_at_all() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let center = CenterLossConfig::default().init(&(vs.root() / "center"), 3, 2).unwrap();
+    let guarded = Guarded { inner: LmclConfig::default().init(&(vs.root() / "lmcl"), 3, 2).unwrap() };
+    let fewer = LmclConfig::default().init(&(vs.root() / "fewer"), 2, 2).unwrap();
+    let mut sum = center + guarded + fewer;
+    let labels = Tensor::from_slice(&[0i64, 1]);
+    for (embeddings, labels, refusal) in [
+        (
+            [[1.0f32, 2.0], [f32::NAN, 1.0]],
+            [0i64, 1],
+            "embeddings: expected finite numbers, got NaN in row 1, column 0",
+        ),
+        ([[1.0, 2.0], [3.0, 1.0]], [0, 2], "label 2 at position 1 is outside 0..2"),
+    ] {
+        let (embeddings, labels) = (Tensor::from_slice2(&embeddings), Tensor::from_slice(&labels));
+        assert_eq!(sum.check(&embeddings, &labels).unwrap_err().to_string(), refusal);
+        assert_eq!(sum.update(&embeddings, &labels).unwrap_err().to_string(), refusal);
+        assert_eq!(numbers(&sum.left.left.centers()), [0.0; 6]);
+        assert_eq!(numbers(&sum.left.left.updates()), [0.0; 3]);
+    }
+    sum.update(&Tensor::from_slice2(&[[1.0f32, 2.0], [3.0, 1.0]]), &labels).unwrap();
+    assert!(numbers(&sum.left.left.centers())[0] > 0.0);
 }

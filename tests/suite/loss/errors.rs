@@ -4,7 +4,7 @@ use soft_lmccl::{
     Result,
     loss::{
         ArcFaceConfig, CenterLossConfig, Chunked, Chunks, Guarded, LmclConfig, Loss, Negatives,
-        NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig,
+        NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig, functional::class_residuals,
     },
     params::NO_DECAY_GROUP,
     tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig, no_grad_guard},
@@ -68,10 +68,12 @@ fn bad_batches_are_refused_by_every_loss() {
             labels(&[0, 1]),
             "embeddings: expected a floating [B, 2] with B >= 1, got Int64 [2, 2]",
         ),
+        (good(), Tensor::new(), "labels: expected values, got an undefined tensor"),
     ];
     let vs = nn::VarStore::new(Device::Cpu);
     for mut loss in every_loss(&vs.root()) {
         for (embeddings, labels, message) in &rows {
+            assert_eq!(loss.check(embeddings, labels).unwrap_err().to_string(), *message, "{loss:?}");
             assert_eq!(loss.forward(embeddings, labels).unwrap_err().to_string(), *message, "{loss:?}");
             assert_eq!(loss.update(embeddings, labels).unwrap_err().to_string(), *message, "{loss:?}");
         }
@@ -108,7 +110,7 @@ fn hyper_parameters_are_checked_at_just_inside_and_just_outside_their_bounds() {
         lmcl(64.0, 0.0),
         lmcl(64.0, 1.5),
         arcface(0.0),
-        arcface(std::f64::consts::PI),
+        arcface(std::f64::consts::FRAC_PI_2),
         rate(0.0),
         rate(1.0),
         weights(0.0, 0.0),
@@ -126,8 +128,8 @@ fn hyper_parameters_are_checked_at_just_inside_and_just_outside_their_bounds() {
         ),
         (lmcl(64.0, f64::NAN), "invalid `margin`: expected a finite number >= 0, got NaN"),
         (lmcl(64.0, 1.5 + 1e-9), "invalid `margin`: expected at most C/(C-1) = 1.5 for C = 3 classes, got 1.500000001"),
-        (arcface(3.2), "invalid `margin`: expected an angle in 0..=pi radians, got 3.2"),
-        (arcface(-0.1), "invalid `margin`: expected an angle in 0..=pi radians, got -0.1"),
+        (arcface(1.6), "invalid `margin`: expected an angle in 0..=pi/2 radians, got 1.6"),
+        (arcface(-0.1), "invalid `margin`: expected an angle in 0..=pi/2 radians, got -0.1"),
         (rate(1.0 + 1e-9), "invalid `rate`: expected a number in 0..=1, got 1.000000001"),
         (rate(-0.1), "invalid `rate`: expected a number in 0..=1, got -0.1"),
         (rate(f64::NAN), "invalid `rate`: expected a number in 0..=1, got NaN"),
@@ -309,4 +311,28 @@ fn weight_decay_goes_by_group() {
         let error = set_weight_decay(&mut optimizer, &vs, decay).unwrap_err();
         assert_eq!(error.to_string(), format!("invalid `weight_decay`: expected a finite number >= 0, got {got}"));
     }
+}
+
+#[test]
+fn a_tensor_that_is_none_is_refused() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let loss = LmclConfig::default().init(&vs.root(), C, D).unwrap();
+    let error = loss.forward(&Tensor::new(), &Tensor::from_slice(&[0i64])).unwrap_err();
+    assert_eq!(error.to_string(), "embeddings: expected values, got an undefined tensor");
+}
+
+#[test]
+fn residuals_want_labels_that_are_labels() {
+    let rows = Tensor::from_slice2(&[[1.0f32, 0.5], [0.2, -1.0]]);
+    for (labels, got) in [
+        (Tensor::from_slice(&[0i32, 1]), "Int [2]"),
+        (Tensor::from_slice(&[0i64]), "Int64 [1]"),
+        (Tensor::from_slice(&[0i64, 1]).view([2, 1]), "Int64 [2, 1]"),
+    ] {
+        let error = class_residuals(&rows, &rows, &labels).unwrap_err();
+        assert_eq!(error.to_string(), format!("labels: expected Int64 [2], one for each embedding, got {got}"));
+    }
+    // Sums are of the embeddings' kind, whatever the centers are.
+    let half = class_residuals(&rows.to_kind(Kind::Half), &rows, &Tensor::from_slice(&[0i64, 0])).unwrap();
+    assert_eq!(half.sums.kind(), Kind::Half);
 }

@@ -107,3 +107,17 @@ fn values_out_of_range_are_refused() {
     }
     assert!(AdamWConfig { learning_rate: 0.0, beta1: 0.0, beta2: 0.0, ..good }.build(&vs).is_ok());
 }
+
+/// `tch` gives a group to an optimizer only when it next looks for new variables.
+#[test]
+fn weight_decay_finds_variables_that_came_after_the_optimizer() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let decayed = vs.root().ones("decayed", &[1]);
+    let mut optimizer = nn::Sgd::default().build(&vs, 0.1).unwrap();
+    let spared = vs.root().set_group(NO_DECAY_GROUP).ones("spared", &[1]);
+    set_weight_decay(&mut optimizer, &vs, 0.5).unwrap();
+    ((&decayed + &spared).sum(Kind::Float) * 0.0).backward();
+    optimizer.step();
+    assert!((decayed.double_value(&[0]) - 0.95).abs() < 1e-6);
+    assert_eq!(Vec::<f32>::try_from(spared.detach()).unwrap(), [1.0]);
+}

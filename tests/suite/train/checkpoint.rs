@@ -1,12 +1,13 @@
 //! What is saved comes back bit for bit; what does not fit is refused and changes nothing.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
+use serde::Serialize;
 use soft_lmccl::{
     loss::{Loss, SoftLmccl, SoftLmcclConfig},
     tch::{Device, Kind, Tensor, nn},
     train::{
-        AdamWConfig, FitConfig, Progress, RunState, Sampler, Sampling, backward_step,
+        AdamWConfig, FitConfig, Optimizer, Progress, RunState, Sampler, Sampling, backward_step,
         checkpoint::{Meta, load, load_run, load_weights, save, save_run},
     },
 };
@@ -267,4 +268,68 @@ fn a_variable_cannot_pass_for_the_state_of_a_run() {
     let _odd = vs.root().ones("@odd", &[1]);
     let error = save(&directory.path().join("x"), &vs, &Meta { config: (), classes: vec![] }).unwrap_err().to_string();
     assert!(error.ends_with("x: `@odd` begins with @, like what is no variable"), "{error}");
+}
+
+/// One variable under two names, and two without a number: the optimizer meets each twice.
+#[test]
+fn tied_and_empty_parameters_are_saved_with_their_run() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("run.safetensors");
+    let labels = [0i64, 1, 2];
+    let make = || {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let first = vs.root().ones("first", &[2]);
+        let _second = vs.root().add("second", first.shallow_clone(), true);
+        let _nothing = [vs.root().ones("a", &[0]), vs.root().ones("b", &[0])];
+        (vs, first)
+    };
+    let (vs, first) = make();
+    let mut run = beginning(&vs, &labels);
+    let meta = Meta { config: (), classes: vec![] };
+    for _ in 0..2 {
+        run.optimizer.zero_grad();
+        first.sum(Kind::Float).backward();
+        run.optimizer.step().unwrap();
+    }
+    run.progress.step = 2;
+    save_run(&path, &vs, &meta, &run).unwrap();
+    let (other, _) = make();
+    let mut restored = beginning(&other, &labels);
+    load_run(&path, &other, &meta, &mut restored).unwrap();
+    let again = directory.path().join("again.safetensors");
+    save_run(&again, &other, &meta, &restored).unwrap();
+    // Not byte for byte: the header is a map without an order.
+    let read = |path| {
+        let mut tensors = Tensor::read_safetensors(path).unwrap();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        tensors
+    };
+    assert_eq!(read(&path), read(&again));
+}
+
+#[test]
+fn a_configuration_in_single_precision_is_its_own() {
+    #[derive(Serialize)]
+    struct Single {
+        rate: f32,
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("run.safetensors");
+    let (vs, _loss) = store(3);
+    let mut run = beginning(&vs, &[0, 1, 2]);
+    save_run(&path, &vs, &Meta { config: Single { rate: 0.1 }, classes: vec![] }, &run).unwrap();
+    load_run(&path, &vs, &Meta { config: Single { rate: 0.1 }, classes: vec![] }, &mut run).unwrap();
+    let other = Meta { config: Single { rate: 0.2 }, classes: vec![] };
+    let error = load_run(&path, &vs, &other, &mut run).unwrap_err().to_string();
+    assert!(error.ends_with("`config.rate` is 0.1, expected 0.2"), "{error}");
+}
+
+#[test]
+fn a_map_with_numbers_for_keys_is_a_configuration() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("map.safetensors");
+    let (mut vs, _loss) = store(3);
+    let config = BTreeMap::from([(3u32, 0.5), (7, 0.25)]);
+    save(&path, &vs, &Meta { config: config.clone(), classes: vec![] }).unwrap();
+    assert_eq!(load::<BTreeMap<u32, f64>>(&path, &mut vs, &[]).unwrap().config, config);
 }

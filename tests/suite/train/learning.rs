@@ -83,6 +83,10 @@ impl<L: Loss> Loss for NeverUpdated<L> {
         self.0.forward(embeddings, labels)
     }
 
+    fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.0.check(embeddings, labels)
+    }
+
     fn update(&mut self, _: &Tensor, _: &Tensor) -> Result<()> {
         Ok(())
     }
@@ -187,6 +191,8 @@ fn a_run_is_refused_before_it_starts() {
          got [12, 1, 8, 8, 8] volumes, Int64 [11] labels"
     );
     assert!(refused(good, &labels.to_kind(Kind::Float)).ends_with("Float [12] labels"));
+    let error = embed(&net, [Ok((volumes, labels.to_kind(Kind::Float)))]).unwrap_err();
+    assert_eq!(error.to_string(), "labels: expected Int64, got Float");
 }
 
 #[test]

@@ -424,3 +424,78 @@ fn a_run_killed_at_random_moments_continues_bit_for_bit() {
     left.sort();
     assert_eq!(left, ["run.csv", "run.safetensors"], "nothing half-written");
 }
+
+/// Plain batches do not look at labels, but the run that they continue is another one with others.
+#[test]
+fn other_labels_are_another_run() {
+    let directory = TempDir::new().unwrap();
+    let config = FitConfig { sampling: Sampling::Plain, ..config() };
+    let (volumes, labels) = data();
+    let run = |labels: &Tensor| {
+        let Sitting { vs, net, mut loss, trainer } = sitting(config, directory.path());
+        trainer.run(&net, &mut loss, &vs, &InMemory::new(&volumes, labels).unwrap(), |_| ControlFlow::Break(()))
+    };
+    run(&labels).unwrap();
+    let error = run(&labels.roll([1], [0])).unwrap_err().to_string();
+    assert!(error.ends_with("the sampler's position is of other samples or labels"), "{error}");
+    assert_eq!(run(&labels).unwrap().steps, 2);
+}
+
+/// `x + √w` at `w = 0`: the loss is finite, its gradient is not.
+#[derive(Debug)]
+struct Root(Tensor);
+
+impl ModuleT for Root {
+    fn forward_t(&self, x: &Tensor, _: bool) -> Tensor {
+        x + self.0.sqrt()
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_replace_no_checkpoint() {
+    for (epochs, every) in [(1, 1), (2, 1), (1, 9)] {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("run.safetensors");
+        let vs = nn::VarStore::new(Device::Cpu);
+        let net = Root(vs.root().zeros("root", &[D]));
+        let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 2, D).unwrap();
+        let (volumes, labels) = (waves(&[4, D], 0.3), Tensor::from_slice(&[0i64, 1, 0, 1]));
+        let config = FitConfig { epochs, batch_size: 4, ..Default::default() };
+        let trainer = Trainer::new(config).unwrap().checkpoint(&path, every);
+        let error =
+            trainer.run(&net, &mut loss, &vs, &InMemory::new(&volumes, &labels).unwrap(), to_the_end).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "weights: expected finite numbers at step 1; a lower learning rate may help, got NaN or infinity in `root`"
+        );
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("missing").join("run.safetensors");
+    let error =
+        train(config(), directory.path(), |trainer| trainer.checkpoint(&path, 1), |_| panic!("a step")).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot write {}", path.display()));
+}
+
+#[test]
+fn a_run_without_end_tells_so() {
+    let config = FitConfig { epochs: usize::MAX, ..config() };
+    assert_eq!(FitConfig { batch_size: 0, ..config }.steps(100), 0);
+    let directory = TempDir::new().unwrap();
+    let mut remaining = Duration::ZERO;
+    train(
+        config,
+        directory.path(),
+        |trainer| trainer,
+        |step| {
+            remaining = step.remaining;
+            ControlFlow::Break(())
+        },
+    )
+    .unwrap();
+    assert!(remaining > Duration::from_secs(3600));
+}
