@@ -3,6 +3,7 @@
 pub mod bare;
 mod center;
 mod compare;
+mod cuda;
 mod loss;
 mod peak;
 mod pytorch;
@@ -16,13 +17,14 @@ use serde_json::{Map, Value};
 /// A part's name in the object, and what measures it.
 type Part = (&'static str, fn() -> Value);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("loss", loss::measure),
     ("compare", compare::measure),
     ("center", center::measure),
     ("simulate", simulate::measure),
     ("train_step", train_step::measure),
     ("verification", verification::measure),
+    ("cuda", cuda::measure),
 ];
 
 /// The parts asked for by name, every part if none is, in one object. Progress goes to stderr.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use soft_lmccl::{
     metrics::{EerMethod, EmbeddingSet},
     tch::Tensor,
-    verify::AllPairs,
+    verify::{AllPairs, Embedded},
 };
 
 use super::{bare, peak::extra_bytes, timing::in_turns_apart};
@@ -45,7 +45,7 @@ fn case(n: usize, d: usize, rounds: usize) -> Value {
 }
 
 /// What a ratio stands for.
-pub fn every_figure(set: &EmbeddingSet) {
+pub fn every_figure<S: Embedded>(set: &S) {
     let histogram = AllPairs::default().count(set).expect("both kinds of pair");
     let at_far = [1e-2, 1e-3, 1e-4].map(|far| histogram.at_far(far).expect("a rate"));
     std::hint::black_box((histogram.auc(), histogram.eer(EerMethod::Linear), histogram.best_accuracy(), at_far));

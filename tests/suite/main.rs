@@ -8,6 +8,8 @@ mod bad_arguments;
 #[cfg(feature = "cect")]
 mod cect;
 mod determinism;
+#[cfg(feature = "torch")]
+mod devices;
 mod hostile;
 #[cfg(feature = "torch")]
 mod loss;
