@@ -1,10 +1,13 @@
 //! Scores of pairs counted on a fixed-point grid, kind by kind, before anything is asked of them.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::MetricError;
 
 /// Steps of the grid from a score of 0 to a score of 1.
 pub(crate) const STEPS: u32 = 1 << 22;
@@ -20,7 +23,8 @@ pub(super) const NON_MATCHING: usize = 1;
 /// Pairs by score and kind: what one part of a large count gives, to be added to the other parts.
 ///
 /// The parts may be counted anywhere: it serializes as the list of its distinct scores. Sums are those of
-/// integers, so that the whole is the same however it was cut.
+/// integers, so that the whole is the same however it was cut and each part was counted. That every part is there,
+/// once, is up to the caller.
 ///
 /// Holds 16 MiB, and at most 128 MiB more where scores repeat, however many pairs there are.
 ///
@@ -30,13 +34,12 @@ pub(super) const NON_MATCHING: usize = 1;
 /// use soft_lmccl::{metrics::EmbeddingSet, verify::{AllPairs, Part}};
 ///
 /// let set = EmbeddingSet::new(Array2::<f32>::eye(9).view(), &[0, 0, 0, 1, 1, 1, 2, 2, 2])?;
-/// let all_pairs = AllPairs { tile: Some(2), ..Default::default() };
-/// let mut sum = all_pairs.count_part(&set, Part::new(0, 2)?)?;
-/// sum.add(&all_pairs.count_part(&set, Part::new(1, 2)?)?);
-/// assert_eq!(sum.histogram()?.roc(), all_pairs.count(&set)?.roc());
+/// let (coarse, fine) = (AllPairs::default(), AllPairs { tile: Some(2), ..Default::default() });
+/// let mut sum = coarse.count_part(&set, Part::new(0, 2)?)?;
+/// sum.add(&fine.count_part(&set, Part::new(1, 2)?)?)?;
+/// assert_eq!(sum.histogram()?.roc(), coarse.count(&set)?.roc());
 /// # Ok::<(), soft_lmccl::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct ScoreCounts {
     /// Each with a lock of its own: a thread comes with many scores at once and seldom meets another.
     regions: Vec<Mutex<Region>>,
@@ -64,7 +67,18 @@ impl ScoreCounts {
     }
 
     /// Adds another part.
-    pub fn add(&mut self, other: &Self) {
+    ///
+    /// # Errors
+    /// [`MetricError::Argument`] if there would be more pairs than a `u64` holds; nothing is added then.
+    pub fn add(&mut self, other: &Self) -> Result<(), MetricError> {
+        let (held, pairs) = (self.total(), other.total());
+        if held.checked_add(pairs).is_none() {
+            return Err(MetricError::Argument {
+                field: "other",
+                expected: format!("at most {} pairs, to be added to {held}", u64::MAX - held),
+                got: pairs.to_string(),
+            });
+        }
         for block in other.occupied_blocks() {
             for (key, counts) in other.counts_in(block) {
                 for kind in [MATCHING, NON_MATCHING] {
@@ -72,6 +86,12 @@ impl ScoreCounts {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Pairs of either kind; what makes counts sees to it that they fit.
+    fn total(&self) -> u64 {
+        self.occupied_blocks().flat_map(|block| self.counts_in(block)).map(|(_, counts)| counts[0] + counts[1]).sum()
     }
 
     fn put(&mut self, kind: usize, key: usize, count: u64) {
@@ -133,6 +153,23 @@ impl ScoreCounts {
     }
 }
 
+/// Sums only: there are millions of counters.
+impl fmt::Debug for ScoreCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut scores, mut matching, mut non_matching) = (0u64, 0, 0);
+        for (_, of_one_class, of_two) in self.entries() {
+            scores += 1;
+            matching += of_one_class;
+            non_matching += of_two;
+        }
+        f.debug_struct("ScoreCounts")
+            .field("scores", &scores)
+            .field("matching", &matching)
+            .field("non_matching", &non_matching)
+            .finish_non_exhaustive()
+    }
+}
+
 /// As `[[key, matching, non_matching], ..]`, the key being `(score + 1)·2²²`.
 impl Serialize for ScoreCounts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -142,11 +179,15 @@ impl Serialize for ScoreCounts {
 
 impl<'de> Deserialize<'de> for ScoreCounts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut sum = Self::empty();
+        let (mut sum, mut total) = (Self::empty(), 0u64);
         for (key, matching, non_matching) in Vec::<(u32, u64, u64)>::deserialize(deserializer)? {
             if key as usize >= KEYS {
                 return Err(D::Error::custom(format!("a key must be at most {}, got {key}", KEYS - 1)));
             }
+            total = matching
+                .checked_add(non_matching)
+                .and_then(|pairs| total.checked_add(pairs))
+                .ok_or_else(|| D::Error::custom(format!("there must be at most {} pairs in all", u64::MAX)))?;
             sum.put(MATCHING, key as usize, matching);
             sum.put(NON_MATCHING, key as usize, non_matching);
         }
@@ -381,7 +422,7 @@ mod tests {
             assert_eq!(histogram.counts(), counts);
             assert_eq!(histogram.at_far(0.0).unwrap().point.true_accepts, times * 70_256);
             assert_eq!(histogram.at_far(1.0).unwrap().point.true_accepts, times * 70_257);
-            sum.add(&sent);
+            sum.add(&sent).unwrap();
         }
     }
 
@@ -415,7 +456,7 @@ mod tests {
     impl ScoreCounts {
         fn clone_of(other: &Self) -> Self {
             let mut copy = Self::empty();
-            copy.add(other);
+            copy.add(other).unwrap();
             copy
         }
     }
@@ -424,5 +465,34 @@ mod tests {
     fn a_key_off_the_grid_is_refused() {
         let refused = serde_json::from_str::<ScoreCounts>("[[8388609, 1, 0]]").unwrap_err();
         assert!(refused.to_string().starts_with("a key must be at most 8388608, got 8388609"), "{refused}");
+    }
+    #[test]
+    fn more_pairs_than_are_counted_are_refused() {
+        let read = |json: &str| serde_json::from_str::<ScoreCounts>(json);
+        for parts in ["[[1, 18446744073709551615, 1], [2, 18446744073709551615, 1]]", "[[1, 18446744073709551615, 1]]"]
+        {
+            let refused = read(parts).unwrap_err().to_string();
+            assert!(refused.starts_with("there must be at most 18446744073709551615 pairs in all"), "{refused}");
+        }
+        let mut most = read("[[1, 18446744073709551613, 1]]").unwrap();
+        most.add(&read("[[7, 1, 0]]").unwrap()).unwrap();
+        let refused = most.add(&read("[[8, 0, 2]]").unwrap()).unwrap_err().to_string();
+        assert_eq!(refused, "invalid `other`: expected at most 0 pairs, to be added to 18446744073709551615, got 2");
+        let histogram = most.histogram().unwrap();
+        assert_eq!(histogram.counts(), PairCounts { matching: u64::MAX - 1, non_matching: 1 });
+        assert!((0.0..=1.0).contains(&histogram.auc()));
+        assert_eq!(histogram.best_accuracy().false_accepts, 1);
+    }
+
+    #[test]
+    fn debug_output_is_one_line() {
+        let mut counts = serde_json::from_str::<ScoreCounts>("[[7, 1, 0], [9, 300, 40]]").unwrap();
+        counts.add(&ScoreCounts::empty()).unwrap();
+        assert_eq!(format!("{counts:?}"), "ScoreCounts { scores: 2, matching: 301, non_matching: 40, .. }");
+        let histogram = counts.histogram().unwrap();
+        assert_eq!(
+            format!("{histogram:?}"),
+            "ScoreHistogram { counts: PairCounts { matching: 301, non_matching: 40 }, blocks: 1, .. }"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Every figure of the exact curve, read off counts by score, without the pairs.
 
+use std::fmt;
+
 use rayon::prelude::*;
 
 use super::counts::{BLOCK, ScoreCounts, score_of};
@@ -25,13 +27,22 @@ impl ScoreCounts {
 /// of the order of the rounding error of an `f32` cosine.
 ///
 /// Holds 16 MiB, and at most 128 MiB more where scores repeat, however many pairs there are.
-#[derive(Debug)]
 pub struct ScoreHistogram {
     counts: PairCounts,
     by_score: ScoreCounts,
     blocks: Vec<Block>,
     /// Twice the area under the curve, in couples of a matching and a non-matching pair.
     twice_area: u128,
+}
+
+/// Sizes only: there are millions of counters.
+impl fmt::Debug for ScoreHistogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScoreHistogram")
+            .field("counts", &self.counts)
+            .field("blocks", &self.blocks.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What there is to know of a block of keys without looking into them.

@@ -160,10 +160,13 @@ impl Source for DeviceSet {
         let layout = Layout::new(&pairs.rows.labels, pairs.columns.map(|columns| columns.labels.as_slice()));
         let tiles = layout.tiles(tile, part);
         let (mut done, total) = (0, tiles.pairs());
+        Progress::start(total, progress)?;
         let mut worker = Worker::new(pairs, &layout, tile)?;
         for (rows, columns) in (0..).map_while(|number| tiles.get(number)) {
-            done += worker.count_tile(rows, columns)?;
-            if progress(Progress { done, total }).is_break() {
+            let pairs = worker.count_tile(rows, columns)?;
+            done += pairs;
+            // A row by itself, on the diagonal, has no pairs and brings nothing nearer to the end.
+            if pairs > 0 && progress(Progress { done, total }).is_break() {
                 return Err(Error::Stopped { done, total });
             }
         }

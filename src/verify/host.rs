@@ -91,7 +91,8 @@ fn run<T: Send>(
 ) -> Result<Vec<T>, Error> {
     let tiles = plan.layout.tiles(plan.tile, part);
     let total = tiles.pairs();
-    let queue = Queue { layout: &plan.layout, tiles, len: tiles.len(), next: AtomicU64::new(0) };
+    Progress::start(total, progress)?;
+    let queue = Queue { layout: &plan.layout, len: tiles.len(), tiles, next: AtomicU64::new(0) };
     let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
     let tallies = (0..plan.workers)
         .into_par_iter()
@@ -106,7 +107,8 @@ fn run<T: Send>(
                     count(&mut tally, scores, same);
                 });
                 let done = done.fetch_add(pairs, Ordering::Relaxed) + pairs;
-                if progress(Progress { done, total }).is_break() {
+                // A row by itself, on the diagonal, has no pairs and brings nothing nearer to the end.
+                if pairs > 0 && progress(Progress { done, total }).is_break() {
                     stopped.store(true, Ordering::Relaxed);
                 }
             }

@@ -78,6 +78,16 @@ pub struct Progress {
     pub total: u64,
 }
 
+impl Progress {
+    /// Before the first tile: without pairs that is the end, which no tile will tell.
+    fn start(total: u64, progress: &impl Fn(Self) -> ControlFlow<()>) -> Result<(), Error> {
+        match total {
+            0 if progress(Self { done: 0, total }).is_break() => Err(Error::Stopped { done: 0, total }),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl AllPairs {
     /// Counts all the pairs of a set, or those between two, by score and kind.
     ///
@@ -92,7 +102,8 @@ impl AllPairs {
 
     /// As [`count`](Self::count), telling after each tile how far it is and asking whether to go on.
     ///
-    /// `progress` is called by all threads; `done` never exceeds `total`, and reaches it once.
+    /// `progress` is called by all threads; `done` never exceeds `total`, and reaches it once, also where there is
+    /// nothing to count.
     ///
     /// # Errors
     /// [`Error::Stopped`] if `progress` breaks, and as [`count`](Self::count).
@@ -119,7 +130,8 @@ impl AllPairs {
         Ok(S::count(pairs, self, Part::WHOLE, &progress)?.histogram()?)
     }
 
-    /// Counts one part of the pairs; the sum of all parts is the whole, see [`ScoreCounts`].
+    /// Counts one part of the pairs; the sum of all parts is the whole, see [`ScoreCounts`]. Each may be counted in
+    /// its own way, since [`Part`] alone says which pairs it has.
     ///
     /// # Errors
     /// [`Error::Config`] as [`count`](Self::count); a part may lack a kind of pair.

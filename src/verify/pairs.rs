@@ -85,6 +85,9 @@ impl Embedded for EmbeddingSet {
 
 /// One of several parts into which a count is cut, for as many processes or machines.
 ///
+/// A part is the pairs of consecutive columns in class order: which they are depends on the labels and the number
+/// of parts alone, so that each part may be counted with another tile, budget or device.
+///
 /// # Examples
 /// ```
 /// use soft_lmccl::verify::Part;
@@ -93,9 +96,25 @@ impl Embedded for EmbeddingSet {
 /// assert_eq!(Part::new(3, 3).unwrap_err().to_string(), "invalid `index`: expected from 0 to 2 for 3 parts, got 3");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Part {
     index: u64,
     of: u64,
+}
+
+/// A [`Part`] as it is read, of which nothing is known yet.
+#[derive(Deserialize)]
+struct Unchecked {
+    index: u64,
+    of: u64,
+}
+
+impl TryFrom<Unchecked> for Part {
+    type Error = Error;
+
+    fn try_from(Unchecked { index, of }: Unchecked) -> Result<Self, Error> {
+        Self::new(index, of)
+    }
 }
 
 impl Part {
@@ -117,9 +136,16 @@ impl Part {
         Err(Error::Config { field: "index", expected, got: index.to_string() })
     }
 
-    /// The number of a tile of the whole, given its number within this part.
-    fn whole(self, number: u64) -> u64 {
-        number * self.of + self.index
+    /// Its share of `all`, given where the first so many of them end.
+    ///
+    /// Neighboring parts ask for the same ends, so that all parts together are everything, once.
+    fn share(self, all: u64, end: impl Fn(u64) -> usize) -> Span {
+        let before = |index: u64| match index {
+            0 => 0,
+            // No more than `all`, hence a u64 again.
+            _ => end((u128::from(all) * u128::from(index) / u128::from(self.of)) as u64),
+        };
+        before(self.index)..before(self.index + 1)
     }
 }
 
@@ -225,8 +251,15 @@ impl Layout {
 
     /// The tiles of a part.
     pub(super) fn tiles(&self, tile: usize, part: Part) -> Tiles {
-        let columns = self.columns.as_ref().map(Vec::len);
-        Tiles { rows: self.rows.len(), columns, tile, part }
+        let (rows, columns) = (self.rows.len(), self.num_columns());
+        let all = |side: usize, share: u64| usize::try_from(share).map_or(side, |share| share.min(side));
+        let (rows, columns) = match self.columns {
+            None => (0..0, part.share(pairs_among(rows), |pairs| columns_with(pairs).min(columns))),
+            // Along the longer side, so that as many parts as possible have something to do.
+            Some(_) if rows > columns => (part.share(rows as u64, |share| all(rows, share)), 0..columns),
+            Some(_) => (0..rows, part.share(columns as u64, |share| all(columns, share))),
+        };
+        Tiles { rows: self.columns.is_some().then_some(rows), columns, tile }
     }
 }
 
@@ -236,50 +269,118 @@ fn by_class(labels: &[u32]) -> Vec<usize> {
     order
 }
 
-/// The tiles that hold pairs, numbered.
-#[derive(Debug, Clone, Copy)]
+/// Pairs of different members of one set.
+fn pairs_among(members: usize) -> u64 {
+    let members = members as u64;
+    members * members.saturating_sub(1) / 2
+}
+
+/// How many columns of a triangle, at least one, hold no more pairs than these.
+fn columns_with(pairs: u64) -> usize {
+    // Columns 0 to b hold b(b+1)/2 pairs.
+    let columns = (1 + (1 + 8 * u128::from(pairs)).isqrt()) / 2;
+    usize::try_from(columns).unwrap_or(usize::MAX)
+}
+
+/// The tiles that hold the pairs of a part, numbered.
+#[derive(Debug, Clone)]
 pub(super) struct Tiles {
-    rows: usize,
-    columns: Option<usize>,
+    /// None within one set: a column has pairs with all the rows before it.
+    rows: Option<Span>,
+    columns: Span,
     tile: usize,
-    part: Part,
 }
 
 impl Tiles {
     /// The rows and columns of a tile; none past the last.
-    pub(super) fn get(self, number: u64) -> Option<(Span, Span)> {
-        let number = self.part.whole(number);
-        let (row, column) = match self.columns {
-            Some(_) => {
-                let across = self.rows.div_ceil(self.tile) as u64;
-                (number % across, number / across)
-            }
-            None => {
-                // Number t of a triangle is (a, b), a <= b, with t = b(b+1)/2 + a.
-                let b = ((1 + 8 * number).isqrt() - 1) / 2;
-                (number - b * (b + 1) / 2, b)
-            }
-        };
-        let columns = self.span(column, self.columns.unwrap_or(self.rows))?;
-        Some((self.span(row, self.rows)?, columns))
+    pub(super) fn get(&self, number: u64) -> Option<(Span, Span)> {
+        let Some(rows) = &self.rows else { return self.get_among(number) };
+        let across = rows.len().div_ceil(self.tile) as u64;
+        let columns = self.block(&self.columns, number.checked_div(across)?)?;
+        Some((self.block(rows, number % across)?, columns))
     }
 
-    fn span(self, block: u64, end: usize) -> Option<Span> {
-        let start = usize::try_from(block).ok()?.checked_mul(self.tile).filter(|&start| start < end)?;
-        Some(start..(start + self.tile).min(end))
+    /// Strip `s` of columns has the rows before it, in `q + s` tiles, and then its own on the diagonal.
+    fn get_among(&self, number: u64) -> Option<(Span, Span)> {
+        // Number t is (r, s), r <= q + s, with t = s·q + s(s+1)/2 + r.
+        let q = self.columns.start.div_ceil(self.tile) as u64;
+        let odd = 2 * q + 1;
+        let strip = ((odd * odd + 8 * number).isqrt() - odd) / 2;
+        let row = number - self.tiles_before(strip);
+        let columns = self.block(&self.columns, strip)?;
+        let rows = if row == q + strip { columns.clone() } else { self.block(&(0..columns.start), row)? };
+        Some((rows, columns))
+    }
+
+    /// Tiles in the first strips of columns of one set.
+    fn tiles_before(&self, strips: u64) -> u64 {
+        strips * self.columns.start.div_ceil(self.tile) as u64 + strips * (strips + 1) / 2
+    }
+
+    fn block(&self, side: &Span, block: u64) -> Option<Span> {
+        let start = usize::try_from(block).ok()?.checked_mul(self.tile)?.checked_add(side.start)?;
+        (start < side.end).then(|| start..(start + self.tile).min(side.end))
     }
 
     /// How many tiles there are.
-    pub(super) fn len(self) -> u64 {
-        (0..).map_while(|number| self.get(number)).map(|_| 1).sum()
+    pub(super) fn len(&self) -> u64 {
+        let strips = self.columns.len().div_ceil(self.tile) as u64;
+        match &self.rows {
+            None => self.tiles_before(strips),
+            Some(rows) => rows.len().div_ceil(self.tile) as u64 * strips,
+        }
     }
 
     /// Pairs in these tiles.
-    pub(super) fn pairs(self) -> u64 {
-        let pairs_in = |(rows, columns): (Span, Span)| match self.columns {
-            None if rows == columns => (rows.len() * (rows.len() - 1) / 2) as u64,
-            _ => (rows.len() * columns.len()) as u64,
-        };
-        (0..).map_while(|number| self.get(number)).map(pairs_in).sum()
+    pub(super) fn pairs(&self) -> u64 {
+        match &self.rows {
+            None => pairs_among(self.columns.end) - pairs_among(self.columns.start),
+            Some(rows) => rows.len() as u64 * self.columns.len() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pair of every part, sorted.
+    fn pairs_of(layout: &Layout, parts: u64, tile: impl Fn(u64) -> usize) -> Vec<(usize, usize)> {
+        let mut pairs = Vec::new();
+        for index in 0..parts {
+            let tiles = layout.tiles(tile(index), Part::new(index, parts).unwrap());
+            let before = pairs.len();
+            let mut numbers = 0;
+            for (rows, columns) in (0..).map_while(|number| tiles.get(number)) {
+                numbers += 1;
+                for row in rows {
+                    pairs.extend(layout.split(row, columns.clone()).into_iter().flatten().map(|column| (row, column)));
+                }
+            }
+            assert_eq!((tiles.len(), tiles.pairs()), (numbers, (pairs.len() - before) as u64));
+        }
+        pairs.sort_unstable();
+        pairs
+    }
+
+    #[test]
+    fn parts_of_any_tiles_hold_each_pair_once() {
+        for (rows, columns) in [(1, None), (2, None), (11, None), (40, None), (7, Some(12)), (12, Some(7))] {
+            let labels = |members: usize| (0..members as u32).map(|member| member * 3 % 5).collect::<Vec<_>>();
+            let layout = Layout::new(&labels(rows), columns.map(labels).as_deref());
+            let whole = pairs_of(&layout, 1, |_| 64);
+            for parts in [1, 2, 3, 5, 64] {
+                for first in 1..9 {
+                    assert_eq!(pairs_of(&layout, parts, |index| first + 2 * (index as usize % 3)), whole);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_of_very_many_parts_is_a_part() {
+        let layout = Layout::new(&[0, 0, 1, 1], None);
+        assert_eq!(layout.tiles(2, Part::new(u64::MAX - 1, u64::MAX).unwrap()).pairs(), 3);
+        assert_eq!(layout.tiles(2, Part::new(0, u64::MAX).unwrap()).pairs(), 0);
     }
 }

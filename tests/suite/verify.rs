@@ -7,7 +7,7 @@ use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl::Error;
 use soft_lmccl::metrics::{EerMethod, EmbeddingSet, PairProtocol, PairScores, RocCurve, ScoreHistogram};
-use soft_lmccl::verify::{AllPairs, Pairs, Part};
+use soft_lmccl::verify::{AllPairs, Pairs, Part, Progress};
 
 /// Every run that a test makes may take this much: two threads' worth.
 const BUDGET: u64 = 256 << 20;
@@ -90,15 +90,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn parts_add_up_to_the_whole((rows, labels) in exact_set(), tile in 1usize..20, parts in 1u64..5) {
+    fn parts_add_up_to_the_whole((rows, labels) in exact_set(), tiles in [1usize..20, 1..20, 1..20], parts in 1u64..5) {
         let set = set(&rows, &labels);
-        let all_pairs = AllPairs { memory_budget: BUDGET, tile: Some(tile) };
-        let part = |index| all_pairs.count_part(&set, Part::new(index, parts).unwrap()).unwrap();
+        // Each part with a tile of its own, as on machines of different kinds.
+        let all_pairs = |index| AllPairs { memory_budget: BUDGET, tile: Some(tiles[index as usize % tiles.len()]) };
+        let part = |index| all_pairs(index).count_part(&set, Part::new(index, parts).unwrap()).unwrap();
         let mut sum = part(0);
         for index in 1..parts {
             // Sent from another process.
             let sent = serde_json::to_string(&part(index)).unwrap();
-            sum.add(&serde_json::from_str(&sent).unwrap());
+            sum.add(&serde_json::from_str(&sent).unwrap()).unwrap();
         }
         prop_assert_eq!(sum.histogram().unwrap().roc(), sorted(&set));
     }
@@ -197,19 +198,59 @@ fn counts_differ_only_within_the_rounding_error() {
     }
 }
 
-#[test]
-fn progress_reaches_the_end_once() {
-    let set = random_set(100, 4, 5);
-    let (sum, ends) = (AtomicU64::new(0), AtomicU64::new(0));
-    let all_pairs = AllPairs { memory_budget: BUDGET, tile: Some(16) };
-    let counted = all_pairs.count_with(&set, |progress| {
+/// How often a count tells how far it is, and how often it tells its end.
+fn told(count: impl FnOnce(&(dyn Fn(Progress) -> ControlFlow<()> + Sync))) -> (u64, u64) {
+    let (told, ends) = (AtomicU64::new(0), AtomicU64::new(0));
+    count(&|progress| {
         assert!(progress.done <= progress.total);
-        sum.fetch_add(1, Ordering::Relaxed);
+        told.fetch_add(1, Ordering::Relaxed);
         ends.fetch_add(u64::from(progress.done == progress.total), Ordering::Relaxed);
         ControlFlow::Continue(())
     });
-    assert_eq!(counted.unwrap().counts().total(), 4950);
-    assert_eq!((sum.into_inner(), ends.into_inner()), (28, 1));
+    (told.into_inner(), ends.into_inner())
+}
+
+#[test]
+fn progress_reaches_the_end_once() {
+    let all_pairs = AllPairs { memory_budget: BUDGET, tile: Some(16) };
+    // The last tile of 97 rows is one row against itself, which is no pair.
+    for (rows, tiles) in [(100, 28), (97, 27)] {
+        let set = random_set(rows, 4, 5);
+        let pairs = rows as u64 * (rows as u64 - 1) / 2;
+        assert_eq!(
+            told(|tell| assert_eq!(all_pairs.count_with(&set, tell).unwrap().counts().total(), pairs)),
+            (tiles, 1)
+        );
+        assert_eq!(
+            told(|tell| assert_eq!(all_pairs.bracket_with(&set, tell).unwrap().counts().total(), pairs)),
+            (tiles, 1)
+        );
+    }
+}
+
+#[test]
+fn an_empty_part_is_at_its_end() {
+    let set = random_set(4, 2, 1);
+    let first_of_many = Part::new(0, 100).unwrap();
+    assert_eq!(told(|tell| drop(AllPairs::default().count_part_with(&set, first_of_many, tell).unwrap())), (1, 1));
+    let stopped = AllPairs::default().count_part_with(&set, first_of_many, |_| ControlFlow::Break(()));
+    assert_eq!(stopped.unwrap_err().to_string(), "stopped by the caller after 0 of 0 pairs");
+}
+
+#[test]
+fn a_part_is_checked_when_it_is_read() {
+    let read = |json: &str| serde_json::from_str::<Part>(json);
+    let part = Part::new(2, 3).unwrap();
+    assert_eq!(read(&serde_json::to_string(&part).unwrap()).unwrap(), part);
+    for (json, expected) in [
+        (r#"{"index": 0, "of": 0}"#, "invalid `index`: expected at least one part, got 0"),
+        (r#"{"index": 5, "of": 3}"#, "invalid `index`: expected from 0 to 2 for 3 parts, got 5"),
+    ] {
+        assert_eq!(read(json).unwrap_err().to_string(), expected);
+    }
+    let set = random_set(30, 4, 1);
+    let last = AllPairs::default().count_part(&set, Part::new(u64::MAX - 1, u64::MAX).unwrap()).unwrap();
+    assert!(last.histogram().unwrap().counts().total() < 30);
 }
 
 #[test]
@@ -232,9 +273,8 @@ fn sets_of_other_dimensions_make_no_pairs() {
 #[test]
 fn a_part_may_lack_a_kind() {
     let set = EmbeddingSet::new(Array2::<f32>::eye(4).view(), &[0, 0, 1, 1]).unwrap();
-    let all_pairs = AllPairs { tile: Some(2), ..Default::default() };
-    let diagonal = all_pairs.count_part(&set, Part::new(0, 3).unwrap()).unwrap();
-    let refused = diagonal.histogram().unwrap_err();
+    let first_pair = AllPairs::default().count_part(&set, Part::new(0, 6).unwrap()).unwrap();
+    let refused = first_pair.histogram().unwrap_err();
     assert_eq!(refused.to_string(), "need matching and non-matching pairs, got 1 and 0");
 }
 
@@ -279,6 +319,30 @@ mod device {
                 Err(error) => prop_assert_eq!(counted.unwrap_err().to_string(), error.to_string()),
             }
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(6))]
+
+        #[test]
+        fn parts_of_host_and_device_add_up((rows, labels) in exact_set(), tile in 1usize..50) {
+            let (embeddings, classes) = tensors(&rows, &labels);
+            let (on_device, on_host) = (DeviceSet::new(&embeddings, &classes).unwrap(), set(&rows, &labels));
+            let all_pairs = |tile| AllPairs { memory_budget: DEVICE_BUDGET, tile };
+            let mut sum = all_pairs(Some(tile)).count_part(&on_host, Part::new(0, 2).unwrap()).unwrap();
+            sum.add(&all_pairs(None).count_part(&on_device, Part::new(1, 2).unwrap()).unwrap()).unwrap();
+            prop_assert_eq!(sum.histogram().unwrap().roc(), sorted(&on_host));
+        }
+    }
+
+    #[test]
+    fn progress_reaches_the_end_once() {
+        let (embeddings, labels) = tensors(&[1, 2, 3, 4, 5], &[0, 0, 1, 1, 1]);
+        let set = DeviceSet::new(&embeddings, &labels).unwrap();
+        let all_pairs = AllPairs { memory_budget: DEVICE_BUDGET, tile: Some(2) };
+        assert_eq!(told(|tell| drop(all_pairs.count_with(&set, tell).unwrap())), (5, 1));
+        let first_of_many = Part::new(0, 100).unwrap();
+        assert_eq!(told(|tell| drop(all_pairs.count_part_with(&set, first_of_many, tell).unwrap())), (1, 1));
     }
 
     #[test]
