@@ -4,28 +4,30 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::{KEYS, MATCHING, NON_MATCHING, key_of, score_of};
 use super::pairs::PairCounts;
-use super::roc::{EerMethod, OperatingPoint, require_rate};
+use super::roc::{EerMethod, OperatingPoint, infinity_as_null, require_rate};
 use crate::MetricError;
 
 /// Keys of the grid that one bin holds: steps of 2⁻¹², whose counters fit in a first-level cache.
 const BIN: usize = 1 << 10;
 const BINS: usize = KEYS.div_ceil(BIN);
 
-/// Two bounds of a figure; the exact one is one of them or lies between.
+/// Two bounds of a figure; the exact one is one of them or lies between. In JSON `+∞` is `null`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bracket {
     /// At least this.
+    #[serde(with = "infinity_as_null")]
     pub low: f64,
     /// At most this.
+    #[serde(with = "infinity_as_null")]
     pub high: f64,
 }
 
 impl Bracket {
-    /// Bounds of a quotient, a few last places apart from it: quotients of counts beyond 2⁵³ are rounded
+    /// Bounds of a share, a few last places apart from it: quotients of counts beyond 2⁵³ are rounded
     /// more than once, there and here.
     fn outward(low: f64, high: f64) -> Self {
         const ROUNDINGS: f64 = 4.0 * f64::EPSILON;
-        Self { low: low * (1.0 - ROUNDINGS), high: high * (1.0 + ROUNDINGS) }
+        Self { low: low * (1.0 - ROUNDINGS), high: (high * (1.0 + ROUNDINGS)).min(1.0) }
     }
 
     /// Whether the value lies between the bounds, they included.
@@ -134,7 +136,7 @@ impl ScoreBrackets {
         let crossing = self.ends.partition_point(|end| end.point.accepts_less_than_it_rejects());
         let (before, after) = (self.ends[crossing - 1].point, self.ends[crossing].point);
         match method {
-            EerMethod::Linear => Bracket { low: before.far().max(after.frr()), high: after.far().min(before.frr()) },
+            EerMethod::Linear => Bracket::outward(before.far().max(after.frr()), after.far().min(before.frr())),
             EerMethod::MinDifference => {
                 Bracket::outward(f64::midpoint(before.far(), after.frr()), f64::midpoint(after.far(), before.frr()))
             }

@@ -210,6 +210,24 @@ pub(super) fn score_of(key: usize) -> f64 {
     (key as f64 - f64::from(STEPS)) / f64::from(STEPS)
 }
 
+/// The lowest score that is rounded to this one of the grid.
+pub(super) fn lowest_rounded_to(score: f64) -> f64 {
+    let key = (score + 1.0) * f64::from(STEPS);
+    let half_a_step_below = score - 0.5 / f64::from(STEPS);
+    if key <= 0.0 {
+        f64::NEG_INFINITY // what lies below the grid is clamped
+    } else if key % 2.0 > 0.0 {
+        half_a_step_below.next_up() // a tie goes to the even key below
+    } else {
+        half_a_step_below
+    }
+}
+
+/// Whether this is a score of the grid, exactly.
+pub(super) fn is_on_grid(score: f64) -> bool {
+    (-1.0..=1.0).contains(&score) && (score * f64::from(STEPS)).fract().abs() <= 0.0
+}
+
 /// Pairs after which a counter starts again from 0.
 const TURN: u64 = 1 << 8;
 /// Neighboring keys that are made, locked and added together.
@@ -401,6 +419,22 @@ mod tests {
         for (score, key) in cases {
             assert_eq!(key_of(score), key, "{score}");
         }
+    }
+
+    #[test]
+    fn what_is_rounded_to_a_score_begins_where_it_says() {
+        for key in [1, 2, 3, STEPS - 1, STEPS, STEPS + 1, STEPS + STEPS / 2 + 7, 2 * STEPS - 1, 2 * STEPS] {
+            let score = score_of(key as usize);
+            assert!(is_on_grid(score) && !is_on_grid(score.next_down()));
+            let lowest = lowest_rounded_to(score);
+            // The nearest `f32` on either side.
+            let near = lowest as f32;
+            for candidate in [near.next_down().next_down(), near.next_down(), near, near.next_up()] {
+                assert_eq!(key_of(candidate) >= key, f64::from(candidate) >= lowest, "{key} {candidate}");
+            }
+        }
+        assert!(lowest_rounded_to(-1.0) < -1e9);
+        assert!(!is_on_grid(1.5) && !is_on_grid(f64::NAN));
     }
 
     #[test]

@@ -149,6 +149,10 @@ impl ScoreHistogram {
         self.curve_in(&self.blocks[within.saturating_sub(1)]).at_threshold(threshold)
     }
 
+    pub(super) fn on_grid(&self) -> bool {
+        true
+    }
+
     /// The whole curve, for plotting and for everything else that a [`RocCurve`] is good for.
     ///
     /// Holds 40 bytes for each distinct score, of which there are at most 2²³ + 1.
@@ -158,7 +162,7 @@ impl ScoreHistogram {
         for block in &self.blocks {
             self.push_points(block, &mut points);
         }
-        RocCurve::from_points(points)
+        RocCurve::of_grid(points)
     }
 
     /// The part of the curve on which `FAR − FRR` changes sign.
@@ -171,7 +175,7 @@ impl ScoreHistogram {
     fn curve_in(&self, block: &Block) -> RocCurve {
         let mut points = vec![block.before];
         self.push_points(block, &mut points);
-        RocCurve::from_points(points)
+        RocCurve::of_grid(points)
     }
 
     fn push_points(&self, block: &Block, points: &mut Vec<OperatingPoint>) {

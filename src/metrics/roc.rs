@@ -9,8 +9,10 @@ use crate::MetricError;
 /// Counts at one threshold; a pair is accepted when `score >= threshold`.
 ///
 /// Counts are integers (an `f32` counter stops at 2²⁴ pairs, which 5,800 embeddings make) and rates
-/// are derived from them. In JSON the threshold `+∞` is `null`.
+/// are derived from them. In JSON the threshold `+∞` is `null`; one of `-∞` or NaN is refused, as counts are
+/// that contradict one another.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct OperatingPoint {
     /// `+∞` where nothing is accepted.
     #[serde(with = "infinity_as_null")]
@@ -25,7 +27,48 @@ pub struct OperatingPoint {
     pub non_matching: u64,
 }
 
+/// An [`OperatingPoint`] as it is read, of which nothing is known yet.
+#[derive(Deserialize)]
+struct Unchecked {
+    #[serde(with = "infinity_as_null")]
+    threshold: f64,
+    true_accepts: u64,
+    false_accepts: u64,
+    matching: u64,
+    non_matching: u64,
+}
+
+impl TryFrom<Unchecked> for OperatingPoint {
+    type Error = String;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, String> {
+        let Unchecked { threshold, true_accepts, false_accepts, matching, non_matching } = unchecked;
+        Self { threshold, true_accepts, false_accepts, matching, non_matching }.checked()
+    }
+}
+
 impl OperatingPoint {
+    /// Refuses counts that no pairs have, or so many that their sum overflows.
+    pub(super) fn checked(self) -> Result<Self, String> {
+        let Self { true_accepts, false_accepts, matching, non_matching, .. } = self;
+        for (field, accepted, kind, all) in [
+            ("true_accepts", true_accepts, "matching", matching),
+            ("false_accepts", false_accepts, "non_matching", non_matching),
+        ] {
+            if all == 0 {
+                return Err(format!("`{kind}` must be at least 1, got 0"));
+            }
+            if accepted > all {
+                return Err(format!("`{field}` must be at most `{kind}` ({all}), got {accepted}"));
+            }
+        }
+        if matching.checked_add(non_matching).is_none() {
+            let most = u64::MAX - matching;
+            return Err(format!("`non_matching` must be at most {most} beside {matching}, got {non_matching}"));
+        }
+        Ok(self)
+    }
+
     /// Where a curve starts: nothing is accepted.
     pub(super) fn nothing_accepted(counts: PairCounts) -> Self {
         Self {
@@ -140,6 +183,11 @@ pub trait Curve {
     fn best_accuracy(&self) -> OperatingPoint;
     /// What a threshold attains, see [`RocCurve::at_threshold`].
     fn at_threshold(&self, threshold: f64) -> OperatingPoint;
+    /// Whether its scores were rounded to the grid of a [`ScoreHistogram`](super::ScoreHistogram), so that a score
+    /// must be rounded before it is compared with a threshold from here. Not so unless a curve says so.
+    fn on_grid(&self) -> bool {
+        false
+    }
 }
 
 /// Every method by the inherent one of the same name.
@@ -167,6 +215,9 @@ macro_rules! impl_curve {
             fn at_threshold(&self, threshold: f64) -> OperatingPoint {
                 self.at_threshold(threshold)
             }
+            fn on_grid(&self) -> bool {
+                self.on_grid()
+            }
         }
     };
 }
@@ -175,6 +226,8 @@ impl_curve!(super::ScoreHistogram);
 
 /// Receiver operating characteristic: one point for each distinct score, thresholds strictly
 /// decreasing from `+∞`, where nothing is accepted, to the lowest score, where everything is.
+///
+/// Two curves are equal if their points are.
 ///
 /// # Examples
 /// ```
@@ -192,9 +245,16 @@ impl_curve!(super::ScoreHistogram);
 /// assert!(!no_false_accept.resolvable); // three non-matching pairs cannot tell 0.1 from 0
 /// # Ok::<(), soft_lmccl::MetricError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RocCurve {
     points: Vec<OperatingPoint>,
+    on_grid: bool,
+}
+
+impl PartialEq for RocCurve {
+    fn eq(&self, other: &Self) -> bool {
+        self.points == other.points
+    }
 }
 
 impl PairScores {
@@ -221,12 +281,16 @@ impl RocCurve {
                 points.push(point);
             }
         }
-        Self { points }
+        Self { points, on_grid: false }
     }
 
-    /// The curve, or a part of it, of which all points are known.
-    pub(super) fn from_points(points: Vec<OperatingPoint>) -> Self {
-        Self { points }
+    /// The curve, or a part of it, of a histogram.
+    pub(super) fn of_grid(points: Vec<OperatingPoint>) -> Self {
+        Self { points, on_grid: true }
+    }
+
+    pub(super) fn on_grid(&self) -> bool {
+        self.on_grid
     }
 
     /// Area under the curve: the chance that a matching pair scores higher than a non-matching one.
@@ -386,11 +450,14 @@ pub(super) fn require_rate(field: &'static str, value: f64) -> Result<(), Metric
     if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(MetricError::Rate { field, value }) }
 }
 
-/// JSON has no infinity: the threshold at which nothing is accepted is `null`.
+/// JSON has no infinity: the threshold at which nothing is accepted is `null`, and nothing else is.
 pub(super) mod infinity_as_null {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
 
     pub(in crate::metrics) fn serialize<S: Serializer>(threshold: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        if threshold.is_nan() || *threshold < f64::MIN {
+            return Err(S::Error::custom(format!("expected a finite number or +∞, which is null, got {threshold}")));
+        }
         threshold.is_finite().then_some(threshold).serialize(serializer)
     }
 

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::counts::{is_on_grid, lowest_rounded_to};
 use super::embeddings::cosine;
 use super::pairs::PairScores;
-use super::roc::{Curve, OperatingPoint};
+use super::roc::{Curve, OperatingPoint, require_rate};
 use crate::{Error, MetricError, files::write_atomically};
 
 /// What a [`VerificationThreshold`] is fitted for.
@@ -32,7 +33,7 @@ pub enum ThresholdRule {
 pub struct Verdict {
     /// Their cosine.
     pub score: f64,
-    /// Whether it reaches the threshold: taken to be of one class.
+    /// Whether it reaches the threshold, see [`VerificationThreshold::accepts`]: taken to be of one class.
     pub accepted: bool,
 }
 
@@ -58,6 +59,7 @@ pub struct Verdict {
 pub struct VerificationThreshold {
     rule: ThresholdRule,
     fitted: OperatingPoint,
+    on_grid: bool,
 }
 
 impl VerificationThreshold {
@@ -103,13 +105,30 @@ impl VerificationThreshold {
                 (curve.best_accuracy(), "no threshold judges more pairs right than accepting nothing")
             }
         };
-        if fitted.threshold.is_finite() { Ok(Self { rule, fitted }) } else { Err(MetricError::NoThreshold { reason }) }
+        if fitted.threshold.is_finite() {
+            Ok(Self { rule, fitted, on_grid: curve.on_grid() })
+        } else {
+            Err(MetricError::NoThreshold { reason })
+        }
     }
 
-    /// The lowest score that is accepted.
+    /// The lowest score that is accepted; where it was [fitted on rounded scores](Self::on_grid), of those.
     #[must_use]
     pub fn value(&self) -> f64 {
         self.fitted.threshold
+    }
+
+    /// Whether it was fitted on scores that were rounded to the grid of a
+    /// [`ScoreHistogram`](super::ScoreHistogram). Any other score is rounded in the same way before it is compared,
+    /// so that the pairs which it was fitted on are judged as they were there.
+    #[must_use]
+    pub fn on_grid(&self) -> bool {
+        self.on_grid
+    }
+
+    /// The lowest score that is accepted, before rounding.
+    fn lowest(&self) -> f64 {
+        if self.on_grid { lowest_rounded_to(self.value()) } else { self.value() }
     }
 
     /// What it was fitted for.
@@ -133,10 +152,10 @@ impl VerificationThreshold {
         }
     }
 
-    /// Whether a score is accepted.
+    /// Whether a score is accepted, rounded first if the threshold is [on the grid](Self::on_grid).
     #[must_use]
     pub fn accepts(&self, score: f64) -> bool {
-        score >= self.value()
+        score >= self.lowest()
     }
 
     /// Compares two embeddings of any length, with the score that [`EmbeddingSet`](super::EmbeddingSet)
@@ -164,7 +183,7 @@ impl VerificationThreshold {
     /// The rates that this threshold attains on other pairs, of which the curve is there.
     #[must_use]
     pub fn rates_of(&self, curve: &impl Curve) -> OperatingPoint {
-        curve.at_threshold(self.value())
+        OperatingPoint { threshold: self.value(), ..curve.at_threshold(self.lowest()) }
     }
 
     /// Writes it as JSON, beside `path` first and then in its place, so that no half file is left.
@@ -181,8 +200,8 @@ impl VerificationThreshold {
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not such a record or its
-    /// counts contradict one another.
+    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not such a record, its counts
+    /// contradict one another or its rule is one that [`fit`](Self::fit) refuses.
     pub fn load(path: impl AsRef<Path>) -> crate::Result<Self> {
         let path = path.as_ref();
         let json =
@@ -198,6 +217,9 @@ impl VerificationThreshold {
 struct Record {
     threshold: f64,
     rule: ThresholdRule,
+    /// Files from before there was a grid do not say so.
+    #[serde(default)]
+    on_grid: bool,
     resolvable: bool,
     tar: f64,
     far: f64,
@@ -213,6 +235,7 @@ impl From<VerificationThreshold> for Record {
         Self {
             threshold: fitted.threshold,
             rule: threshold.rule,
+            on_grid: threshold.on_grid,
             resolvable: threshold.is_resolvable(),
             tar: fitted.tar(),
             far: fitted.far(),
@@ -229,22 +252,17 @@ impl TryFrom<Record> for VerificationThreshold {
 
     /// Rates and `resolvable` are for people; what counts is derived from the counts again.
     fn try_from(record: Record) -> Result<Self, String> {
-        let Record { threshold, rule, true_accepts, false_accepts, matching, non_matching, .. } = record;
+        let Record { threshold, rule, on_grid, true_accepts, false_accepts, matching, non_matching, .. } = record;
         if !threshold.is_finite() {
             return Err(format!("`threshold` must be finite, got {threshold}"));
         }
-        for (field, accepted, kind, all) in [
-            ("true_accepts", true_accepts, "matching", matching),
-            ("false_accepts", false_accepts, "non_matching", non_matching),
-        ] {
-            if all == 0 {
-                return Err(format!("`{kind}` must be at least 1, got 0"));
-            }
-            if accepted > all {
-                return Err(format!("`{field}` must be at most `{kind}` ({all}), got {accepted}"));
-            }
+        if on_grid && !is_on_grid(threshold) {
+            return Err(format!("`threshold` must be a multiple of 2^-22 from -1 to 1 if `on_grid`, got {threshold}"));
         }
-        let fitted = OperatingPoint { threshold, true_accepts, false_accepts, matching, non_matching };
-        Ok(Self { rule, fitted })
+        if let ThresholdRule::AtFar { target_far } = rule {
+            require_rate("target_far", target_far).map_err(|refused| refused.to_string())?;
+        }
+        let fitted = OperatingPoint { threshold, true_accepts, false_accepts, matching, non_matching }.checked()?;
+        Ok(Self { rule, fitted, on_grid })
     }
 }

@@ -6,7 +6,10 @@ use approx::{assert_abs_diff_eq, assert_relative_eq};
 use ndarray::Array2;
 use proptest::prelude::*;
 use serde_json::json;
-use soft_lmccl::metrics::{EmbeddingSet, PairProtocol, PairScores, ThresholdRule, VerificationThreshold};
+use soft_lmccl::metrics::{
+    EmbeddingSet, Gallery, PairProtocol, PairScores, Prototype, ThresholdRule, VerificationThreshold,
+};
+use soft_lmccl::verify::AllPairs;
 
 use super::{F64_REL, noise, pairs, tied_pairs};
 
@@ -82,14 +85,89 @@ fn file_says_how_it_was_fitted() {
     assert_eq!(
         record,
         json!({
-            "threshold": 0.6, "rule": {"at_far": {"target_far": 0.5}}, "resolvable": true, "tar": 1.0, "far": 0.5,
-            "true_accepts": 3, "false_accepts": 1, "matching": 3, "non_matching": 2,
+            "threshold": 0.6, "rule": {"at_far": {"target_far": 0.5}}, "on_grid": false, "resolvable": true,
+            "tar": 1.0, "far": 0.5, "true_accepts": 3, "false_accepts": 1, "matching": 3, "non_matching": 2,
         })
     );
     assert_eq!(VerificationThreshold::load(&path).unwrap(), fitted());
     // Nothing else is left behind, also when it is written again.
     fitted().save(&path).unwrap();
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// Rows of length 1 whose products and sums are exact in `f32`, though their cosines are no multiples of 2⁻²²:
+/// five whole numbers with squares that sum up to 2²⁴, divided by 2¹².
+fn exact_rows(rows: usize, seed: u64) -> Array2<f32> {
+    const LENGTH: u64 = 1 << 12;
+    let mut noise = noise(seed);
+    let mut values = Array2::zeros((0, 5));
+    while values.nrows() < rows {
+        let mut draw = || (noise() * 2_000.0) as u64;
+        let drawn = [draw(), draw(), draw()];
+        let rest = LENGTH * LENGTH - drawn.iter().map(|x| x * x).sum::<u64>();
+        let last_two = (0..=rest.isqrt()).map(|d| (d, (rest - d * d).isqrt())).find(|(d, e)| d * d + e * e == rest);
+        if let Some((d, e)) = last_two {
+            let sign = if noise() < 0.3 { -1.0 } else { 1.0 };
+            let [a, b, c] = drawn;
+            values.push_row(ndarray::aview1(&[a, b, c, d, e].map(|x| sign * x as f32 / LENGTH as f32))).unwrap();
+        }
+    }
+    values
+}
+
+#[test]
+fn a_threshold_of_rounded_scores_rounds_what_it_judges() {
+    let mut differs = 0;
+    for seed in 0..40 {
+        let labels: Vec<i64> = (0..24).map(|row| row * row % 7).collect();
+        let set = EmbeddingSet::new(exact_rows(24, seed).view(), &labels).unwrap();
+        let pairs = set.pair_scores(PairProtocol::All).unwrap();
+        let histogram = AllPairs::default().count(&set).unwrap();
+        for rule in RULES.into_iter().chain([ThresholdRule::AtFar { target_far: 0.0 }]) {
+            let Ok(threshold) = VerificationThreshold::fit_curve(&histogram, rule) else { continue };
+            let fitted = threshold.fitted();
+            assert!(threshold.on_grid());
+            assert_eq!(threshold.rates_on(&pairs), fitted);
+            assert_eq!(threshold.rates_of(&pairs.roc()), fitted);
+            assert_eq!(threshold.rates_of(&histogram), fitted);
+            assert_eq!(VerificationThreshold::fit_curve(&histogram.roc(), rule).unwrap(), threshold);
+            let confusion = set.confusion(&threshold);
+            assert_eq!(confusion.tar().iter().map(|class| class.accepted).sum::<u64>(), fitted.true_accepts);
+            assert_eq!(confusion.most_confused().iter().map(|two| two.accepted).sum::<u64>(), fitted.false_accepts);
+            let sent: VerificationThreshold = serde_json::from_value(serde_json::to_value(threshold).unwrap()).unwrap();
+            assert_eq!(sent, threshold);
+            let plain = pairs.scores().iter().filter(|&&score| score >= threshold.value()).count() as u64;
+            differs += u64::from(plain != fitted.true_accepts + fitted.false_accepts);
+        }
+    }
+    assert!(differs > 10, "rounding made a difference {differs} times only");
+}
+
+#[test]
+fn rows_that_repeat_are_accepted_by_a_threshold_of_one() {
+    let mut noise = noise(3);
+    let classes = Array2::from_shape_simple_fn((5, 7), || (noise() - 0.5) as f32);
+    let rows = Array2::from_shape_fn((15, 7), |(row, column)| classes[[row / 3, column]]);
+    let labels: Vec<i64> = (0..15).map(|row| row / 3).collect();
+    let set = EmbeddingSet::new(rows.view(), &labels).unwrap();
+    let histogram = AllPairs::default().count(&set).unwrap();
+    let threshold = VerificationThreshold::fit_curve(&histogram, ThresholdRule::AtFar { target_far: 0.0 }).unwrap();
+    assert_eq!(threshold.fitted().true_accepts, 15);
+    assert_eq!(threshold.rates_on(&set.pair_scores(PairProtocol::All).unwrap()), threshold.fitted());
+    let gallery = Gallery::enroll(&set, Prototype::Medoid).unwrap();
+    for row in rows.outer_iter() {
+        let row = row.to_vec();
+        assert!(threshold.verify(&row, &row).unwrap().accepted);
+        assert!(gallery.identify(&row, &threshold).unwrap().label.is_some());
+    }
+    assert!(!threshold.accepts(f64::NAN));
+}
+
+#[test]
+fn a_file_that_does_not_name_the_grid_loads() {
+    let mut record = serde_json::to_value(fitted()).unwrap();
+    record.as_object_mut().unwrap().remove("on_grid");
+    assert_eq!(serde_json::from_value::<VerificationThreshold>(record).unwrap(), fitted());
 }
 
 #[test]
@@ -162,6 +240,18 @@ fn refusals_to_load() {
         ("\"threshold\"", "\"thresh\"", "unknown field `thresh`"),
         ("\"true_accepts\": 3", "\"true_accepts\": 4", "`true_accepts` must be at most `matching` (3), got 4"),
         ("\"matching\": 3", "\"matching\": 0", "`matching` must be at least 1, got 0"),
+        ("\"target_far\": 0.5", "\"target_far\": -7", "`target_far` must be a rate from 0 to 1, got -7"),
+        ("\"target_far\": 0.5", "\"target_far\": 7", "`target_far` must be a rate from 0 to 1, got 7"),
+        (
+            "\"on_grid\": false",
+            "\"on_grid\": true",
+            "`threshold` must be a multiple of 2^-22 from -1 to 1 if `on_grid`, got 0.6",
+        ),
+        (
+            "\"non_matching\": 2",
+            "\"non_matching\": 18446744073709551615",
+            "`non_matching` must be at most 18446744073709551612 beside 3, got 18446744073709551615",
+        ),
         ("\"non_matching\": 2", "\"non_matching\": -2", "invalid value: integer `-2`"),
         ("\"threshold\": 0.6", "\"threshold\": null", "invalid type: null, expected f64"),
     ] {
