@@ -205,6 +205,9 @@ pub enum MetricError {
         /// What was found.
         got: String,
     },
+    /// What was asked between the steps of a long computation said to stop.
+    #[error("stopped by the caller")]
+    Stopped,
     /// A threshold fitted here would accept nothing, on these pairs or on any others.
     #[error("no threshold fits: {reason}")]
     NoThreshold {

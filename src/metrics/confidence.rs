@@ -60,12 +60,12 @@ impl Interval {
 /// the American Statistical Association 22, 1927.
 pub fn wilson(successes: u64, trials: u64, level: f64) -> Result<Interval, MetricError> {
     require_level(level)?;
-    if trials == 0 || successes > trials {
-        return Err(MetricError::Argument {
-            field: "successes",
-            expected: format!("at most {trials} of at least 1 trial"),
-            got: successes.to_string(),
-        });
+    let refuse = |field, expected, got: u64| Err(MetricError::Argument { field, expected, got: got.to_string() });
+    if trials == 0 {
+        return refuse("trials", "at least 1".to_owned(), trials);
+    }
+    if successes > trials {
+        return refuse("successes", format!("at most {trials}, the trials"), successes);
     }
     let (n, p) = (trials as f64, successes as f64 / trials as f64);
     let z = std::f64::consts::SQRT_2 * erf_inv(level);
@@ -121,7 +121,9 @@ impl BootstrapOptions {
     /// not one is expected beyond either bound.
     pub fn validate(&self) -> Result<(), MetricError> {
         require_level(self.level)?;
-        let least = (2.0 / (1.0 - self.level)).ceil();
+        // A level such as 0.9 is none in binary, and its quotient may lie just above a whole number.
+        const ROUNDING: f64 = 1e-9;
+        let least = (2.0 / (1.0 - self.level) * (1.0 - ROUNDING)).ceil();
         if f64::from(self.draws) < least {
             return Err(MetricError::Argument {
                 field: "draws",
@@ -183,9 +185,13 @@ impl EmbeddingSet {
     /// | 12 | 0.95, 1.3× | 0.96, 1.4× | 0.98, 1.5× | 0.68 |
     /// | 25 | 0.98, 1.5× | 0.97, 1.5× | 1.00, 1.6× | 0.60 |
     ///
+    /// Holds 25 bytes a pair, and each thread up to 80 bytes a pair more for the curve of its draw: for 1,000
+    /// embeddings 12 MB and 40 MB a thread.
+    ///
     /// # Errors
-    /// As [`BootstrapOptions::validate`]; [`MetricError::OneClass`] if the set lacks a kind of pair; and
-    /// whatever `figures` returns.
+    /// As [`BootstrapOptions::validate`]; [`MetricError::OneClass`] if the set lacks a kind of pair;
+    /// [`MetricError::Argument`] if it has fewer than three classes, since two must be drawn once each and every draw
+    /// is the same, or if a figure is NaN; and whatever `figures` returns, such as [`MetricError::Stopped`] to stop.
     ///
     /// # Examples
     /// ```
@@ -263,6 +269,8 @@ impl EmbeddingSet {
         figures: impl Fn(&RocCurve) -> Result<[f64; N], MetricError> + Sync,
     ) -> Result<BootstrapDraws<N>, MetricError> {
         options.validate()?;
+        self.require_classes_to_draw()?;
+        let figures = |curve: &RocCurve| require_numbers(figures(curve)?);
         let scores = self.pair_scores(PairProtocol::All)?;
         let values = figures(&scores.roc())?;
         let resampler = Resampler::new(self, scores.scores());
@@ -276,6 +284,20 @@ impl EmbeddingSet {
             .into_iter()
             .unzip();
         Ok(BootstrapDraws { values, draws, redrawn: redrawn.iter().sum() })
+    }
+
+    fn require_classes_to_draw(&self) -> Result<(), MetricError> {
+        const LEAST: usize = 3;
+        let index = PairIndex::new(self.labels());
+        index.counts().require_both()?;
+        if index.classes().len() >= LEAST {
+            return Ok(());
+        }
+        Err(MetricError::Argument {
+            field: "labels",
+            expected: format!("at least {LEAST} classes to draw from, since draws of two are all alike"),
+            got: index.classes().len().to_string(),
+        })
     }
 }
 
@@ -338,7 +360,19 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
     let position = (sorted.len() - 1) as f64 * q;
     let (below, above) = (position.floor(), position.ceil());
     let (low, high) = (sorted[below as usize], sorted[above as usize]);
-    low + (high - low) * (position - below)
+    // From an infinite figure there is no way towards another one, nor between two that are the same.
+    if low.is_infinite() || below >= above { low } else { low + (high - low) * (position - below) }
+}
+
+fn require_numbers<const N: usize>(figures: [f64; N]) -> Result<[f64; N], MetricError> {
+    if figures.iter().any(|figure| figure.is_nan()) {
+        return Err(MetricError::Argument {
+            field: "figures",
+            expected: "numbers".to_owned(),
+            got: format!("{figures:?}"),
+        });
+    }
+    Ok(figures)
 }
 
 fn require_level(level: f64) -> Result<(), MetricError> {

@@ -4,7 +4,9 @@ use approx::{assert_abs_diff_eq, assert_relative_eq};
 use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl::MetricError;
-use soft_lmccl::metrics::{BootstrapOptions, EerMethod, EmbeddingSet, Estimate, PairProtocol, RocCurve, wilson};
+use soft_lmccl::metrics::{
+    BootstrapOptions, EerMethod, EmbeddingSet, Estimate, Interval, PairProtocol, RocCurve, wilson,
+};
 
 use super::{F64_REL, noise};
 
@@ -224,6 +226,37 @@ fn a_seed_gives_the_same_intervals_on_any_number_of_threads() {
     assert_ne!(on(1, 7), on(1, 8));
 }
 
+/// Two classes must both be drawn, so that every draw is the data as they are.
+#[test]
+fn two_classes_are_too_few() {
+    let boot = |classes| population(classes, 4, 1).bootstrap(&BootstrapOptions::default(), |roc| Ok([roc.auc()]));
+    assert_eq!(
+        boot(2).unwrap_err().to_string(),
+        "invalid `labels`: expected at least 3 classes to draw from, since draws of two are all alike, got 2"
+    );
+    assert_eq!(boot(1).unwrap_err().to_string(), "need matching and non-matching pairs, got 6 and 0");
+    let Interval { low, high, .. } = boot(3).unwrap().estimates[0].interval;
+    assert!(low < high);
+}
+
+#[test]
+fn infinite_figures_have_infinite_bounds() {
+    let set = population(5, 3, 4);
+    let options = BootstrapOptions { draws: 41, ..Default::default() };
+    for draws in [41, 47] {
+        let options = BootstrapOptions { draws, ..options };
+        // Infinite in all draws, below zero in all of them, and in some.
+        let found = set.bootstrap(&options, |roc| {
+            let some = if roc.counts().matching > 15 { f64::INFINITY } else { roc.auc() };
+            Ok([f64::INFINITY, f64::NEG_INFINITY, some, -some])
+        });
+        for (at, estimate) in found.unwrap().estimates.into_iter().enumerate() {
+            let Interval { low, high, .. } = estimate.interval;
+            assert!(low <= high, "{at}: {low} {high}");
+        }
+    }
+}
+
 #[test]
 fn refusals() {
     let set = population(4, 3, 2);
@@ -233,12 +266,19 @@ fn refusals() {
         (boot(1_000, 1.0).map(|_| ()), "invalid `level`: expected a share strictly between 0 and 1, got 1"),
         (boot(1_000, f64::NAN).map(|_| ()), "invalid `level`: expected a share strictly between 0 and 1, got NaN"),
         (wilson(1, 2, 0.0).map(|_| ()), "invalid `level`: expected a share strictly between 0 and 1, got 0"),
-        (wilson(0, 0, 0.9).map(|_| ()), "invalid `successes`: expected at most 0 of at least 1 trial, got 0"),
-        (wilson(3, 2, 0.9).map(|_| ()), "invalid `successes`: expected at most 2 of at least 1 trial, got 3"),
+        (wilson(0, 0, 0.9).map(|_| ()), "invalid `trials`: expected at least 1, got 0"),
+        (wilson(3, 2, 0.9).map(|_| ()), "invalid `successes`: expected at most 2, the trials, got 3"),
+        (boot(19, 0.9).map(|_| ()), "invalid `draws`: expected at least 20 for a level of 0.9, got 19"),
     ] {
         assert_eq!(result.unwrap_err().to_string(), expected);
     }
-    assert!(boot(40, 0.95).is_ok());
+    for (draws, level) in [(40, 0.95), (20, 0.9), (10, 0.8), (200, 0.99)] {
+        assert!(boot(draws, level).is_ok(), "{draws} draws for {level}");
+    }
+    let not_a_number = set.bootstrap(&BootstrapOptions::default(), |_| Ok([0.5, f64::NAN]));
+    assert_eq!(not_a_number.unwrap_err().to_string(), "invalid `figures`: expected numbers, got [0.5, NaN]");
+    let stopped = set.bootstrap(&BootstrapOptions::default(), |_| Err::<[f64; 1], _>(MetricError::Stopped));
+    assert_eq!(stopped.unwrap_err().to_string(), "stopped by the caller");
     // What the closure refuses comes back.
     let refused = set.bootstrap(&BootstrapOptions::default(), |roc| Ok([roc.at_far(2.0)?.point.tar()]));
     assert_eq!(refused.unwrap_err().to_string(), "`target_far` must be a rate from 0 to 1, got 2");
