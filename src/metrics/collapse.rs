@@ -12,7 +12,7 @@ use crate::MetricError;
 ///
 /// Center loss pulls each class to a point; weighted too strongly it pulls all classes to one. The loss
 /// then looks excellent and verification is chance. The signs are here: norms that go to zero, a cosine
-/// between classes as high as within them, an effective rank near zero.
+/// between classes as high as within them, an effective rank that shrinks.
 ///
 /// Costs `O(N·D·min(N, D))`; no pair is listed.
 ///
@@ -56,7 +56,9 @@ pub struct CollapseReport {
     /// (Σ λᵢ)² / Σ λᵢ²      λ: eigenvalues of the covariance of the unit embeddings
     /// ```
     /// `k` if they spread evenly over `k` dimensions and not at all over the others, at most
-    /// `min(D, N − 1)`; 0 if all directions are equal.
+    /// `min(D, N − 1)`; 0 if all directions are equal to within the rounding of `f32`. The ratio does not say how
+    /// far they spread: a collapse with a little noise in all dimensions looks like full rank, and only the cosines
+    /// tell.
     pub effective_rank: f64,
 }
 
@@ -146,8 +148,8 @@ fn mean_cosines(units: &Array2<f64>, labels: impl Iterator<Item = i64>) -> (Opti
 /// `tr(C)² / ‖C‖²` of the covariance `C`; by whichever of `XᵀX` and `XXᵀ` is smaller, since both have the
 /// same eigenvalues but for zeros.
 fn participation_ratio(mut units: Array2<f64>) -> f64 {
-    // What is left of equal unit rows after rounding, squared.
-    const NOTHING: f64 = 1e-24;
+    // What is left of equal unit rows of `f32`, squared: half a last place of each value, and room for as much more.
+    const NOTHING: f64 = (f32::EPSILON as f64) * (f32::EPSILON as f64);
     let Some(mean) = units.mean_axis(Axis(0)) else { return 0.0 };
     units -= &mean;
     let scatter = if units.ncols() <= units.nrows() { units.t().dot(&units) } else { units.dot(&units.t()) };

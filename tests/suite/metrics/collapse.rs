@@ -90,6 +90,23 @@ fn rank_counts_evenly_used_dimensions() {
     }
 }
 
+/// Multiples of one vector point one way; what is left of them is the rounding of their values.
+#[test]
+fn rounding_is_no_rank() {
+    let mut noise = noise(9);
+    let direction: Vec<f64> = (0..256).map(|_| noise() - 0.5).collect();
+    let lengths: Vec<f64> = (0..300).map(|_| 0.1 + 10.0 * noise()).collect();
+    let multiples = Array2::from_shape_fn((300, 256), |(row, column)| (lengths[row] * direction[column]) as f32);
+    let report = CollapseReport::of(multiples.view(), &vec![0; 300]).unwrap();
+    assert_abs_diff_eq!(report.effective_rank, 0.0);
+    // A spread that can be told from it counts.
+    let spread = Array2::from_shape_fn((300, 256), |(row, column)| {
+        (direction[column] + if column == 3 { 1e-4 * lengths[row] } else { 0.0 }) as f32
+    });
+    let report = CollapseReport::of(spread.view(), &vec![0; 300]).unwrap();
+    assert!((0.9..1.5).contains(&report.effective_rank), "{report}");
+}
+
 #[test]
 fn collapse_shows() {
     let mut noise = noise(4);
