@@ -237,11 +237,14 @@ fn sum_of(set: &EmbeddingSet, rows: &[usize]) -> Vec<f64> {
     sum
 }
 
-/// The row of the largest product with the sum of its class: the sum of cosines to all of them, its own
-/// 1 included, which changes no comparison.
+/// The row of the largest product with the sum of the others of its class. Its own product is left out: it is 1 to
+/// within rounding, which would decide between rows that are as close as each other.
 fn medoid(set: &EmbeddingSet, rows: &[usize]) -> usize {
     let sum = sum_of(set, rows);
-    let closeness = |row: usize| set.row(row).iter().zip(&sum).map(|(&x, sum)| f64::from(x) * sum).sum::<f64>();
+    let closeness = |row: usize| {
+        let others = |(&x, sum): (&f32, &f64)| f64::from(x) * (sum - f64::from(x));
+        set.row(row).iter().zip(&sum).map(others).sum::<f64>()
+    };
     let mut best = (rows[0], closeness(rows[0]));
     for &row in &rows[1..] {
         let candidate = (row, closeness(row));

@@ -62,6 +62,19 @@ fn set(rows: &[Vec<f32>], labels: &[i64]) -> EmbeddingSet {
     EmbeddingSet::new(values.view(), labels).unwrap()
 }
 
+/// Each is as close to the other, whatever rounding made of their lengths.
+#[test]
+fn the_first_of_two_is_the_medoid() {
+    let mut noise = noise(11);
+    let values = Array2::from_shape_simple_fn((400, 9), || (noise() - 0.5) as f32);
+    let labels: Vec<i64> = (0..400).map(|row| row / 2).collect();
+    let set = EmbeddingSet::new(values.view(), &labels).unwrap();
+    let gallery = Gallery::enroll(&set, Prototype::Medoid).unwrap();
+    for class in 0..200 {
+        assert_eq!(gallery.prototype(class), set.row(2 * class), "class {class}");
+    }
+}
+
 #[test]
 fn every_figure_equals_scikit_learn() {
     let fixture: Fixture = serde_json::from_str(include_str!("../../fixtures/open_set.json")).unwrap();
