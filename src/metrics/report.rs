@@ -48,7 +48,8 @@ impl ReportOptions {
     /// Checks what can be checked without embeddings.
     ///
     /// # Errors
-    /// * [`MetricError::OneClass`] if no pairs of a kind are asked for
+    /// * [`MetricError::OneClass`] if no pairs of a kind are asked for, [`MetricError::Argument`] if more than a `u64`
+    ///   counts
     /// * [`MetricError::Folds`] if `folds` is below 2 or above the number of pairs
     /// * [`MetricError::Rate`] if a target is NaN or outside `[0, 1]`
     pub fn validate(&self) -> Result<(), MetricError> {
@@ -56,14 +57,21 @@ impl ReportOptions {
         if matching == 0 || non_matching == 0 {
             return Err(MetricError::OneClass { matching, non_matching });
         }
-        let pairs = matching + non_matching;
+        let Some(pairs) = matching.checked_add(non_matching) else {
+            return Err(MetricError::Argument {
+                field: "non_matching",
+                expected: format!("at most {}, beside {matching} matching pairs", u64::MAX - matching),
+                got: non_matching.to_string(),
+            });
+        };
         if self.folds < 2 || self.folds as u64 > pairs {
             return Err(MetricError::Folds { folds: self.folds, pairs });
         }
         self.far_targets.iter().try_for_each(|&target| require_rate("far_targets", target))
     }
 
-    /// The same mixture of pairs with as many as `set` has, where it has fewer than asked for.
+    /// The same mixture of pairs with as many as `set` has, where it has fewer than asked for; at least one of each
+    /// kind that is asked for and there.
     ///
     /// [`VerificationReport::of`] never takes fewer pairs than asked for by itself: a small set is an
     /// error there unless this was called.
@@ -88,8 +96,10 @@ impl ReportOptions {
         let asked = (self.matching as u128, self.non_matching as u128);
         // Each is limited by its own kind, and by the other kind in the mixture asked for. At most
         // what was asked, hence a usize.
-        self.matching = asked.0.min(available.0).min(asked.0 * available.1 / asked.1.max(1)) as usize;
-        self.non_matching = asked.1.min(available.1).min(asked.1 * available.0 / asked.0.max(1)) as usize;
+        let limited =
+            |asked: u128, available: u128, in_mixture: u128| asked.min(available).min(in_mixture.max(1)) as usize;
+        self.matching = limited(asked.0, available.0, asked.0 * available.1 / asked.1.max(1));
+        self.non_matching = limited(asked.1, available.1, asked.1 * available.0 / asked.0.max(1));
         self
     }
 }

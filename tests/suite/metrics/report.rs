@@ -22,6 +22,29 @@ fn options() -> ReportOptions {
 }
 
 #[test]
+fn more_pairs_than_are_counted_are_refused() {
+    let options: ReportOptions =
+        serde_json::from_str(r#"{"matching": 18446744073709551615, "non_matching": 2}"#).unwrap();
+    assert_eq!(
+        options.validate().unwrap_err().to_string(),
+        "invalid `non_matching`: expected at most 0, beside 18446744073709551615 matching pairs, got 2"
+    );
+}
+
+#[test]
+fn a_limited_mixture_keeps_both_kinds() {
+    // Four matching pairs and six others.
+    let set = EmbeddingSet::new(Array2::<f32>::eye(5).view(), &[0, 0, 1, 1, 1]).unwrap();
+    let counts = set.pair_counts();
+    assert_eq!((counts.matching, counts.non_matching), (4, 6));
+    for (asked, kept) in [((1, 1000), (1, 6)), ((1000, 1), (4, 1)), ((0, 5), (0, 5)), ((2, 4), (2, 4))] {
+        let options = ReportOptions { matching: asked.0, non_matching: asked.1, ..Default::default() };
+        let limited = options.limited_to(&set);
+        assert_eq!((limited.matching, limited.non_matching), kept, "{asked:?}");
+    }
+}
+
+#[test]
 fn figures_are_those_of_the_parts() {
     let (set, options) = (set(), options());
     let report = VerificationReport::of(&set, &options).unwrap();
