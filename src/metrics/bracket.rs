@@ -206,3 +206,37 @@ impl CoarseTally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::counts::ScoreCounts;
+    use super::*;
+
+    /// Their products pass 2⁵³, so that the exact rates are rounded more than once.
+    #[test]
+    fn bounds_hold_the_rates_of_very_many_pairs() {
+        let mut state = 1u64;
+        let mut count = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state >> 24
+        };
+        for _ in 0..300 {
+            let mut tally = CoarseTally::new();
+            let mut entries = Vec::new();
+            for bin in [10, 11, 12, 13] {
+                let [matching, non_matching] = if count() % 3 == 0 { [count(), 0] } else { [count() >> 20, count()] };
+                tally.counters[MATCHING][bin] = matching;
+                tally.counters[NON_MATCHING][bin] = non_matching;
+                entries.push((bin * BIN, matching, non_matching));
+            }
+            let (bounds, json) = (ScoreBrackets::new(&[tally]), serde_json::to_string(&entries).unwrap());
+            let exact = serde_json::from_str::<ScoreCounts>(&json).unwrap().histogram();
+            let (Ok(bounds), Ok(exact)) = (bounds, exact) else { continue };
+            for method in [EerMethod::Linear, EerMethod::MinDifference] {
+                let (bounds, exact) = (bounds.eer(method), exact.eer(method));
+                assert!(bounds.contains(exact) && bounds.high <= 1.0, "{method:?} {bounds:?} {exact}");
+            }
+            assert!(bounds.auc().contains(exact.auc()) && bounds.auc().high <= 1.0);
+        }
+    }
+}

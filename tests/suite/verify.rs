@@ -150,6 +150,13 @@ proptest! {
     }
 }
 
+#[test]
+fn bounds_of_an_area_are_shares() {
+    let separable = EmbeddingSet::new(Array2::<f32>::eye(2).select(ndarray::Axis(0), &[0, 0, 1]).view(), &[0, 0, 1]);
+    let bounds = AllPairs::default().bracket(&separable.unwrap()).unwrap().auc();
+    assert!(bounds.contains(1.0) && bounds.high <= 1.0, "{bounds:?}");
+}
+
 /// Rows of any direction: scores fill many blocks of the grid, and the figures of the histogram are read
 /// off other blocks than its curve's.
 fn random_set(rows: usize, dim: usize, seed: u64) -> EmbeddingSet {
@@ -388,6 +395,16 @@ mod device {
                 &embeddings.zeros_like(),
                 &labels,
                 "embedding 0 is zero in every column, so it has no cosine with any other",
+            ),
+            (
+                &(embeddings.to_kind(Kind::Double) * 1e300),
+                &labels,
+                "embeddings: expected values that fit single precision, got 3e300 as the largest of row 0",
+            ),
+            (
+                &(embeddings.to_kind(Kind::Double) * 1e-300),
+                &labels,
+                "embeddings: expected values that fit single precision, got 3e-300 as the largest of row 0",
             ),
             (&embeddings.narrow(1, 0, 0), &labels, "need at least one embedding of at least one dimension, got 3 of 0"),
         ] {

@@ -2,7 +2,9 @@
 
 use ndarray::{Array2, array};
 use soft_lmccl::MetricError;
-use soft_lmccl::metrics::{EmbeddingSet, PairProtocol, PairScores, ReportOptions, VerificationReport};
+use soft_lmccl::metrics::{
+    Bracket, EmbeddingSet, OperatingPoint, PairProtocol, PairScores, ReportOptions, VerificationReport,
+};
 
 fn message<T: std::fmt::Debug>(result: Result<T, MetricError>) -> String {
     result.unwrap_err().to_string()
@@ -50,6 +52,38 @@ fn pair_scores() {
     ];
     for (scores, same, expected) in rows {
         assert_eq!(message(PairScores::new(scores.to_vec(), same.to_vec())), expected);
+    }
+}
+
+#[test]
+fn points_and_bounds_as_json() {
+    let point = PairScores::new(vec![0.5, 0.25], vec![true, false]).unwrap().roc().points()[0];
+    let json = serde_json::to_string(&point).unwrap();
+    assert!(json.starts_with(r#"{"threshold":null,"#), "{json}");
+    assert_eq!(serde_json::from_str::<OperatingPoint>(&json).unwrap(), point);
+    let bounds = Bracket { low: 0.5, high: f64::INFINITY };
+    let json = serde_json::to_string(&bounds).unwrap();
+    assert_eq!(serde_json::from_str::<Bracket>(&json).unwrap(), bounds);
+
+    // Only +∞ is null.
+    for (threshold, text) in [(f64::NEG_INFINITY, "-inf"), (f64::NAN, "NaN")] {
+        let expected = format!("expected a finite number or +∞, which is null, got {text}");
+        let refused = serde_json::to_string(&OperatingPoint { threshold, ..point }).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+        let refused = serde_json::to_string(&Bracket { low: threshold, high: 1.0 }).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
+    for (from, to, expected) in [
+        ("\"matching\":1", "\"matching\":0", "`matching` must be at least 1, got 0"),
+        ("\"false_accepts\":0", "\"false_accepts\":2", "`false_accepts` must be at most `non_matching` (1), got 2"),
+        (
+            "\"matching\":1",
+            "\"matching\":18446744073709551615",
+            "`non_matching` must be at most 0 beside 18446744073709551615, got 1",
+        ),
+    ] {
+        let json = serde_json::to_string(&point).unwrap().replacen(from, to, 1);
+        assert_eq!(serde_json::from_str::<OperatingPoint>(&json).unwrap_err().to_string(), expected);
     }
 }
 
