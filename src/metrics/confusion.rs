@@ -72,6 +72,8 @@ impl Confusion {
 
 impl EmbeddingSet {
     /// Counts the accepted pairs of every class and of every two, over all pairs.
+    ///
+    /// Takes up to 64 bytes for every two classes: 32 MB for 1,000 of them, 3.2 GB for 10,000.
     #[must_use]
     pub fn confusion(&self, threshold: &VerificationThreshold) -> Confusion {
         let index = PairIndex::new(self.labels());
