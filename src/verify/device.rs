@@ -50,7 +50,7 @@ impl DeviceSet {
     ///
     /// # Errors
     /// * [`Error::Tensor`] for another rank or kind, or for a device whose products are not full `f32`
-    ///   (TF32 moves thresholds)
+    ///   (TF32 moves thresholds), or a row of `f64` that does not fit `f32`
     /// * the [`MetricError`]s of [`EmbeddingSet::new`](crate::metrics::EmbeddingSet::new)
     pub fn new(embeddings: &Tensor, labels: &Tensor) -> Result<Self> {
         let _guard = no_grad_guard();
@@ -66,7 +66,7 @@ impl DeviceSet {
         let mut unit = Vec::new();
         for start in (0..rows as i64).step_by(ROWS_AT_A_TIME as usize) {
             let chunk = embeddings.f_narrow(0, start, ROWS_AT_A_TIME.min(rows as i64 - start))?;
-            unit.push(unit_rows(&chunk.f_to_kind(Kind::Float)?, start as usize)?);
+            unit.push(unit_rows(&chunk, start as usize)?);
         }
         let class =
             |(row, label): (usize, i64)| u32::try_from(label).map_err(|_| MetricError::EmbeddingLabel { row, label });
@@ -114,13 +114,15 @@ fn host_labels(labels: &Tensor) -> Result<Vec<i64>> {
 }
 
 /// Rows of length 1; `first` is the number of the first.
-fn unit_rows(rows: &Tensor, first: usize) -> Result<Tensor> {
+fn unit_rows(given: &Tensor, first: usize) -> Result<Tensor> {
+    let rows = given.f_to_kind(Kind::Float)?;
     let wide = rows.f_to_kind(Kind::Double)?;
     let norms = wide.f_square()?.f_sum_dim_intlist([1i64].as_slice(), true, None::<Kind>)?.f_sqrt()?;
     let lengths: Vec<f64> = Vec::try_from(norms.f_flatten(0, 1)?.f_to_device(Device::Cpu)?)?;
     if let Some(at) = lengths.iter().position(|length| !(length.is_finite() && *length > 0.0)) {
-        let values: Vec<f32> = Vec::try_from(rows.f_get(at as i64)?.f_to_device(Device::Cpu)?)?;
         let row = first + at;
+        require_single_precision(&given.f_get(at as i64)?, row)?;
+        let values: Vec<f32> = Vec::try_from(rows.f_get(at as i64)?.f_to_device(Device::Cpu)?)?;
         let not_finite = values.iter().enumerate().find(|(_, value)| !value.is_finite());
         return Err(match not_finite {
             Some((column, &value)) => MetricError::EmbeddingNotFinite { row, column, value },
@@ -129,6 +131,20 @@ fn unit_rows(rows: &Tensor, first: usize) -> Result<Tensor> {
         .into());
     }
     Ok(wide.f_div(&norms)?.f_to_kind(Kind::Float)?)
+}
+
+/// Refuses a row of finite numbers, not all zero, of which `f32` makes infinities or zeros only.
+fn require_single_precision(given: &Tensor, row: usize) -> Result<()> {
+    let values: Vec<f64> = Vec::try_from(given.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?)?;
+    let largest = values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    if values.iter().any(|value| value.is_nan()) || largest.is_infinite() || largest <= 0.0 {
+        return Ok(()); // wrong in double precision too, and refused as that
+    }
+    Err(Error::Tensor {
+        what: "embeddings",
+        expected: "values that fit single precision".to_owned(),
+        got: format!("{largest:e} as the largest of row {row}"),
+    })
 }
 
 /// Refuses a device that is set to round the factors of a product (TF32 keeps 10 bits, BF16 7).
