@@ -278,7 +278,7 @@ fn pairs_among(members: usize) -> u64 {
 /// How many columns of a triangle, at least one, hold no more pairs than these.
 fn columns_with(pairs: u64) -> usize {
     // Columns 0 to b hold b(b+1)/2 pairs.
-    let columns = (1 + (1 + 8 * u128::from(pairs)).isqrt()) / 2;
+    let columns = (1 + 8 * u128::from(pairs)).isqrt().div_ceil(2);
     usize::try_from(columns).unwrap_or(usize::MAX)
 }
 
