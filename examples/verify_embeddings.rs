@@ -23,17 +23,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-/// Set by Ctrl-C; the count looks at it after each tile.
+/// Set by Ctrl-C; the count looks at it after each tile, the bootstrap at each draw.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
     // Only the first handler counts, and this is the first.
-    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            // Asked twice: at once.
+            std::process::exit(130);
+        }
+    });
     match run::run(&args, &INTERRUPTED) {
-        Ok(output) => {
+        Ok(run::Outcome { output, unsaved }) => {
             println!("{output}");
-            ExitCode::SUCCESS
+            let Some(error) = unsaved else { return ExitCode::SUCCESS };
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -1,7 +1,7 @@
 //! Arrays of NumPy, checked before they are read.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,14 +22,30 @@ pub fn matrix(path: &Path) -> Result<Matrix> {
         bail!("{}: expected an array of 2 dimensions, [N, D], got shape {:?}", path.display(), array.shape())
     };
     let (rows, columns, order) = (rows as usize, columns as usize, array.order());
-    let values: Vec<f32> = floats(array, path)?.into_iter().map(|value| value as f32).collect();
-    let values = match order {
-        Order::C => values,
-        Order::Fortran => {
-            (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row)).map(|at| values[at]).collect()
-        }
+    let exact = floats(array, path)?;
+    let place = |row: usize, column: usize| match order {
+        Order::C => row * columns + column,
+        Order::Fortran => column * rows + row,
     };
+    let mut values = Vec::with_capacity(exact.len());
+    for row in 0..rows {
+        let exact = (0..columns).map(|column| exact[place(row, column)]);
+        values.extend(exact.clone().map(|value| value as f32));
+        require_single_precision(exact, &values[row * columns..]).with_context(|| path.display().to_string())?;
+    }
     Ok(Matrix { rows, columns, values })
+}
+
+/// Refuses numbers that are finite in double precision only, and rows of which nothing else is left.
+fn require_single_precision(exact: impl Iterator<Item = f64>, rounded: &[f32]) -> Result<()> {
+    let mut largest = 0.0f64;
+    for (exact, rounded) in exact.zip(rounded) {
+        ensure!(rounded.is_finite() || !exact.is_finite(), "{exact:e} does not fit single precision");
+        largest = largest.max(exact.abs());
+    }
+    let nothing_left = rounded.iter().all(|value| value.abs() <= 0.0);
+    ensure!(!(nothing_left && largest > 0.0), "a row of at most {largest:e} does not fit single precision");
+    Ok(())
 }
 
 /// `[P]` of f32 or f64.
@@ -71,9 +87,10 @@ fn open(path: &Path) -> Result<Array> {
     let no_npy = || format!("{} is no .npy file", path.display());
     let mut file = BufReader::new(File::open(path).with_context(cannot)?);
     let length = file.get_ref().metadata().with_context(cannot)?.len();
-    let header = header_bytes(&mut file).with_context(no_npy)?;
+    let (start, described) = header_bytes(&mut file).with_context(no_npy)?;
+    let header = start + described;
     ensure!(header <= length, "{} ends within its header", path.display());
-    require_countable(&mut file, length).with_context(|| path.display().to_string())?;
+    require_countable(&mut file.by_ref().take(described), length).with_context(|| path.display().to_string())?;
     file.rewind().with_context(cannot)?;
     let array = NpyFile::new(file).with_context(no_npy)?;
 
@@ -90,26 +107,42 @@ fn open(path: &Path) -> Result<Array> {
 }
 
 /// Refuses a shape of more numbers than there are bytes, which the reader would multiply without a look.
-fn require_countable(file: &mut impl BufRead, length: u64) -> Result<()> {
+fn require_countable(description: &mut impl Read, length: u64) -> Result<()> {
     let mut header = Vec::new();
-    file.take(length).read_until(b'\n', &mut header)?;
+    description.read_to_end(&mut header)?;
     let header = String::from_utf8_lossy(&header);
-    let shape = header
-        .split_once("shape")
-        .and_then(|(_, rest)| rest.split_once('('))
-        .and_then(|(_, rest)| rest.split_once(')'));
-    let Some((shape, _)) = shape else { bail!("its header names no shape") };
+    let shape = shape_in(&header)?;
     let extents = shape.split(',').map(str::trim).filter(|extent| !extent.is_empty());
-    let numbers = extents.map(str::parse::<u64>).try_fold(1u64, |product, extent| product.checked_mul(extent.ok()?));
+    // Without zeros, since steps from row to row are products of some of the extents.
+    let (mut numbers, mut steps) = (Some(1u64), Some(1u64));
+    for extent in extents {
+        let extent: Option<u64> = extent.parse().ok();
+        numbers = numbers.zip(extent).and_then(|(numbers, extent)| numbers.checked_mul(extent));
+        steps = steps.zip(extent).and_then(|(steps, extent)| steps.checked_mul(extent.max(1)));
+    }
     ensure!(
-        numbers.is_some_and(|numbers| numbers <= length),
+        steps.is_some() && numbers.is_some_and(|numbers| numbers <= length),
         "shape ({shape}) needs more than the {length} bytes of the file"
     );
     Ok(())
 }
 
-/// The length of everything before the numbers: a magic string, a version, and a header as long as it says.
-fn header_bytes(file: &mut impl Read) -> Result<u64> {
+/// What is between the parentheses after the one key `shape`. Whatever could hide another such key is refused: the
+/// reader takes the header for a literal of Python, this looks at its text.
+fn shape_in(header: &str) -> Result<&str> {
+    ensure!(!header.contains('\\'), "its header has a backslash");
+    let keys: Vec<usize> = ["'shape'", "\"shape\""]
+        .iter()
+        .flat_map(|key| header.match_indices(key).map(|(at, key)| at + key.len()))
+        .collect();
+    let &[after] = keys.as_slice() else { bail!("its header names {} shapes", keys.len()) };
+    let value = header[after..].trim_start().strip_prefix(':').and_then(|value| value.trim_start().strip_prefix('('));
+    let shape = value.and_then(|value| value.split_once(')'));
+    shape.map(|(shape, _)| shape).context("its header names no shape")
+}
+
+/// The lengths of what is before the numbers: of a magic string with a version, and of a header as long as it says.
+fn header_bytes(file: &mut impl Read) -> Result<(u64, u64)> {
     let mut start = [0; 8];
     file.read_exact(&mut start)?;
     ensure!(start.starts_with(b"\x93NUMPY"), "it does not begin as one");
@@ -118,11 +151,11 @@ fn header_bytes(file: &mut impl Read) -> Result<u64> {
     Ok(match start[6] {
         1 => {
             file.read_exact(&mut short)?;
-            10 + u64::from(u16::from_le_bytes(short))
+            (10, u64::from(u16::from_le_bytes(short)))
         }
         _ => {
             file.read_exact(&mut long)?;
-            12 + u64::from(u32::from_le_bytes(long))
+            (12, u64::from(u32::from_le_bytes(long)))
         }
     })
 }

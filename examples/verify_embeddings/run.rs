@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::ArrayView2;
 use serde_json::{Value, json};
+use soft_lmccl::MetricError;
 use soft_lmccl::metrics::{
     BootstrapOptions, Curve, EerMethod, EmbeddingSet, Estimate, PairScores, TarAtFar, ThresholdRule,
     VerificationThreshold,
@@ -21,20 +22,27 @@ use super::args::Args;
 use super::bare;
 use super::npy;
 
-/// Reads, measures, saves the threshold if one is asked for; returns what is to be printed.
-pub fn run(args: &Args, interrupted: &AtomicBool) -> Result<String> {
+/// What is to be printed, and why there is no threshold if one was asked for.
+pub struct Outcome {
+    pub output: String,
+    pub unsaved: Option<anyhow::Error>,
+}
+
+/// Reads, measures, saves the threshold if one is asked for.
+pub fn run(args: &Args, interrupted: &AtomicBool) -> Result<Outcome> {
     let measured = match (&args.embeddings, &args.labels, &args.scores, &args.same) {
         (Some(embeddings), Some(labels), ..) => of_embeddings(args, embeddings, labels, interrupted)?,
         (_, _, Some(scores), Some(same)) => of_scores(args, scores, same)?,
         _ => anyhow::bail!("expected --embeddings with --labels, or --scores with --same"),
     };
-    Ok(if args.json { measured.json().to_string() } else { measured.table() })
+    let output = if args.json { measured.json().to_string() } else { measured.table() };
+    Ok(Outcome { output, unsaved: measured.threshold.and_then(Result::err) })
 }
 
 fn of_embeddings(args: &Args, embeddings: &Path, labels: &Path, interrupted: &AtomicBool) -> Result<Measured> {
     let npy::Matrix { rows, columns, values } = npy::matrix(embeddings)?;
     let classes = npy::labels(labels)?;
-    let view = ArrayView2::from_shape((rows, columns), &values)?;
+    let view = ArrayView2::from_shape((rows, columns), &values).with_context(|| embeddings.display().to_string())?;
     let files = || format!("{} with {}", embeddings.display(), labels.display());
     let set = EmbeddingSet::new(view, &classes).with_context(files)?;
 
@@ -49,7 +57,7 @@ fn of_embeddings(args: &Args, embeddings: &Path, labels: &Path, interrupted: &At
         Device::Cpu => AllPairs::default().count_with(&set, tell),
         device => {
             let tensor = Tensor::from_slice(&values).view([rows as i64, columns as i64]).to_device(device);
-            let on_device = DeviceSet::new(&tensor, &Tensor::from_slice(&classes))?;
+            let on_device = DeviceSet::new(&tensor, &Tensor::from_slice(&classes)).with_context(files)?;
             AllPairs::default().count_with(&on_device, tell)
         }
     }
@@ -60,7 +68,7 @@ fn of_embeddings(args: &Args, embeddings: &Path, labels: &Path, interrupted: &At
     measured.embeddings = Some((rows, columns));
     measured.bare_gemm_seconds = args.json.then(|| bare_gemm_seconds(view, args.device));
     if let Some(draws) = args.bootstrap {
-        measured.intervals = Some(intervals(args, &set, draws)?);
+        measured.intervals = Some(intervals(args, &set, draws, interrupted).with_context(files)?);
     }
     Ok(measured)
 }
@@ -73,18 +81,32 @@ fn of_scores(args: &Args, scores: &Path, same: &Path) -> Result<Measured> {
     Measured::of(args, &pairs.roc(), start)
 }
 
-fn intervals(args: &Args, set: &EmbeddingSet, draws: u32) -> Result<Value> {
+/// Percentile intervals; `redrawn` is there only if draws had to be repeated.
+pub fn intervals(args: &Args, set: &EmbeddingSet, draws: u32, interrupted: &AtomicBool) -> Result<Value> {
     let options = BootstrapOptions { draws, ..Default::default() };
     let interval = |estimate: Estimate| json!([estimate.interval.low, estimate.interval.high]);
-    let [auc, eer] = set.bootstrap(&options, |roc| Ok([roc.auc(), roc.eer(EerMethod::Linear)]))?.estimates;
+    let go_on = || if interrupted.load(Ordering::Relaxed) { Err(MetricError::Stopped) } else { Ok(()) };
+    let found = set.bootstrap(&options, |roc| {
+        go_on()?;
+        Ok([roc.auc(), roc.eer(EerMethod::Linear)])
+    })?;
+    let [auc, eer] = found.estimates;
     let tar = args.far.iter().map(|&far| {
-        let [tar] = set.bootstrap(&options, |roc| Ok([roc.at_far(far)?.point.tar()]))?.estimates;
+        let found = set.bootstrap(&options, |roc| {
+            go_on()?;
+            Ok([roc.at_far(far)?.point.tar()])
+        })?;
+        let [tar] = found.estimates;
         Ok(json!({ "target_far": far, "tar": interval(tar) }))
     });
     let tar: Vec<_> = tar.collect::<Result<_>>()?;
-    Ok(json!({
+    let mut intervals = json!({
         "level": options.level, "draws": draws, "auc": interval(auc), "eer": interval(eer), "tar_at_far": tar,
-    }))
+    });
+    if found.redrawn > 0 {
+        intervals["redrawn"] = found.redrawn.into();
+    }
+    Ok(intervals)
 }
 
 /// The time of the faster of the host's and libtorch's products of the upper triangle; on CUDA of libtorch's.
@@ -115,7 +137,8 @@ struct Measured {
     seconds: f64,
     bare_gemm_seconds: Option<f64>,
     intervals: Option<Value>,
-    threshold: Option<VerificationThreshold>,
+    /// If one was asked for; a failure to fit or to save it takes nothing from the other figures.
+    threshold: Option<Result<VerificationThreshold>>,
 }
 
 impl Measured {
@@ -139,9 +162,7 @@ impl Measured {
         };
         if let Some(path) = &args.threshold_out {
             let rule = args.threshold_for.unwrap_or(ThresholdRule::AtFar { target_far: args.far[0] });
-            let threshold = VerificationThreshold::fit_curve(curve, rule)?;
-            threshold.save(path)?;
-            measured.threshold = Some(threshold);
+            measured.threshold = Some(saved_threshold(curve, rule, path));
         }
         Ok(measured)
     }
@@ -195,12 +216,22 @@ impl Measured {
             let interval = interval(&intervals["tar_at_far"][number]["tar"]);
             line(&format!("TAR @ FAR {:e}", at.target_far), value + &interval);
         }
-        if let Some(threshold) = &self.threshold {
+        if let Some(redrawn) = intervals["redrawn"].as_u64() {
+            line("redrawn", format!("{redrawn} draws had one kind of pair only"));
+        }
+        if let Some(Ok(threshold)) = &self.threshold {
             line("threshold", format!("{:.6}", threshold.value()));
         }
         line("seconds", format!("{:.3}", self.seconds));
         text.trim_end().to_owned()
     }
+}
+
+fn saved_threshold(curve: &impl Curve, rule: ThresholdRule, path: &Path) -> Result<VerificationThreshold> {
+    let unsaved = || format!("no threshold in {}", path.display());
+    let threshold = VerificationThreshold::fit_curve(curve, rule).with_context(unsaved)?;
+    threshold.save(path)?;
+    Ok(threshold)
 }
 
 /// On stderr, if that is a terminal.

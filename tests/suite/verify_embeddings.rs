@@ -62,14 +62,27 @@ fn folder() -> TempDir {
     folder
 }
 
-fn run(folder: &Path, line: &str) -> Result<String, String> {
+fn arguments(folder: &Path, line: &str) -> Result<args::Args, String> {
     let words = line.split_whitespace().map(|word| match word.strip_suffix('!') {
         Some(file) => folder.join(file).display().to_string(),
         None => word.to_owned(),
     });
     let args = args::Args::try_parse_from(["verify_embeddings".to_owned()].into_iter().chain(words));
-    let args = args.map_err(|error| error.to_string())?;
-    run::run(&args, &AtomicBool::new(false)).map_err(|error| format!("{error:#}"))
+    args.map_err(|error| error.to_string())
+}
+
+/// What it prints, and why there is no threshold if one was asked for.
+fn outcome(folder: &Path, line: &str) -> Result<(String, Option<String>), String> {
+    let sentence = |error: anyhow::Error| format!("{error:#}");
+    let run::Outcome { output, unsaved } =
+        run::run(&arguments(folder, line)?, &AtomicBool::new(false)).map_err(sentence)?;
+    Ok((output, unsaved.map(sentence)))
+}
+
+fn run(folder: &Path, line: &str) -> Result<String, String> {
+    let (output, unsaved) = outcome(folder, line)?;
+    assert_eq!(unsaved, None);
+    Ok(output)
 }
 
 fn json(folder: &Path, line: &str) -> Value {
@@ -160,6 +173,82 @@ fn people_get_a_table_with_intervals() {
 }
 
 #[test]
+fn figures_are_printed_though_no_threshold_is_saved() {
+    let folder = folder();
+    for (line, expected) in [
+        ("--threshold-out missing/t.json!", "cannot write F/missing/t.json: No such file or directory (os error 2)"),
+        (
+            "--threshold-out t.json! --threshold-for 0",
+            "no threshold in F/t.json: no threshold fits: more non-matching pairs than the target FAR allows share the \
+             highest score",
+        ),
+    ] {
+        fs::write(
+            folder.path().join("same.npy"),
+            npy("<f4", false, &format!("({ROWS}, 1)"), &bytes(&[1.0f32; ROWS], |value| value.to_le_bytes())),
+        )
+        .unwrap();
+        let file = if line.contains("missing") { "c.npy!" } else { "same.npy!" };
+        let (output, unsaved) =
+            outcome(folder.path(), &format!("--embeddings {file} --labels labels.npy! --json {line}")).unwrap();
+        let printed: Value = serde_json::from_str(&output).unwrap();
+        assert_eq!(printed["pairs"], 276);
+        assert_eq!(unsaved.unwrap().replace(&folder.path().display().to_string(), "F"), expected);
+        assert!(!folder.path().join("t.json").exists());
+    }
+}
+
+#[test]
+fn a_bootstrap_stops_when_told_and_says_what_it_repeated() {
+    let folder = folder();
+    let args = arguments(folder.path(), "--embeddings c.npy! --labels labels.npy! --bootstrap 50").unwrap();
+    // Pairs of one kind only in many draws: one class has two embeddings, the others one.
+    let set = EmbeddingSet::new(ndarray::Array2::<f32>::eye(4).view(), &[0, 0, 1, 2]).unwrap();
+    let stopped = run::intervals(&args, &set, 50, &AtomicBool::new(true)).unwrap_err();
+    assert_eq!(stopped.to_string(), "stopped by the caller");
+    let found = run::intervals(&args, &set, 50, &AtomicBool::new(false)).unwrap();
+    assert!(found["redrawn"].as_u64().is_some_and(|redrawn| redrawn > 0), "{found}");
+    let found = json(folder.path(), "--embeddings c.npy! --labels labels.npy! --bootstrap 50");
+    assert!(found["intervals"].get("redrawn").is_none(), "{found}");
+}
+
+/// Headers whose text shows another shape than the one that they mean.
+#[test]
+fn no_header_hides_its_shape() {
+    let folder = folder();
+    let huge = "(2147483648, 8589934592)";
+    for (header, expected) in [
+        (
+            format!("{{'xshape(1,)':0,'descr':'<f4','fortran_order':True,'shape':{huge}}}\n"),
+            "shape (2147483648, 8589934592) needs more than the",
+        ),
+        (
+            format!("{{\"'shape': (1,)\":0,'descr':'<f4','fortran_order':True,\n'shape':{huge}}}\n"),
+            "its header names 2 shapes",
+        ),
+        (
+            format!("{{\"'shape': (1,)\":0,'descr':'<f4','fortran_order':True,'sha\\x70e':{huge}}}\n"),
+            "its header has a backslash",
+        ),
+        ("{'descr':'<f4','fortran_order':True}\n".to_owned(), "its header names 0 shapes"),
+        ("{'descr':'<f4','fortran_order':True,'shape':5}\n".to_owned(), "its header names no shape"),
+        (
+            "{'descr':'<f4','fortran_order':True,'shape':(0, 1099511627776, 1099511627776)}\n".to_owned(),
+            "shape (0, 1099511627776, 1099511627776) needs more than the",
+        ),
+    ] {
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
+        file.extend(header.as_bytes());
+        let path = folder.path().join("crafted.npy");
+        fs::write(&path, file).unwrap();
+        let refused = format!("{:#}", npy::matrix(&path).unwrap_err());
+        let problem = refused.strip_prefix(&format!("{}: ", path.display()));
+        assert!(problem.is_some_and(|problem| problem.starts_with(expected)), "{refused}");
+    }
+}
+
+#[test]
 fn one_sentence_for_each_bad_file() {
     let folder = folder();
     let write = |name: &str, content: Vec<u8>| fs::write(folder.path().join(name), content).unwrap();
@@ -178,6 +267,10 @@ fn one_sentence_for_each_bad_file() {
     write("zero.npy", npy("<f4", false, "(2, 2)", &floats(&[1.0, 2.0, 0.0, 0.0])));
     write("square.npy", npy("<f4", false, "(2, 2)", &floats(&square)));
     write("none.npy", npy("<f4", false, "(0, 2)", &[]));
+    write("vast.npy", npy("<f4", false, "(0, 18446744073709551615)", &[]));
+    let doubles = |values: &[f64]| bytes(values, |value| value.to_le_bytes());
+    write("large.npy", npy("<f8", true, "(2, 2)", &doubles(&[1.0, 2.0, 1e300, 4.0])));
+    write("tiny.npy", npy("<f8", false, "(2, 2)", &doubles(&[1.0, 2.0, 1e-300, 0.0])));
     write("no_labels.npy", npy("<i8", false, "(0,)", &[]));
     write("two.npy", npy("<i8", false, "(2,)", &longs(&[3, 4])));
     write("alike.npy", npy("<i8", false, "(2,)", &longs(&[3, 3])));
@@ -215,6 +308,9 @@ fn one_sentence_for_each_bad_file() {
             "two.npy",
             "F/zero.npy with F/two.npy: embedding 1 is zero in every column, so it has no cosine with any other",
         ),
+        ("vast.npy", "no_labels.npy", "F/vast.npy: ShapeError/Overflow: arithmetic overflow"),
+        ("large.npy", "two.npy", "F/large.npy: 1e300 does not fit single precision"),
+        ("tiny.npy", "two.npy", "F/tiny.npy: a row of at most 1e-300 does not fit single precision"),
         (
             "none.npy",
             "no_labels.npy",

@@ -32,6 +32,9 @@ const REASONS: &[(&str, &str, &str)] = &[
     ("beads", "one-endless-line.tsv", "line 1: expected `x y z electrons`, got `xxxxxxxx"),
     ("threshold", "deep.json", "invalid type: sequence, expected f64 at line 1 column 1"),
     ("threshold", "counts-contradict.json", "`true_accepts` must be at most `matching` (4), got 9"),
+    ("threshold", "more-pairs-than-are-counted.json", "`non_matching` must be at most 0 beside 18446744073709551615"),
+    #[cfg(feature = "torch")]
+    ("npy-matrix", "shape-behind-another-key.npy", "shape (2147483648, 8589934592) needs more than the"),
     #[cfg(feature = "torch")]
     ("checkpoint", "header-of-2-to-60-bytes.safetensors", "not a safetensors file"),
     #[cfg(feature = "torch")]
