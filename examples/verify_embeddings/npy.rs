@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use npyz::{DType, NpyFile, Order, TypeChar};
 
 /// Rows of floating numbers, row by row.
@@ -31,7 +31,7 @@ pub fn matrix(path: &Path) -> Result<Matrix> {
     for row in 0..rows {
         let exact = (0..columns).map(|column| exact[place(row, column)]);
         values.extend(exact.clone().map(|value| value as f32));
-        require_single_precision(exact, &values[row * columns..]).with_context(|| path.display().to_string())?;
+        require_single_precision(exact, &values[row * columns..]).map_err(|problem| in_file(path, &problem))?;
     }
     Ok(Matrix { rows, columns, values })
 }
@@ -79,6 +79,10 @@ pub fn truths(path: &Path) -> Result<Vec<bool>> {
     }
 }
 
+fn in_file(path: &Path, problem: &Error) -> Error {
+    anyhow!("{}: {problem:#}", path.display())
+}
+
 type Array = NpyFile<BufReader<File>>;
 
 /// Opens a file and makes sure that it is as long as its header says, before anything is allocated.
@@ -90,7 +94,7 @@ fn open(path: &Path) -> Result<Array> {
     let (start, described) = header_bytes(&mut file).with_context(no_npy)?;
     let header = start + described;
     ensure!(header <= length, "{} ends within its header", path.display());
-    require_countable(&mut file.by_ref().take(described), length).with_context(|| path.display().to_string())?;
+    require_countable(&mut file.by_ref().take(described), length).map_err(|problem| in_file(path, &problem))?;
     file.rewind().with_context(cannot)?;
     let array = NpyFile::new(file).with_context(no_npy)?;
 
