@@ -222,6 +222,7 @@ impl EmbeddingSet {
         options: &BootstrapOptions,
         figures: impl Fn(&RocCurve) -> Result<[f64; N], MetricError> + Sync,
     ) -> Result<Bootstrap<N>, MetricError> {
+        self.require_classes_to_draw()?;
         let BootstrapDraws { values, draws, redrawn } = self.bootstrap_draws(options, figures)?;
         let estimates = std::array::from_fn(|figure| {
             let mut drawn: Vec<f64> = draws.iter().map(|values| values[figure]).collect();
@@ -241,8 +242,10 @@ impl EmbeddingSet {
     /// the mean or the difference of their figures has draws of its own: paired, and much narrower for a
     /// difference than two intervals side by side suggest.
     ///
+    /// Draws of two classes are all alike; it is left to the caller what to make of them.
+    ///
     /// # Errors
-    /// As [`bootstrap`](Self::bootstrap).
+    /// As [`bootstrap`](Self::bootstrap), but for the number of classes.
     ///
     /// # Examples
     /// ```
@@ -269,7 +272,6 @@ impl EmbeddingSet {
         figures: impl Fn(&RocCurve) -> Result<[f64; N], MetricError> + Sync,
     ) -> Result<BootstrapDraws<N>, MetricError> {
         options.validate()?;
-        self.require_classes_to_draw()?;
         let figures = |curve: &RocCurve| require_numbers(figures(curve)?);
         let scores = self.pair_scores(PairProtocol::All)?;
         let values = figures(&scores.roc())?;

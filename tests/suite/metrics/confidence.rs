@@ -234,6 +234,8 @@ fn two_classes_are_too_few() {
         boot(2).unwrap_err().to_string(),
         "invalid `labels`: expected at least 3 classes to draw from, since draws of two are all alike, got 2"
     );
+    let alike = population(2, 4, 1).bootstrap_draws(&BootstrapOptions::default(), |roc| Ok([roc.auc()])).unwrap();
+    assert!(alike.draws.iter().all(|draw| draw[0].to_bits() == alike.values[0].to_bits()));
     assert_eq!(boot(1).unwrap_err().to_string(), "need matching and non-matching pairs, got 6 and 0");
     let Interval { low, high, .. } = boot(3).unwrap().estimates[0].interval;
     assert!(low < high);
