@@ -44,7 +44,7 @@ const REASONS: &[(&str, &str, &str)] = &[
     #[cfg(feature = "torch")]
     ("checkpoint", "of-another-program.safetensors", "no `soft-lmccl` entry in its header"),
     #[cfg(feature = "torch")]
-    ("run", "sample-twice.safetensors", "the sampler's position is of other samples or labels"),
+    ("run", "sample-twice.safetensors", ": the sampler's position is of other samples or labels"),
     #[cfg(feature = "torch")]
     ("config", "unknown-field.json", "unknown field `margn`"),
     #[cfg(feature = "torch")]
