@@ -141,6 +141,10 @@ fn rearranged(volume: &Volume, from: impl Fn(usize, usize) -> usize) -> Volume {
     Volume::from_finite(side, voxels)
 }
 
+/// Sets the noise apart from that of a simulation with the same seed, which draws from the same kind of stream: a
+/// sample's own noise must not be added to it again. (The first digits of the square root of 2.)
+const NOISE_DOMAIN: u64 = 0x6a09_e667_f3bc_c908;
+
 /// Augments subtomograms of one side: what comes out is a pure function of volume, seed and index.
 ///
 /// Half turns and whole shifts only move voxels (20 µs at 40³); a rotation interpolates, and the wedge
@@ -218,21 +222,24 @@ impl Augmenter {
             augmented = rotated(&augmented, &Pose { rotation, shift: [0.0; 3] }.matrix());
         }
         if max_rotation > 0.0 || noise > 0.0 {
-            augmented = self.with_noise(&augmented, noise, &mut rng);
+            let spread = if noise > 0.0 { rng.random_range(0.0..=noise) } else { 0.0 };
+            augmented = self.with_noise(&augmented, spread, &mut stream(seed ^ NOISE_DOMAIN, index));
         }
         Ok(augmented)
     }
 
-    /// Adds noise, then imposes the wedge on both.
-    fn with_noise(&self, volume: &Volume, most: f64, rng: &mut impl Rng) -> Volume {
-        let spread = if most > 0.0 { rng.random_range(0.0..=most) * volume.statistics().std } else { 0.0 };
+    /// Adds noise of so many standard deviations, then imposes the wedge on both.
+    fn with_noise(&self, volume: &Volume, deviations: f64, rng: &mut impl Rng) -> Volume {
+        let spread = deviations * volume.statistics().std;
         let noisy = |value: f32, normal: f32| value + spread as f32 * normal;
         let Some(wedge) = &self.wedge else {
             let voxels = volume.voxels().iter().map(|&value| noisy(value, StandardNormal.sample(rng)));
             return Volume::from_finite(self.side, voxels.collect());
         };
         // The noise goes through the wedge in the imaginary part, so that its spread can be set after.
-        let draw = |value: &f32| Complex32::new(*value, if most > 0.0 { StandardNormal.sample(rng) } else { 0.0 });
+        let draw = |value: &f32| {
+            Complex32::new(*value, if self.config.noise > 0.0 { StandardNormal.sample(rng) } else { 0.0 })
+        };
         let mut voxels: Vec<Complex32> = volume.voxels().iter().map(draw).collect();
         self.fourier.apply(wedge, &mut voxels, &mut Scratch::default());
         let passed = voxels.iter().map(|v| f64::from(v.im).powi(2)).sum::<f64>() / voxels.len() as f64;

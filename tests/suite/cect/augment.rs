@@ -3,8 +3,8 @@
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use proptest::prelude::*;
 use soft_lmccl::cect::{
-    AugmentConfig, AugmentedDataset, Augmenter, Dataset, HalfTurn, SimulatedDataset, SimulationConfig, Simulator,
-    Volume,
+    AugmentConfig, AugmentedDataset, Augmenter, Dataset, HalfTurn, NoiseColor, SimulatedDataset, SimulationConfig,
+    Simulator, Volume,
 };
 
 use super::{lopsided, spectrum, told};
@@ -186,6 +186,37 @@ fn noise_has_the_spread_and_the_wedge_that_were_asked_for() {
         // Uniform up to 0.8: mean 0.4, five standard errors.
         assert_relative_eq!(sum / 40.0, 0.4, epsilon = 5.0 * 0.8 / (12.0f64 * 40.0).sqrt());
     }
+}
+
+#[test]
+fn noise_is_not_that_of_the_simulation() {
+    // With one seed for both, as a program that knows one seed has it.
+    let side = 16;
+    let config = SimulationConfig { side, noise: NoiseColor::White, max_tilt: 90.0, ..Default::default() };
+    let simulator = Simulator::new(config).unwrap();
+    let noise = simulator.parts(&lopsided("beads"), 3, 1).unwrap().noise;
+    let flat = Volume::new(side, (0..side.pow(3)).map(|v| (v % 2) as f32 * 1e-6).collect()).unwrap();
+    let augment = AugmentConfig { noise: 10.0, max_tilt: None, ..AugmentConfig::none() };
+    let augmented = Augmenter::new(augment, side).unwrap().augment(&flat, 3, 1).unwrap();
+    // The streams may be some draws apart.
+    let correlation = |lag: usize| {
+        let pairs = noise.voxels().iter().zip(&augmented.voxels()[lag..]);
+        let back = noise.voxels()[lag..].iter().zip(augmented.voxels());
+        let mean = |pairs: &mut dyn Iterator<Item = (&f32, &f32)>| {
+            let (mut product, mut a2, mut b2) = (0.0, 0.0, 0.0);
+            for (&a, &b) in pairs {
+                let (a, b) = (f64::from(a), f64::from(b));
+                product += a * b;
+                a2 += a * a;
+                b2 += b * b;
+            }
+            (product / (a2 * b2).sqrt()).abs()
+        };
+        mean(&mut pairs.into_iter()).max(mean(&mut back.into_iter()))
+    };
+    let largest = (0..24).map(correlation).fold(0.0, f64::max);
+    // Five standard errors of 4096 voxels are 0.08.
+    assert!(largest < 0.1, "{largest}");
 }
 
 #[test]
