@@ -141,7 +141,7 @@ impl CrowdedDataset {
     ///
     /// # Errors
     /// [`Error::Config`] if a hyper-parameter is out of range, the side passes 112, the SNR goes by mass, there are no classes, two
-    /// have the same name, one has no subtomograms, no class has a particle, or there are tries but no neighbors.
+    /// have the same name, one has no subtomograms, all together have more than `usize::MAX`, no class has a particle, or there are tries but no neighbors.
     pub fn new(
         classes: Vec<CrowdClass>,
         neighbors: Vec<Template>,
@@ -164,6 +164,7 @@ impl CrowdedDataset {
             return refuse("snr_scaling", "`every_class`: a crowd has one noise for all", "by mass".into());
         }
         let mut seen = HashSet::new();
+        let mut total = 0usize;
         for CrowdClass { name, particle, count } in &classes {
             if !seen.insert(name.as_str()) {
                 return refuse("classes", "a name of its own for each", format!("{name} twice"));
@@ -171,6 +172,10 @@ impl CrowdedDataset {
             if *count == 0 {
                 return refuse("count", "one subtomogram at least of each class", format!("0 of {name}"));
             }
+            let Some(sum) = total.checked_add(*count) else {
+                return refuse("count", "as many subtomograms in all as can be counted", format!("{count} of {name}"));
+            };
+            total = sum;
             if let Particle::Membrane(membrane) = particle {
                 membrane.validate()?;
             }
@@ -277,7 +282,7 @@ impl CrowdedDataset {
     fn place_center(&self, center: &Center<'_>, pose: &Pose, voxels: &mut [Complex32]) {
         let SimulationConfig { side, voxel_size, .. } = *self.simulator.config();
         match center {
-            Center::Template(template) => pose.place(template, side, voxel_size, voxels),
+            Center::Template(template) => pose.place_electrons(template, side, voxel_size, voxels),
             Center::Membrane(membrane, surface) => membrane.place(surface, side, voxel_size, voxels),
             Center::Nothing => {}
         }
@@ -324,7 +329,7 @@ impl CrowdedDataset {
         let fill = |voxels: &mut [Complex32]| {
             self.place_center(&scene.center, &scene.pose, voxels);
             for (neighbor, pose) in &scene.neighbors {
-                pose.place(neighbor, side, voxel_size, voxels);
+                pose.place_electrons(neighbor, side, voxel_size, voxels);
             }
         };
         let noise = Noise::Variance(self.noise_variance);

@@ -44,6 +44,18 @@ impl Pose {
     /// Adds the template, turned and shifted, to the real parts of a box of `side³` voxels of
     /// `voxel_size`, by trilinear interpolation. What lies outside the box is left out.
     pub(super) fn place(&self, template: &Template, side: usize, voxel_size: f64, voxels: &mut [Complex32]) {
+        self.place_weighted(1.0, template, side, voxel_size, voxels);
+    }
+
+    /// The same with every electron in its voxel: the template is read at the density of its own voxels, and
+    /// those of the box hold less where they are smaller. Beside a density that knows its voxels, as a
+    /// membrane's, that matters.
+    pub(super) fn place_electrons(&self, template: &Template, side: usize, voxel_size: f64, voxels: &mut [Complex32]) {
+        let weight = (voxel_size / template.voxel_size()).powi(3);
+        self.place_weighted(weight as f32, template, side, voxel_size, voxels);
+    }
+
+    fn place_weighted(&self, weight: f32, template: &Template, side: usize, voxel_size: f64, voxels: &mut [Complex32]) {
         let source = template.volume();
         let (edge, from) = (source.side(), source.voxels());
         let scale = voxel_size / template.voxel_size();
@@ -94,7 +106,7 @@ impl Pose {
                         near + ay * (far - near)
                     };
                     let (near, far) = (plane(index), plane(index + edge * edge));
-                    voxel.re += near + az * (far - near);
+                    voxel.re += weight * (near + az * (far - near));
                 }
             }
         }

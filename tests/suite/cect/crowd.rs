@@ -126,6 +126,32 @@ fn a_membrane_has_two_leaflets_in_every_direction() {
 }
 
 #[test]
+fn particles_weigh_as_much_as_membranes_do_in_voxels_of_any_size() {
+    // Without optics: what a class has in the box are its electrons, however fine the voxels are.
+    let electrons = |voxel_size: f64, particle: Particle| {
+        let plain = SimulationConfig {
+            side: 24,
+            voxel_size,
+            underfocus: 0.0,
+            spherical_aberration: 0.0,
+            amplitude_contrast: 1.0,
+            envelope: 100.0,
+            max_tilt: 90.0,
+            max_shift: 0.0,
+            ..Default::default()
+        };
+        let crowd = CrowdConfig { tries: 0, ..Default::default() };
+        let dataset = CrowdedDataset::new(vec![class("x", particle, 1)], vec![], plain, crowd, 2).unwrap();
+        let signal = dataset.parts(0).unwrap().signal;
+        -signal.voxels().iter().map(|&voxel| f64::from(voxel)).sum::<f64>()
+    };
+    for voxel_size in [8.0, 10.0, 13.68] {
+        let found = electrons(voxel_size, Particle::Template(lopsided("beads")));
+        assert_relative_eq!(found, 1800.0, max_relative = 0.01);
+    }
+}
+
+#[test]
 fn membranes_curve() {
     let tight = Membrane { min_radius: 100.0, max_radius: 100.0, ..Default::default() };
     let plain = SimulationConfig { side: 40, max_shift: 0.0, snr: 1e6, ..Default::default() };
@@ -212,6 +238,10 @@ fn impossible_crowds_say_why() {
         (
             refused(vec![class("a", Particle::Nothing, 0)], alone, config()),
             "invalid `count`: expected one subtomogram at least of each class, got 0 of a",
+        ),
+        (
+            refused(vec![beads(), class("b", Particle::Nothing, usize::MAX)], alone, config()),
+            "invalid `count`: expected as many subtomograms in all as can be counted, got 18446744073709551615 of b",
         ),
         (
             refused(vec![class("a", Particle::Nothing, 1)], alone, config()),
