@@ -98,12 +98,13 @@ impl Args {
     /// A file of R1 that cannot be read.
     pub fn settings(&self) -> Result<Settings> {
         let contrast = if self.bright { Contrast::BrightProtein } else { Contrast::DarkProtein };
+        let settings = Settings::of(self.size);
         let neuron = match (&self.background, &self.subtomograms) {
             (Some(tomogram), _) => NeuronData::background(tomogram, contrast)?,
-            (None, Some(table)) => NeuronData::subtomograms(table, contrast, self.known.clone())?,
+            (None, Some(table)) => NeuronData::subtomograms(table, contrast, self.known.clone(), settings.side)?,
             (None, None) => NeuronData::Simulated,
         };
-        Ok(Settings { neuron, ..Settings::of(self.size) })
+        Ok(Settings { neuron, ..settings })
     }
 
     /// What a process that works for this one must be told beside its threads.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use soft_lmccl::{
     Error, Result,
     cect::{
-        Background, Batch, ClassId, CrowdedDataset, Dataset, FilesConfig, InventConfig, LabeledFiles, OpenSetSplit,
+        Background, Batch, ClassId, CrowdedDataset, Dataset, InventConfig, LabeledFiles, OpenSetSplit,
         SimulatedDataset, SimulationConfig, Subtomogram, Template, Volume, catalogue, invent, neuron, render,
     },
 };
@@ -16,7 +16,7 @@ use crate::{
     classes,
     plan::{Domain, Roles},
     recipe::Supply,
-    settings::{NeuronData, Settings},
+    settings::{NeuronData, Settings, open_files},
     streamed::Streamed,
 };
 
@@ -48,8 +48,7 @@ impl Domains {
                 Neuron::Background(Arc::new(background))
             }
             NeuronData::Subtomograms { table, contrast, known, .. } => {
-                let config = FilesConfig { side: Some(settings.side), contrast: *contrast, ..Default::default() };
-                let files = LabeledFiles::open(table, config)?;
+                let files = open_files(table, *contrast, settings.side)?;
                 let split = split_by_name(files.classes(), known)?;
                 Neuron::Subtomograms(files, split)
             }

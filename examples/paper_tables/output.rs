@@ -1,9 +1,12 @@
 //! What a study writes: records for scripts, tables for people, pictures and a report for looking.
 
-use std::{collections::HashSet, fmt::Write as _};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Write as _,
+};
 
 use serde::Serialize;
-use soft_lmccl::{Result, loss::SoftLmcclConfig, tch};
+use soft_lmccl::{Result, loss::SoftLmcclConfig};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
@@ -29,6 +32,8 @@ pub struct Results {
     pub runs: usize,
     /// Of all runs together, one after another.
     pub seconds: f64,
+    /// Threads of libtorch in some run; empty if one does not tell.
+    pub threads: BTreeSet<usize>,
     /// The paper's rows, over all splits.
     pub tables: Vec<Cell>,
     /// Soft LMCCL against every other row.
@@ -43,7 +48,7 @@ pub struct Results {
 const CLAIMED: &str = "soft-lmccl";
 
 impl Results {
-    fn of(records: &[Record], settings: &Settings) -> Self {
+    pub fn of(records: &[Record], settings: &Settings) -> Self {
         let rows = crate::plan::rows(settings.soft_lmccl);
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         let (validation, tested): (Vec<Record>, Vec<Record>) =
@@ -70,6 +75,7 @@ impl Results {
             settings: settings.clone(),
             runs: records.len(),
             seconds: records.iter().map(|record| record.seconds).sum(),
+            threads: records.iter().map(|record| record.threads).collect::<Option<_>>().unwrap_or_default(),
             tables: over_columns(&tested, &names),
             claim: Column::ALL.iter().flat_map(seed_pairs).collect(),
             beyond: over_columns(&first_split, &others),
@@ -140,12 +146,12 @@ pub fn notes(results: &Results) -> Vec<String> {
     let redrawn: u64 = results.tables.iter().map(|cell| cell.redrawn).sum();
     vec![
         format!(
-            "{} runs, {:.0} minutes of work; {}; {}; libtorch with {} threads",
+            "{} runs, {:.0} minutes of work; {}; {}{}",
             results.runs,
             results.seconds / 60.0,
             results.machine,
             results.date,
-            tch::get_num_threads()
+            with_threads(&results.threads)
         ),
         format!("{per_class} subtomograms of {side}³ voxels a class, for training as for testing"),
         format!(
@@ -171,6 +177,16 @@ pub fn notes(results: &Results) -> Vec<String> {
         ),
         "the paper's own figures stand beside ours; its data, network and training are not these".to_owned(),
     ]
+}
+
+/// What libtorch ran with, where every run tells.
+fn with_threads(threads: &BTreeSet<usize>) -> String {
+    let counts: Vec<String> = threads.iter().map(usize::to_string).collect();
+    match counts.as_slice() {
+        [] => String::new(),
+        [count] if count == "1" => "; libtorch with 1 thread".to_owned(),
+        counts => format!("; libtorch with {} threads", counts.join(" or ")),
+    }
 }
 
 fn markdown(results: &Results) -> String {

@@ -1,7 +1,8 @@
 //! How large a study is, and what must be equal for its results to be comparable.
 
 use std::{
-    fs,
+    fs::File,
+    io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use soft_lmccl::{
     Error, Result,
-    cect::{Contrast, SimulationConfig, neuron},
+    cect::{Contrast, Dataset, FilesConfig, LabeledFiles, SimulationConfig, neuron},
     loss::{LmclConfig, SoftLmcclConfig},
     metrics::BootstrapOptions,
     model::{CompactNetConfig, NetworkConfig, SphereNetConfig},
@@ -51,13 +52,19 @@ impl NeuronData {
     /// # Errors
     /// [`Error::Io`] if the file cannot be read.
     pub fn background(tomogram: &Path, contrast: Contrast) -> Result<Self> {
-        Ok(Self::Background { tomogram: tomogram.to_owned(), contrast, digest: digest_of(tomogram)? })
+        Ok(Self::Background { tomogram: tomogram.to_owned(), contrast, digest: hexadecimal(&digest_of(tomogram)?) })
     }
 
     /// # Errors
-    /// As [`background`](Self::background).
-    pub fn subtomograms(table: &Path, contrast: Contrast, known: Vec<String>) -> Result<Self> {
-        Ok(Self::Subtomograms { table: table.to_owned(), contrast, known, digest: digest_of(table)? })
+    /// As [`open_files`]; [`Error::Io`] if a file that the table names cannot be read.
+    pub fn subtomograms(table: &Path, contrast: Contrast, known: Vec<String>, side: usize) -> Result<Self> {
+        let files = open_files(table, contrast, side)?;
+        // The same table may name other data than before.
+        let mut all = Sha256::new_with_prefix(digest_of(table)?);
+        for path in (0..files.len()).filter_map(|index| files.path(index)) {
+            all.update(digest_of(path)?);
+        }
+        Ok(Self::Subtomograms { table: table.to_owned(), contrast, known, digest: hexadecimal(&all.finalize()) })
     }
 
     fn is_simulated(&self) -> bool {
@@ -65,15 +72,34 @@ impl NeuronData {
     }
 }
 
-/// A file's content in 16 hexadecimal digits, so that results of a file that has changed are not taken for
-/// those of the file that is there.
-fn digest_of(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
-    Ok(digest(&bytes))
+/// The files of a table of the user's, as a study of this side reads them.
+///
+/// # Errors
+/// As [`LabeledFiles::open`].
+pub fn open_files(table: &Path, contrast: Contrast, side: usize) -> Result<LabeledFiles> {
+    LabeledFiles::open(table, FilesConfig { side: Some(side), contrast, ..Default::default() })
 }
 
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// A digest of a file's content, so that results of a file that has changed are not taken for those of the file
+/// that is there. A tomogram is larger than what should be held for this.
+fn digest_of(path: &Path) -> Result<[u8; 32]> {
+    let failed = |source| Error::Io { action: "read", path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut part = vec![0; 1 << 20];
+    let mut digest = Sha256::new();
+    loop {
+        match file.read(&mut part) {
+            Ok(0) => return Ok(digest.finalize().into()),
+            Ok(count) => digest.update(&part[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+/// The first 16 digits.
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Everything but the run itself that a result depends on.
@@ -171,6 +197,6 @@ impl Settings {
         settings.as_object_mut().and_then(|settings| settings.remove("soft_lmccl"));
         let all = (FORMAT, env!("CARGO_PKG_VERSION"), settings, run);
         let json = serde_json::to_vec(&all).expect("settings and runs are plain data with string keys");
-        digest(&json)
+        hexadecimal(&Sha256::digest(json))
     }
 }

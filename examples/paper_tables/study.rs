@@ -61,8 +61,9 @@ fn validate(args: &Args) -> Result<()> {
         return refuse("--threads", "at least 1", "0".into());
     }
     match args.time_limit {
-        Some(minutes) if !(minutes.is_finite() && minutes > 0.0) => {
-            refuse("--time-limit", "minutes above 0", minutes.to_string())
+        // A moment much later than that cannot be told.
+        Some(minutes) if !(minutes > 0.0 && minutes <= 1e7) => {
+            refuse("--time-limit", "minutes above 0 and up to 10000000", minutes.to_string())
         }
         _ => Ok(()),
     }

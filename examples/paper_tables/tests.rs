@@ -25,7 +25,7 @@ use crate::{
     classes,
     data::Domains,
     evaluate::evaluate,
-    output::{figure_table, plain},
+    output::{Results, figure_table, notes, plain},
     plan::{self, Column, Domain, Roles, Run, Stage},
     printed::{Figure, printed},
     recipe::{Objective, Recipe, Regime, Supply},
@@ -260,7 +260,9 @@ fn a_study_takes_subtomograms_of_the_users() {
     study_in(&out, &own).unwrap();
     let record = fs::read(out.join("runs/R1-split0-seed1-softmax.json")).unwrap();
     let record: Record = serde_json::from_slice(&record).unwrap();
-    assert_eq!(record.known, ["membrane", "none"]);
+    assert_eq!((record.known.as_slice(), record.threads), (&["membrane", "none"].map(String::from)[..], Some(1)));
+    let markdown = fs::read_to_string(out.join("results.md")).unwrap();
+    assert!(markdown.contains("Z; libtorch with 1 thread\n"), "{markdown}");
     assert_eq!(record.evaluation(Domain::R1).unwrap().classes, ["proteasome", "ribosome"]);
     assert_eq!(record.evaluation(Domain::R1).unwrap().report.embeddings, 24);
     let refused = study_in(&out, &["--subtomograms", table, "--known", "ribosom"]).unwrap_err().to_string();
@@ -268,6 +270,12 @@ fn a_study_takes_subtomograms_of_the_users() {
         refused,
         "invalid `--known`: expected classes of the table: membrane, none, proteasome, ribosome, got ribosom"
     );
+    // Results belong to the content of the files that the table names.
+    Map::from_volume(&Volume::new(18, vec![1.0; 18usize.pow(3)]).unwrap(), 13.68)
+        .save(dir.path().join("7.mrc"))
+        .unwrap();
+    let refused = study_in(&out, &own).unwrap_err().to_string();
+    assert!(refused.contains("made with other settings"), "{refused}");
     // The same directory does not hold the results of two kinds of R1.
     let refused = study_in(&out, &["--only", "R1-split0-seed1-softmax"]).unwrap_err().to_string();
     assert!(refused.contains("made with other settings"), "{refused}");
@@ -431,6 +439,7 @@ fn record(row: &str, seed: u64, classes: usize, blur: f32) -> Record {
         curve: TrainingCurve::default(),
         train_seconds: 1.0,
         seconds: 1.0,
+        threads: None,
     }
 }
 
@@ -509,7 +518,13 @@ fn results_of_other_settings_are_refused() {
     assert!(store.load(&made.run).unwrap().is_none());
     store.save(&made).unwrap();
     assert_eq!(store.load(&made.run).unwrap(), Some(made.clone()));
-    let other = Store::open(dir.path(), &Settings { per_class: 11, ..smoke }).unwrap();
+    // A record of before the threads were kept: nothing is said of them.
+    let told = |records: &[Record]| notes(&Results::of(records, &smoke))[0].clone();
+    assert!(told(std::slice::from_ref(&made)).ends_with('Z'), "{}", told(std::slice::from_ref(&made)));
+    let threads = |threads| Record { threads: Some(threads), ..made.clone() };
+    assert!(told(&[threads(1), threads(4), threads(1)]).ends_with("; libtorch with 1 or 4 threads"));
+    assert!(told(&[threads(1), made.clone()]).ends_with('Z'));
+    let other = Store::open(dir.path(), &Settings { per_class: 11, ..smoke.clone() }).unwrap();
     let message = other.load(&made.run).unwrap_err().to_string();
     assert!(message.contains("made with other settings") && message.contains(&made.fingerprint), "{message}");
     assert!(other.all().is_err());
@@ -566,7 +581,14 @@ fn what_makes_no_sense_is_refused_before_work() {
         "invalid `--only`: expected a part of the name of some run of these stages; `--list` shows them, got S9"
     );
     assert_eq!(refused(&["--jobs", "0"]), "invalid `--jobs`: expected at least 1, got 0");
-    assert_eq!(refused(&["--time-limit", "0"]), "invalid `--time-limit`: expected minutes above 0, got 0");
+    assert_eq!(
+        refused(&["--time-limit", "0"]),
+        "invalid `--time-limit`: expected minutes above 0 and up to 10000000, got 0"
+    );
+    assert_eq!(
+        refused(&["--time-limit", "1e18"]),
+        "invalid `--time-limit`: expected minutes above 0 and up to 10000000, got 1000000000000000000"
+    );
     let message = Args::try_parse_from(["paper_tables", "--stage", "tabels"]).unwrap_err().to_string();
     assert!(message.contains("expected tables, seeds, splits"), "{message}");
     assert_eq!(Args::parse_from(["paper_tables", "--stage", "all"]).stages(), Stage::ALL);

@@ -43,6 +43,9 @@ pub struct Record {
     pub train_seconds: f64,
     /// With simulating, as far as it was not shared, and evaluating.
     pub seconds: f64,
+    /// Threads of libtorch; records of before it was kept lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
 }
 
 /// How it ended.
@@ -211,6 +214,7 @@ pub fn run(
         curve: TrainingCurve::of_log(&sitting.log)?,
         train_seconds,
         seconds: started.elapsed().as_secs_f64(),
+        threads: usize::try_from(tch::get_num_threads()).ok(),
     }))
 }
 
