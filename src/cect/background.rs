@@ -115,7 +115,7 @@ impl Background {
     ///
     /// # Errors
     /// [`Error::Config`] if the tomogram's voxels are more than a tenth larger than `voxel_size`, or a
-    /// patch does not fit into it; [`Error::Volume`] if 64 patches in turn have no contrast.
+    /// patch has no voxels or does not fit into it; [`Error::Volume`] if 64 patches in turn have no contrast.
     pub fn patch(&self, side: usize, voxel_size: f64, rng: &mut impl Rng) -> Result<Volume> {
         let cut = self.side_cut(side, voxel_size)?;
         for _ in 0..Self::DRAWS {
@@ -152,6 +152,9 @@ impl Background {
 
     /// Side of the cube that a patch is cut from, in voxels of the tomogram.
     fn side_cut(&self, side: usize, voxel_size: f64) -> Result<usize> {
+        if side == 0 {
+            return Err(Error::Config { field: "side", expected: "1 voxel or more".into(), got: "0".into() });
+        }
         if !(voxel_size > 0.0 && self.voxel_size <= Self::COARSEST * voxel_size) {
             return Err(Error::Config {
                 field: "voxel_size",
@@ -167,7 +170,8 @@ impl Background {
             side
         } else {
             // More at each end, so that the border of the patch is averaged over whole voxels.
-            2 * (((side + 2) as f64 * voxel_size / self.voxel_size / 2.0).ceil() as usize + 1)
+            let half = ((side as f64 + 2.0) * voxel_size / self.voxel_size / 2.0).ceil() as usize;
+            half.saturating_add(1).saturating_mul(2)
         };
         if self.shape.iter().any(|&extent| extent < cut) {
             let [z, y, x] = self.shape;

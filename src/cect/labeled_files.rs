@@ -36,7 +36,7 @@ pub struct FilesConfig {
 /// Names do not depend on case; other columns are passed over. CSV and TSV need a header, `#` starts a
 /// comment, and quotes protect commas. Of a STAR file the first table with both columns counts, so that
 /// RELION's `data_optics` does no harm. Classes are numbered in the order of their labels, by value if
-/// all are numbers.
+/// all are numbers; labels that are written differently, as `1` and `1.0`, are two classes.
 ///
 /// All headers are looked at once, so that a file that is missing or no MRC file is found before a
 /// run starts. Nothing but the table is kept in memory.
@@ -82,9 +82,9 @@ impl LabeledFiles {
     ///
     /// # Errors
     /// [`Error::Io`] if the table cannot be read; [`Error::Format`] with its path and the line for a table
-    /// that lacks a column or holds no rows, an empty field, a file that is missing, is named twice, is no
-    /// cubic MRC map or has another side or voxel size than the first, and for RELION's stacks of images,
-    /// which hold no subtomogram.
+    /// that lacks a column or holds no rows, an empty field, a file that is missing, is named twice (under
+    /// whatever name), is no cubic MRC map of cubic voxels or has another side or voxel size than the first, and for
+    /// stacks of images or of volumes, which are not one subtomogram.
     pub fn open(table: impl AsRef<Path>, config: FilesConfig) -> Result<Self> {
         let table = table.as_ref();
         let of_table = |problem: String| Error::Format { path: table.to_owned(), problem };
@@ -236,7 +236,7 @@ fn row(line: u64, file: &str, label: &str) -> Result<Row, String> {
         let what = if file.is_empty() { "path" } else { "label" };
         return Err(format!("line {line}: the {what} is empty"));
     }
-    if file.contains('@') {
+    if file.split_once('@').is_some_and(|(place, _)| !place.is_empty() && place.bytes().all(|b| b.is_ascii_digit())) {
         return Err(format!(
             "line {line}: `{file}` is a place in a stack of images; expected a file of one subtomogram (in RELION 5, \
              extract 3-D subtomograms, not 2-D stacks)"
@@ -249,8 +249,12 @@ fn row(line: u64, file: &str, label: &str) -> Result<Row, String> {
 fn ordered(rows: &[Row]) -> Vec<String> {
     let names: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
     let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    // Whole numbers by themselves: large ones are not told apart in floating point.
     if names.iter().all(|name| name.parse::<i64>().is_ok()) {
         names.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());
+    } else if names.iter().all(|name| name.parse::<f64>().is_ok_and(f64::is_finite)) {
+        let value = |name: &str| name.parse::<f64>().unwrap_or_default();
+        names.sort_by(|a, b| value(a).total_cmp(&value(b)));
     }
     names
 }
@@ -259,7 +263,9 @@ fn ordered(rows: &[Row]) -> Vec<String> {
 fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usize, Option<f64>), String> {
     let mut seen = std::collections::HashMap::new();
     for row in rows {
-        if let Some(first) = seen.insert(row.file.as_str(), row.line) {
+        // One file under two names is one sample; of a file that is missing the name is told below.
+        let path = root.join(&row.file);
+        if let Some(first) = seen.insert(path.canonicalize().unwrap_or(path), row.line) {
             return Err(format!("line {}: `{}` was named on line {first} already", row.line, row.file));
         }
     }
@@ -278,7 +284,11 @@ fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usiz
             if z != y || y != x {
                 return Err(of_row(format!("expected a cube, got {z} × {y} × {x} voxels")));
             }
-            Ok((x, voxel_size[2]))
+            let [z, y, x_size] = voxel_size;
+            if z.max(y).max(x_size) > 1.01 * z.min(y).min(x_size) {
+                return Err(of_row(format!("expected cubic voxels, got {x_size:.2} × {y:.2} × {z:.2} Å")));
+            }
+            Ok((x, x_size))
         })
         // In the order of the rows, so that the first line with a slip is the one that is told.
         .collect::<Vec<Result<_, String>>>()

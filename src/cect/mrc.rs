@@ -4,6 +4,10 @@
 //! written. The header is believed only as far as the file bears it out: nothing is allocated for
 //! voxels that are not there.
 //!
+//! Bytes, mode 0, are signed by MRC2014, as IMOD's were not before 4.2.23. A file with IMOD's stamp says which they
+//! are; without it they are signed, unless the header's range has a maximum that no signed byte reaches and no minimum
+//! below zero.
+//!
 //! The crate `mrc` (0.8) reads more modes, but allocates what a header claims before it looks for
 //! it, leaves axes in the order they are stored, and holds `unsafe` code, which a format of one
 //! fixed header does not need.
@@ -42,11 +46,18 @@ struct Header {
     /// `[x, y, z]` in Angstrom; zero where the header does not say.
     voxel_size: [f64; 3],
     extended_bytes: u64,
+    /// ISPG: 0 for images, from 401 on for stacks of volumes.
+    space_group: i32,
+    /// MZ: sections of one volume.
+    sections: i32,
+    /// Angles of the cell in degrees; zero where the header does not say.
+    angles: [f64; 3],
 }
 
 #[derive(Clone, Copy)]
 enum Mode {
     Int8,
+    Uint8,
     Int16,
     Float32,
     Uint16,
@@ -56,7 +67,7 @@ enum Mode {
 impl Mode {
     fn bytes(self) -> usize {
         match self {
-            Self::Int8 => 1,
+            Self::Int8 | Self::Uint8 => 1,
             Self::Int16 | Self::Uint16 | Self::Float16 => 2,
             Self::Float32 => 4,
         }
@@ -65,7 +76,8 @@ impl Mode {
 
 impl Map {
     /// Reads an MRC or CCP4 map, also compressed with gzip. Axes stored in another order than
-    /// x, y, z are put in order.
+    /// x, y, z are put in order. Bytes (mode 0) are signed, unless IMOD's stamp says otherwise or, where there is none,
+    /// the header's range goes from zero or more to above 127.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if the header contradicts
@@ -94,10 +106,11 @@ impl Map {
         })
     }
 
-    /// Reads the header alone: extents and voxel size in Angstrom, both `[z, y, x]`.
+    /// Reads the header of one volume: extents and voxel size in Angstrom, both `[z, y, x]`.
     ///
     /// # Errors
-    /// As [`open`](Self::open), but for what only the voxels tell.
+    /// As [`open`](Self::open), but for what only the voxels tell; [`Error::Format`] for a stack of images or of
+    /// volumes, and for a cell that is not right-angled.
     pub(super) fn peek(path: &Path) -> Result<([usize; 3], [f64; 3])> {
         let input = input::open(path)?;
         let told = |failure| match failure {
@@ -107,6 +120,7 @@ impl Map {
         let mut reader = input.reader;
         let header = Header::read(&mut reader).map_err(told)?;
         header.fits(input.length).map_err(|problem| told(Failure::Format(problem)))?;
+        header.is_one_volume().map_err(|problem| told(Failure::Format(problem)))?;
         let mut extents = [0; 3];
         for (&axis, &extent) in header.axes.iter().zip(&header.extents) {
             extents[axis] = extent;
@@ -157,7 +171,7 @@ impl Map {
         Ok(Self { shape, voxel_size: [z, y, x], voxels })
     }
 
-    /// A cubic map ready to be saved; `voxel_size` in Angstrom.
+    /// A cubic map ready to be saved; `voxel_size` in Angstrom, 0 if it is not known.
     pub fn from_volume(volume: &Volume, voxel_size: f64) -> Self {
         Self { shape: [volume.side(); 3], voxel_size: [voxel_size; 3], voxels: volume.voxels().to_vec() }
     }
@@ -165,9 +179,17 @@ impl Map {
     /// Writes the map as MRC2014, mode 2, little-endian; compressed if the name ends in `.gz`.
     ///
     /// # Errors
+    /// [`Error::Config`] for a voxel size that makes a cell which [`open`](Self::open) refuses;
     /// [`Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
+        if let Some(axis) = (0..3).find(|&axis| !(0.0..f32::INFINITY).contains(&self.cell(axis))) {
+            return Err(Error::Config {
+                field: "voxel_size",
+                expected: "0 Å or more, and a cell that single precision holds".to_owned(),
+                got: self.voxel_size[axis].to_string(),
+            });
+        }
         let packed = path.extension().is_some_and(|extension| extension == "gz");
         let mut bytes = Vec::new();
         let written = if packed {
@@ -190,8 +212,7 @@ impl Map {
             let extent_bytes = (extent as i32).to_le_bytes();
             put(axis, extent_bytes);
             put(7 + axis, extent_bytes);
-            let cell = extent as f64 * self.voxel_size[2 - axis];
-            put(10 + axis, (cell as f32).to_le_bytes());
+            put(10 + axis, self.cell(2 - axis).to_le_bytes());
             put(13 + axis, 90f32.to_le_bytes());
             put(16 + axis, (axis as i32 + 1).to_le_bytes());
         }
@@ -210,6 +231,11 @@ impl Map {
             writer.write_all(&voxel.to_le_bytes())?;
         }
         Ok(())
+    }
+
+    /// Edge of the box in Angstrom, along an axis of `[z, y, x]`, as a header holds it.
+    fn cell(&self, axis: usize) -> f32 {
+        (self.shape[axis] as f64 * self.voxel_size[axis]) as f32
     }
 
     fn statistics(&self) -> (f32, f32, f64, f64) {
@@ -316,6 +342,34 @@ impl Header {
         }
     }
 
+    /// Whether the file holds one volume whose axes are at right angles.
+    fn is_one_volume(&self) -> Result<(), String> {
+        let sections = self.extents[2];
+        if self.space_group == 0 && sections > 1 && self.sections == 1 {
+            return Err(format!("a stack of {sections} images (ISPG 0, MZ 1); expected one volume"));
+        }
+        if (401..=630).contains(&self.space_group) && usize::try_from(self.sections) != Ok(sections) {
+            return Err(format!(
+                "a stack of volumes of {} sections, {sections} in all (ISPG {}); expected one volume",
+                self.sections, self.space_group
+            ));
+        }
+        // Some programs leave the angles out.
+        let right = |angle: f64| angle.abs() < 1e-3 || (angle - 90.0).abs() < 0.1;
+        if !self.angles.into_iter().all(right) {
+            let [alpha, beta, gamma] = self.angles;
+            return Err(format!("expected a cell with right angles, got {alpha}, {beta} and {gamma} degrees"));
+        }
+        Ok(())
+    }
+
+    /// Whether bytes are signed: IMOD says it where it has left its stamp; else they are, as MRC2014 has it, unless
+    /// no signed byte is as large as the maximum.
+    fn signed_bytes(int: impl Fn(usize) -> i32, float: impl Fn(usize) -> f64) -> bool {
+        const IMOD_STAMP: i32 = 1_146_047_817;
+        if int(38) == IMOD_STAMP { int(39) & 1 == 1 } else { !(float(19) >= 0.0 && float(20) > 127.0) }
+    }
+
     fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, String> {
         let raw = |word: usize| -> [u8; 4] { std::array::from_fn(|k| bytes[4 * word + k]) };
         // The machine stamp is wrong in too many files. A mode that makes sense in one byte order
@@ -329,7 +383,8 @@ impl Header {
         };
         let float = |word: usize| f64::from(f32::from_bits(int(word) as u32));
         let mode = match int(3) {
-            0 => Mode::Int8,
+            0 if Self::signed_bytes(int, float) => Mode::Int8,
+            0 => Mode::Uint8,
             1 => Mode::Int16,
             2 => Mode::Float32,
             6 => Mode::Uint16,
@@ -367,7 +422,17 @@ impl Header {
         }
         let extended_bytes =
             u64::try_from(int(23)).map_err(|_| format!("NSYMBT, the length of the extended header, is {}", int(23)))?;
-        Ok(Self { mode, little_endian, extents, axes, voxel_size, extended_bytes })
+        Ok(Self {
+            mode,
+            little_endian,
+            extents,
+            axes,
+            voxel_size,
+            extended_bytes,
+            space_group: int(22),
+            sections: int(9),
+            angles: [13, 14, 15].map(float),
+        })
     }
 
     fn axes(stored: [i32; 3]) -> Result<[usize; 3], String> {
@@ -394,6 +459,7 @@ impl Header {
         };
         match self.mode {
             Mode::Int8 => data.iter().map(|&byte| f32::from(byte as i8)).collect(),
+            Mode::Uint8 => data.iter().copied().map(f32::from).collect(),
             Mode::Int16 => halves(data).into_iter().map(|half| f32::from(half as i16)).collect(),
             Mode::Uint16 => halves(data).into_iter().map(f32::from).collect(),
             Mode::Float16 => halves(data).into_iter().map(half_to_single).collect(),

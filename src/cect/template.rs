@@ -140,7 +140,8 @@ impl Template {
     /// side that holds all of the old one.
     ///
     /// # Errors
-    /// [`Error::Config`] for a voxel size below 1 Å, or one that makes more than 1024 voxels of an edge.
+    /// [`Error::Config`] for a voxel size below 1 Å or above the edge of the box, or one that makes more than 1024
+    /// voxels of an edge.
     ///
     /// # Examples
     /// ```
@@ -155,11 +156,12 @@ impl Template {
     /// ```
     pub fn resampled(&self, voxel_size: f64) -> Result<Self> {
         let edge = self.voxel_size * self.volume.side() as f64;
-        let side = 2 * ((edge / voxel_size / 2.0).ceil() as usize + 1);
-        if !(voxel_size >= 1.0 && side <= 1024) {
+        // Below 1 Å, where it would overflow, it is not used.
+        let side = 2 * ((edge / voxel_size.max(1.0) / 2.0).ceil() as usize + 1);
+        if !((1.0..=edge).contains(&voxel_size) && side <= 1024) {
             return Err(Error::Config {
                 field: "voxel_size",
-                expected: "1 Å at least, and 1024 voxels of an edge at most".to_owned(),
+                expected: format!("1 Å to the {edge} Å of the box, and 1024 voxels of an edge at most"),
                 got: voxel_size.to_string(),
             });
         }

@@ -106,7 +106,7 @@ impl Volume {
     /// `self.side() / 2` becomes index `side / 2`.
     ///
     /// # Errors
-    /// [`Error::Volume`] if `side` is zero or its cube overflows.
+    /// [`Error::Volume`] if `side` is zero or there is no memory for its cube.
     ///
     /// # Examples
     /// ```
@@ -120,11 +120,11 @@ impl Volume {
     /// # Ok::<(), soft_lmccl::Error>(())
     /// ```
     pub fn centered(&self, side: usize) -> Result<Self> {
-        let count = side
-            .checked_pow(3)
-            .filter(|&count| count > 0)
-            .ok_or_else(|| Error::Volume(format!("a side of {side} voxels cannot be used")))?;
-        let mut voxels = vec![0.0; count];
+        let refused = || Error::Volume(format!("a side of {side} voxels cannot be used"));
+        let count = side.checked_pow(3).filter(|&count| count > 0).ok_or_else(refused)?;
+        let mut voxels = Vec::new();
+        voxels.try_reserve_exact(count).map_err(|_| refused())?;
+        voxels.resize(count, 0.0);
         let (from, to) = (self.side / 2, side / 2);
         let first = to.saturating_sub(from);
         let last = side.min(to + self.side - from);

@@ -1,6 +1,6 @@
 //! The simulator with numbers that no microscope has.
 
-use soft_lmccl::cect::{Map, SimulationConfig, Simulator, Template, Volume, catalogue, resample};
+use soft_lmccl::cect::{Background, Contrast, Map, SimulationConfig, Simulator, Template, Volume, catalogue, resample};
 
 use super::spoiled;
 
@@ -45,6 +45,53 @@ fn volumes_are_cubes_of_finite_numbers() {
     let tiny = Volume::new(2, (0..8).map(|voxel| voxel as f32 * 1e-45).collect()).unwrap();
     if let Ok(standardized) = tiny.standardized() {
         assert!(standardized.voxels().iter().all(|voxel| voxel.is_finite()));
+    }
+}
+
+#[test]
+fn what_is_saved_can_be_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("map.mrc");
+    let volume = Volume::new(2, vec![1.0; 8]).unwrap();
+    for size in [0.0, 1.0, 1e30, f64::NAN, -3.0, f64::INFINITY, 1e300] {
+        match Map::from_volume(&volume, size).save(&path) {
+            Ok(()) => {
+                Map::open(&path).unwrap();
+            }
+            Err(error) => assert_eq!(
+                error.to_string(),
+                format!(
+                    "invalid `voxel_size`: expected 0 Å or more, and a cell that single precision holds, got {size}"
+                )
+            ),
+        }
+        assert_eq!(path.exists(), (0.0..1e31).contains(&size), "{size}");
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+#[test]
+fn boxes_that_no_memory_holds_are_refused() {
+    let volume = Volume::new(2, vec![1.0; 8]).unwrap();
+    for side in [0, 1 << 20, usize::MAX] {
+        let message = volume.centered(side).unwrap_err().to_string();
+        assert_eq!(message, format!("volume: a side of {side} voxels cannot be used"));
+    }
+    let template = &catalogue::templates()[0];
+    for size in [0.0, -1.0, 400.5, 1e300, f64::INFINITY, f64::NAN] {
+        assert_eq!(
+            template.resampled(size).unwrap_err().to_string(),
+            format!(
+                "invalid `voxel_size`: expected 1 Å to the 400 Å of the box, and 1024 voxels of an edge at most, got {size}"
+            )
+        );
+    }
+    let tomogram = Map::from_volume(&Volume::new(16, vec![1.0; 4096]).unwrap(), 10.0);
+    let background = Background::new(tomogram, Contrast::DarkProtein).unwrap();
+    background.check(8, 10.0).unwrap();
+    for (side, size) in [(8, f64::INFINITY), (usize::MAX, 12.0), (usize::MAX, 10.0), (0, 10.0), (0, 12.0)] {
+        let message = background.check(side, size).unwrap_err().to_string();
+        assert!(message.starts_with("invalid `side`: "), "{message}");
     }
 }
 

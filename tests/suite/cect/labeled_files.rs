@@ -33,6 +33,20 @@ fn directory() -> TempDir {
     let mut long = whole;
     long[8..12].copy_from_slice(&2i32.to_le_bytes());
     fs::write(directory.path().join("slab.mrc"), long).unwrap();
+    // Words of the header, some of: MZ, cell edge along z, gamma, ISPG.
+    for (name, words) in [
+        ("flat.mrc", vec![(12, 80f32.to_le_bytes())]),
+        ("images.mrc", vec![(9, 1i32.to_le_bytes()), (22, 0i32.to_le_bytes())]),
+        ("volumes.mrc", vec![(9, 2i32.to_le_bytes()), (22, 401i32.to_le_bytes())]),
+        ("one.mrc", vec![(22, 401i32.to_le_bytes())]),
+        ("oblique.mrc", vec![(15, 120f32.to_le_bytes())]),
+    ] {
+        let mut bytes = fs::read(directory.path().join("a.mrc")).unwrap();
+        for (word, value) in words {
+            bytes[4 * word..][..4].copy_from_slice(&value);
+        }
+        fs::write(directory.path().join(name), bytes).unwrap();
+    }
     directory
 }
 
@@ -82,6 +96,11 @@ fn tables_of_every_kind_name_the_same() {
         assert_eq!(files.path(2), Some(&*directory.path().join("sub/c.mrc")));
         assert_eq!(told(&files.sample(3).unwrap_err()), "invalid `index`: expected less than 3, got 3");
     }
+    // Numbers with a point; a place in no stack; a stack of one volume.
+    fs::copy(directory.path().join("a.mrc"), directory.path().join("x@y.mrc")).unwrap();
+    let text = "path,label\na.mrc,10.0\nx@y.mrc,2.0\none.mrc,1.0\nsub/c.mrc,-1e1\n";
+    let files = open(&table(&directory, "n.csv", text)).unwrap();
+    assert_eq!(files.classes(), ["-1e1", "1.0", "2.0", "10.0"]);
     // Words, quotes, a table that is compressed itself.
     let text = gzip(b"label,path\nribosome,\"name, with comma.mrc\"\nmembrane,a.mrc\n");
     let files = open(&table(&directory, "w.csv", text)).unwrap();
@@ -127,6 +146,28 @@ fn hostile_tables_are_told_with_their_line() {
         ("t.csv", "path,label\na.mrc, \n", "line 2: the label is empty".into()),
         ("t.csv", "path,label\na.mrc,1\nno.mrc,1\n", "line 3: `no.mrc`: No such file or directory (os error 2)".into()),
         ("t.csv", "path,label\na.mrc,1\na.mrc,2\n", "line 3: `a.mrc` was named on line 2 already".into()),
+        ("t.csv", "path,label\na.mrc,1\n./a.mrc,2\n", "line 3: `./a.mrc` was named on line 2 already".into()),
+        ("t.csv", "path,label\nsub/../a.mrc,1\na.mrc,2\n", "line 3: `a.mrc` was named on line 2 already".into()),
+        (
+            "t.csv",
+            "path,label\nflat.mrc,1\n",
+            "line 2: `flat.mrc`: expected cubic voxels, got 10.00 × 10.00 × 20.00 Å".into(),
+        ),
+        (
+            "t.csv",
+            "path,label\nimages.mrc,1\n",
+            "line 2: `images.mrc`: a stack of 4 images (ISPG 0, MZ 1); expected one volume".into(),
+        ),
+        (
+            "t.csv",
+            "path,label\nvolumes.mrc,1\n",
+            "line 2: `volumes.mrc`: a stack of volumes of 2 sections, 4 in all (ISPG 401); expected one volume".into(),
+        ),
+        (
+            "t.csv",
+            "path,label\noblique.mrc,1\n",
+            "line 2: `oblique.mrc`: expected a cell with right angles, got 90, 90 and 120 degrees".into(),
+        ),
         (
             "t.csv",
             "path,label\na.mrc,1\ntext.mrc,2\n",

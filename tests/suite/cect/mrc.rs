@@ -107,6 +107,27 @@ fn every_mode_is_read_in_both_byte_orders() {
 }
 
 #[test]
+fn bytes_are_signed_where_the_header_says_so() {
+    const IMOD: i32 = 1_146_047_817;
+    let (signed, unsigned) = ([1.0, 127.0, -128.0, -1.0], [1.0, 127.0, 128.0, 255.0]);
+    for big_endian in [false, true] {
+        let file = || File::new([4, 1, 1], 0, vec![1, 127, 128, 255], big_endian);
+        for (file, values) in [
+            (file(), signed),
+            (file().int(38, IMOD), unsigned),
+            (file().int(38, IMOD).int(39, 4 + 1), signed),
+            // The stamp is believed, not the range.
+            (file().int(38, IMOD).int(39, 1).float(20, 255.0), signed),
+            (file().float(20, 255.0), unsigned),
+            (file().float(20, 127.0), signed),
+            (file().float(19, -128.0).float(20, 255.0), signed),
+        ] {
+            assert_eq!(file.open().unwrap().voxels(), values, "big endian {big_endian}");
+        }
+    }
+}
+
+#[test]
 fn axes_are_put_in_order() {
     // Stored fastest along z, then x, then y: x has 2, y 3 and z 4 voxels.
     let stored: Vec<f32> = (0..24).map(|v| v as f32).collect();
