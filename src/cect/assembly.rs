@@ -1,5 +1,7 @@
 //! Biological assemblies: which operators make a particle out of the chains of a file.
 
+use std::collections::HashSet;
+
 use super::cif::Block;
 
 /// A rotation and a translation in Angstrom, as files write them: `x' = matrix · x + shift`.
@@ -93,10 +95,23 @@ pub(super) fn from_mmcif(block: &Block<'_>) -> Result<Option<Assembly>, String> 
         if total > MAX_OPERATORS {
             return Err(format!("assembly {id} has more than {MAX_OPERATORS} operators"));
         }
-        let operators = products.iter().map(|names| product(names, &operators)).collect::<Result<_, _>>()?;
+        let operators = products.iter().map(|names| product(names, &operators)).collect::<Result<Vec<_>, _>>()?;
+        refuse_repeats(id, &operators)?;
         groups.push(Group { chains: names(chains), operators });
     }
     Ok(Some(Assembly { id: id.to_owned(), groups }))
+}
+
+/// A copy on top of a copy is no part of a particle, and a few bytes would ask for thousands of them.
+fn refuse_repeats(id: &str, operators: &[Operator]) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    // Adding zero makes one zero of both.
+    let bits = |number: f64| (number + 0.0).to_bits();
+    let numbers = |operator: &Operator| (operator.matrix.map(|row| row.map(bits)), operator.shift.map(bits));
+    if operators.iter().all(|operator| seen.insert(numbers(operator))) {
+        return Ok(());
+    }
+    Err(format!("assembly {id} applies one operator twice to the same chains; expected each once"))
 }
 
 fn first_assembly<'a>(mut ids: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
@@ -155,6 +170,10 @@ pub(super) fn expand(expression: &str) -> Result<Vec<Vec<String>>, String> {
         };
         rest = after.trim_start();
         let factors = expand_list(list).ok_or_else(bad)?;
+        let mut seen = HashSet::new();
+        if let Some(name) = factors.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(format!("operator expression `{expression}` names operator {name} twice in one list"));
+        }
         if products.len().saturating_mul(factors.len()) > MAX_OPERATORS {
             return Err(format!("operator expression `{expression}` makes more than {MAX_OPERATORS} operators"));
         }
@@ -251,7 +270,12 @@ pub(super) fn from_remark_350(text: &str) -> Result<Option<Assembly>, String> {
     }
     assemblies.retain(|assembly| !assembly.groups.is_empty());
     let position = assemblies.iter().position(|assembly| assembly.id == "1").unwrap_or(0);
-    Ok((!assemblies.is_empty()).then(|| assemblies.swap_remove(position)))
+    if assemblies.is_empty() {
+        return Ok(None);
+    }
+    let assembly = assemblies.swap_remove(position);
+    assembly.groups.iter().try_for_each(|group| refuse_repeats(&assembly.id, &group.operators))?;
+    Ok(Some(assembly))
 }
 
 #[cfg(test)]

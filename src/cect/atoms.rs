@@ -4,12 +4,14 @@
 //! `label_asym_id`, which they replace by the author's chain name, and they merge residues that
 //! share a number, as after an insertion whose code is lost, and drop atoms in doing so.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{
     cif::{Block, Table},
     residues,
 };
 
-/// One atom that counts: no hydrogen, no water, the first alternative, the first model.
+/// One atom that counts: no hydrogen, no water, the first alternative, a model that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Atom<'a> {
     /// `label_asym_id`, or the chain of a PDB file: what assemblies name.
@@ -35,12 +37,8 @@ pub(super) fn residues<'s, 'a>(atoms: &'s [Atom<'a>]) -> impl Iterator<Item = &'
         let first = rest.first()?;
         let other =
             |atom: &Atom<'a>| atom.chain != first.chain || atom.site != first.site || atom.residue != first.residue;
-        let length = (1..rest.len())
-            .find(|&end| {
-                let atom = &rest[end];
-                other(atom) || rest[..end].iter().any(|before| before.name == atom.name)
-            })
-            .unwrap_or(rest.len());
+        let mut names = HashSet::new();
+        let length = rest.iter().position(|atom| other(atom) || !names.insert(atom.name)).unwrap_or(rest.len());
         let (residue, after) = rest.split_at(length);
         rest = after;
         Some(residue)
@@ -53,28 +51,28 @@ pub(super) const MMCIF_CATEGORY: &str = "_atom_site";
 /// A file gives coordinates in Angstrom with up to six digits before the point.
 const FARTHEST: f64 = 1e6;
 
-/// Keeps of each residue the alternative that comes first.
+/// Keeps of each residue the alternative that comes first, also where its atoms do not follow one another.
 #[derive(Default)]
 struct Alternatives<'a> {
     kept: Vec<Atom<'a>>,
-    chosen: Option<&'a str>,
-    site: Option<(&'a str, [&'a str; 3])>,
+    /// By chain and site.
+    chosen: HashMap<(&'a str, [&'a str; 3]), &'a str>,
 }
 
 impl<'a> Alternatives<'a> {
     fn push(&mut self, atom: Atom<'a>, alternative: Option<&'a str>) {
-        let site = (atom.chain, atom.site);
-        if self.site != Some(site) {
-            self.site = Some(site);
-            self.chosen = None;
-        }
         let keep = match alternative {
-            Some(alternative) => *self.chosen.get_or_insert(alternative) == alternative,
+            Some(alternative) => *self.chosen.entry((atom.chain, atom.site)).or_insert(alternative) == alternative,
             None => true,
         };
         if keep {
             self.kept.push(atom);
         }
+    }
+
+    /// What follows are other residues, whatever their sites.
+    fn next_model(&mut self) {
+        self.chosen.clear();
     }
 }
 
@@ -113,13 +111,18 @@ fn first_of(table: &Table<'_>, names: [&'static str; 2]) -> Result<&'static str,
     names.into_iter().find(|name| table.has(name)).ok_or_else(|| format!("_atom_site lacks {preferred} and {other}"))
 }
 
-/// The atoms of a PDB file's first model.
-pub(super) fn from_pdb(text: &str) -> Result<Vec<Atom<'_>>, String> {
+/// The atoms of a PDB file's first model, or of all, and how many models that are.
+pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Atom<'_>>, usize), String> {
     let mut atoms = Alternatives::default();
     let mut records = 0;
+    let mut models = 0;
     for (number, line) in text.lines().enumerate() {
         if line.starts_with("ENDMDL") {
-            break;
+            models += 1;
+            if !all_models {
+                break;
+            }
+            atoms.next_model();
         }
         if !(line.starts_with("ATOM  ") || line.starts_with("HETATM")) {
             continue;
@@ -150,21 +153,22 @@ pub(super) fn from_pdb(text: &str) -> Result<Vec<Atom<'_>>, String> {
     if records == 0 {
         return Err("neither mmCIF nor PDB: no data_ block and no ATOM record".to_owned());
     }
-    Ok(atoms.kept)
+    Ok((atoms.kept, models.max(1)))
 }
 
 /// The element of a record whose columns 77-78 are blank, as in files from before 1996. Symbols are
 /// right-justified in columns 13-14: ` CA ` is a carbon, `CA  ` calcium, but only where it is no
-/// ATOM record, because programs that leave the element out shift names as well.
+/// ATOM record, because programs that leave the element out shift names as well. Of those, ions such as `ZN` begin
+/// with a letter that is no element. A name of four letters has no column left for that: `HO2'` is a hydrogen.
 fn element_of_name(line: &str) -> &str {
     let name = line.get(12..16).unwrap_or("");
     let first = name.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(name.len());
-    let two = name.get(..2).unwrap_or("");
-    if line.starts_with("HETATM") && first == 0 && residues::element(two).is_some() {
-        two
-    } else {
-        name.get(first..first + 1).unwrap_or("")
-    }
+    let one = name.get(first..first + 1).unwrap_or("");
+    let two = name.get(first..first + 2).unwrap_or("");
+    let long_hydrogen = one == "H" && name.trim().len() == 4;
+    let of_two = line.starts_with("HETATM") && first == 0 && !long_hydrogen;
+    let one_is_element = one != residues::UNKNOWN && residues::element(one).is_some();
+    if (of_two || !one_is_element) && residues::element(two).is_some() { two } else { one }
 }
 
 /// Electrons and mass of an atom, or `None` if it is left out.
@@ -177,10 +181,18 @@ fn counts(symbol: &str, residue: &str) -> Result<Option<(f64, f64)>, String> {
     Ok((number > 1).then_some((f64::from(number), mass)))
 }
 
+/// `0.123` of `0.123(4)`, a number with its standard deviation as mmCIF may have it.
+fn without_deviation(field: &str) -> &str {
+    match field.strip_suffix(')').and_then(|field| field.split_once('(')) {
+        Some((number, digits)) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => number,
+        _ => field,
+    }
+}
+
 fn position(fields: [&str; 3]) -> Result<[f64; 3], String> {
     let mut position = [0.0; 3];
     for (coordinate, field) in position.iter_mut().zip(fields) {
-        *coordinate = field
+        *coordinate = without_deviation(field)
             .parse()
             .ok()
             .filter(|number: &f64| number.abs() < FARTHEST)

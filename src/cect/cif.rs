@@ -17,7 +17,7 @@ impl<'a> Table<'a> {
     ) -> Option<impl Iterator<Item = [&'a str; N]> + Clone + '_> {
         let mut positions = [0; N];
         for (position, name) in positions.iter_mut().zip(names) {
-            *position = self.columns.iter().position(|column| *column == name)?;
+            *position = self.place(name)?;
         }
         let rows = self.values.chunks_exact(self.columns.len());
         Some(rows.map(move |row| positions.map(|position| row[position])))
@@ -25,13 +25,18 @@ impl<'a> Table<'a> {
 
     /// The value of each row in the named column; `.` all along if there is no such column.
     pub(super) fn column(&self, name: &str) -> impl Iterator<Item = &'a str> + '_ {
-        let position = self.columns.iter().position(|column| *column == name);
+        let position = self.place(name);
         let rows = self.values.chunks_exact(self.columns.len().max(1));
         rows.map(move |row| position.map_or(".", |position| row[position]))
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.columns.contains(&name)
+        self.place(name).is_some()
+    }
+
+    /// Names of mmCIF do not depend on case.
+    fn place(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.eq_ignore_ascii_case(name))
     }
 }
 

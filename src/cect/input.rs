@@ -1,6 +1,7 @@
 //! Opening files that may be compressed with gzip, whatever they are called.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{BufReader, Read, Seek},
     path::Path,
@@ -12,6 +13,9 @@ use crate::{Error, Result};
 
 /// The largest text that is read as a structure: five times the largest entry of the PDB.
 const MAX_TEXT_BYTES: u64 = 1 << 31;
+
+/// Of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A readable file and, where it is not compressed, its length.
 pub(super) struct Input {
@@ -38,7 +42,7 @@ pub(super) fn open(path: &Path) -> Result<Input> {
     })
 }
 
-/// Reads a whole text file. Bytes that are not UTF-8 (old PDB remarks hold Latin-1 names) become
+/// Reads a whole text file, without the byte order mark that some programs begin it with. Bytes that are not UTF-8 (old PDB remarks hold Latin-1 names) become
 /// replacement characters.
 pub(super) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
@@ -49,10 +53,30 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
             problem: format!("more than {MAX_TEXT_BYTES} bytes of text"),
         });
     }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
     Ok(match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     })
+}
+
+/// `4v5d` and `cif` of `some/4v5d.cif.gz`.
+pub(super) fn name_and_kind(path: &Path) -> (String, String) {
+    let lower = |text: Option<&OsStr>| text.map(|text| text.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let mut path = path.to_owned();
+    if lower(path.extension()) == "gz" {
+        path.set_extension("");
+    }
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    (name, lower(path.extension()))
+}
+
+/// Whether `pdb1`, `pdb2`, …: how the PDB calls its files of assemblies.
+pub(super) fn is_assembly_kind(kind: &str) -> bool {
+    let number = kind.strip_prefix("pdb").unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 pub(super) fn read_error(path: &Path, source: std::io::Error) -> Error {

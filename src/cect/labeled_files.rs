@@ -181,8 +181,6 @@ fn columns<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<(usize, u
 }
 
 fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
-    // Spreadsheets put a byte order mark before the first column's name.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .comment(Some(b'#'))

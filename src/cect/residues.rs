@@ -9,16 +9,25 @@ const MASSES: [f64; 7] = [12.011, 1.008, 14.007, 15.999, 32.06, 30.974, 78.971];
 
 /// Residues as they stand in a chain: the free molecule less one water. Whether a side chain is
 /// charged does not matter, since a proton carries no electron.
-const RESIDUES: [(&str, Formula); 34] = [
+const RESIDUES: [(&str, Formula); 41] = [
     ("ALA", [3, 5, 1, 1, 0, 0, 0]),
     ("ARG", [6, 12, 4, 1, 0, 0, 0]),
     ("ASN", [4, 6, 2, 2, 0, 0, 0]),
     ("ASP", [4, 5, 1, 3, 0, 0, 0]),
     ("CYS", [3, 5, 1, 1, 1, 0, 0]),
+    // In a disulfide bridge, by the same programs.
+    ("CYX", [3, 4, 1, 1, 1, 0, 0]),
     ("GLN", [5, 8, 2, 2, 0, 0, 0]),
     ("GLU", [5, 7, 1, 3, 0, 0, 0]),
     ("GLY", [2, 3, 1, 1, 0, 0, 0]),
     ("HIS", [6, 7, 3, 1, 0, 0, 0]),
+    // As programs for molecular dynamics call it, by where its protons are.
+    ("HID", [6, 7, 3, 1, 0, 0, 0]),
+    ("HIE", [6, 7, 3, 1, 0, 0, 0]),
+    ("HIP", [6, 7, 3, 1, 0, 0, 0]),
+    ("HSD", [6, 7, 3, 1, 0, 0, 0]),
+    ("HSE", [6, 7, 3, 1, 0, 0, 0]),
+    ("HSP", [6, 7, 3, 1, 0, 0, 0]),
     ("ILE", [6, 11, 1, 1, 0, 0, 0]),
     ("LEU", [6, 11, 1, 1, 0, 0, 0]),
     ("LYS", [6, 12, 2, 1, 0, 0, 0]),
@@ -47,10 +56,10 @@ const RESIDUES: [(&str, Formula); 34] = [
     ("DI", [10, 11, 4, 6, 0, 1, 0]),
 ];
 
-/// Symbols and standard atomic weights (dalton) by atomic number, hydrogen to uranium; of elements
+/// Symbols and standard atomic weights (dalton) by atomic number, hydrogen to californium; of elements
 /// without stable isotopes the mass number of the longest-lived one.
 #[rustfmt::skip]
-const ELEMENTS: [(&str, f64); 92] = [
+const ELEMENTS: [(&str, f64); 98] = [
     ("H", 1.008), ("HE", 4.003), ("LI", 6.94), ("BE", 9.012), ("B", 10.81), ("C", 12.011),
     ("N", 14.007), ("O", 15.999), ("F", 18.998), ("NE", 20.180), ("NA", 22.990), ("MG", 24.305),
     ("AL", 26.982), ("SI", 28.085), ("P", 30.974), ("S", 32.06), ("CL", 35.45), ("AR", 39.95),
@@ -68,10 +77,14 @@ const ELEMENTS: [(&str, f64); 92] = [
     ("PT", 195.084), ("AU", 196.967), ("HG", 200.592), ("TL", 204.38), ("PB", 207.2),
     ("BI", 208.980), ("PO", 209.0), ("AT", 210.0), ("RN", 222.0), ("FR", 223.0), ("RA", 226.0),
     ("AC", 227.0), ("TH", 232.038), ("PA", 231.036), ("U", 238.029),
+    ("NP", 237.0), ("PU", 244.0), ("AM", 243.0), ("CM", 247.0), ("BK", 247.0), ("CF", 251.0),
 ];
 
 /// Names under which files keep water.
-const WATERS: [&str; 9] = ["HOH", "DOD", "WAT", "H2O", "SOL", "TIP", "TIP3", "TP3", "TIP4"];
+const WATERS: [&str; 10] = ["HOH", "DOD", "WAT", "H2O", "SOL", "SPC", "TIP", "TIP3", "TP3", "TIP4"];
+
+/// The symbol of an atom of which nobody knows what it is, as of the PDB's residue UNX.
+pub(super) const UNKNOWN: &str = "X";
 
 /// Electrons and mass (dalton) of a standard residue, hydrogens included.
 pub(super) fn standard(name: &str) -> Option<(f64, f64)> {
@@ -80,8 +93,9 @@ pub(super) fn standard(name: &str) -> Option<(f64, f64)> {
     Some((weigh(&ELECTRONS), weigh(&MASSES)))
 }
 
-/// Atomic number and mass (dalton) of an element; deuterium counts as hydrogen.
+/// Atomic number and mass (dalton) of an element; deuterium counts as hydrogen, an unknown atom as carbon.
 pub(super) fn element(symbol: &str) -> Option<(u8, f64)> {
+    let symbol = if symbol.eq_ignore_ascii_case(UNKNOWN) { "C" } else { symbol };
     if symbol.eq_ignore_ascii_case("D") {
         return Some((1, 2.014));
     }
@@ -120,10 +134,11 @@ mod tests {
 
     #[test]
     fn elements_stand_at_their_number() {
-        for (symbol, number) in [("H", 1), ("c", 6), ("Fe", 26), ("SE", 34), ("I", 53), ("U", 92)] {
+        for (symbol, number) in [("H", 1), ("c", 6), ("Fe", 26), ("SE", 34), ("I", 53), ("U", 92), ("Cf", 98)] {
             assert_eq!(element(symbol).map(|(number, _)| number), Some(number), "{symbol}");
         }
         assert_eq!(element("D").map(|(number, _)| number), Some(1));
-        assert_eq!(element("X"), None);
+        assert_eq!(element("X"), element("C"));
+        assert_eq!(element("Q"), None);
     }
 }

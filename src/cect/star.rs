@@ -52,7 +52,6 @@ fn starts(text: &str, keyword: &str) -> bool {
 /// With the line: a row that has not as many values as there are columns, a quote that does not end, a
 /// column named twice, values without a column, a second loop in a block.
 pub(super) fn read(text: &str) -> Result<Vec<Block<'_>>, String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut blocks: Vec<Block<'_>> = Vec::new();
     let mut in_loop = false;
     for (number, line) in (1..).zip(text.lines()) {
@@ -160,7 +159,7 @@ mod tests {
 
     #[test]
     fn keywords_are_bare_and_alone() {
-        let text = "\u{feff}DATA_a\nLoop_\n_rlnImageName #1\n_rlnClassNumber\n_w/e.mrc 1\ndata_01/c.mrc 1\n\
+        let text = "DATA_a\nLoop_\n_rlnImageName #1\n_rlnClassNumber\n_w/e.mrc 1\ndata_01/c.mrc 1\n\
                     'data_01/d.mrc' 1\nloop_ 'dog's'\n";
         let blocks = read(text).unwrap();
         assert_eq!((blocks.len(), blocks[0].name), (1, "a"));

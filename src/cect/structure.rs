@@ -32,8 +32,13 @@ pub enum AppliedAssembly {
         /// How many operators were applied.
         operators: usize,
     },
-    /// The file names no assembly, so its atoms were taken as they are.
+    /// The file names no assembly, so its atoms were taken as they are, those of its first model.
     NoneNamed,
+    /// The file names no assembly but is one: the models of a `.pdb1` file, all of them.
+    Models {
+        /// How many models were put together.
+        models: usize,
+    },
     /// The atoms were taken as they are because [`AssemblyChoice::AsymmetricUnit`] asked for it.
     AsymmetricUnit,
 }
@@ -43,6 +48,7 @@ impl fmt::Display for AppliedAssembly {
         match self {
             Self::Built { id, operators: 1 } => write!(f, "assembly {id}, 1 operator"),
             Self::Built { id, operators } => write!(f, "assembly {id}, {operators} operators"),
+            Self::Models { models } => write!(f, "no assembly named, all {models} models of the file"),
             Self::NoneNamed => write!(f, "no assembly named, file as it is"),
             Self::AsymmetricUnit => write!(f, "asymmetric unit, as asked"),
         }
@@ -52,7 +58,8 @@ impl fmt::Display for AppliedAssembly {
 /// An atomic model as electrons in space, assembly included.
 ///
 /// Waters, hydrogens, alternative locations after the first and models after the first are left
-/// out. Each standard residue of a protein or nucleic acid carries its full number of electrons,
+/// out. Only in the PDB's files of assemblies, `.pdb1` and the like, a model is a copy: all of them are one particle,
+/// unless the file names an assembly all the same (REMARK 350) or the asymmetric unit was asked for. Each standard residue of a protein or nucleic acid carries its full number of electrons,
 /// hydrogens included, spread over the atoms present in proportion to their atomic numbers; so a
 /// model of Cα atoms alone weighs what the whole chain weighs. Other residues (ligands, ions,
 /// sugars, modified residues) carry the electrons of the atoms that are there.
@@ -67,7 +74,8 @@ pub struct Structure {
 const MAX_ATOMS: usize = 20_000_000;
 
 impl Structure {
-    /// Reads a PDB or mmCIF file, also compressed with gzip; which of them is told by the content.
+    /// Reads a PDB or mmCIF file, also compressed with gzip; which of them is told by the content. The name tells only
+    /// whether the models of a PDB file are copies: `.pdb` and a number, also with `.gz`.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if it is neither PDB nor mmCIF,
@@ -87,10 +95,13 @@ impl Structure {
     pub fn open(path: impl AsRef<Path>, choice: AssemblyChoice) -> Result<Self> {
         let path = path.as_ref();
         let text = input::read_text(path)?;
-        Self::parse(&text, choice).map_err(|problem| Error::Format { path: path.to_owned(), problem })
+        let copies = input::is_assembly_kind(&input::name_and_kind(path).1);
+        Self::parse(&text, choice, copies).map_err(|problem| Error::Format { path: path.to_owned(), problem })
     }
 
-    pub(super) fn parse(text: &str, choice: AssemblyChoice) -> Result<Self, String> {
+    /// `copies`: the models of a PDB file are parts of one particle.
+    fn parse(text: &str, choice: AssemblyChoice, copies: bool) -> Result<Self, String> {
+        let mut models = 1;
         let (chains, assembly) = if looks_like_mmcif(text) {
             let [generators, operators] = assembly::MMCIF_CATEGORIES;
             let block = cif::read(text, &[atoms::MMCIF_CATEGORY, generators, operators])?;
@@ -101,18 +112,21 @@ impl Structure {
             };
             (chains, assembly)
         } else {
-            let chains = weigh(&atoms::from_pdb(text)?)?;
             let assembly = match choice {
                 AssemblyChoice::First => assembly::from_remark_350(text)?,
                 AssemblyChoice::AsymmetricUnit => None,
             };
-            (chains, assembly)
+            let all_models = copies && choice == AssemblyChoice::First && assembly.is_none();
+            let (atoms, read) = atoms::from_pdb(text, all_models)?;
+            models = read;
+            (weigh(&atoms)?, assembly)
         };
         let (parts, applied) = match &assembly {
             Some(assembly) => assembled(&chains, assembly)?,
             None => {
                 let parts = chains.values().map(|chain| (chain.scatterers.clone(), chain.mass)).collect();
                 let applied = match choice {
+                    AssemblyChoice::First if models > 1 => AppliedAssembly::Models { models },
                     AssemblyChoice::First => AppliedAssembly::NoneNamed,
                     AssemblyChoice::AsymmetricUnit => AppliedAssembly::AsymmetricUnit,
                 };

@@ -1,9 +1,9 @@
 //! What the simulator rotates: one density a class.
 
-use std::{ffi::OsStr, path::Path};
+use std::path::Path;
 
 use super::{
-    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, Volume, density, read_beads,
+    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, Volume, density, input, read_beads,
     resample::{averaged, resample},
 };
 use crate::{Error, Result};
@@ -53,7 +53,8 @@ impl Template {
     ///
     /// | extensions, each also with `.gz` | read as |
     /// |---|---|
-    /// | `.pdb` `.pdb1` `.ent` `.cif` `.mmcif` | atoms, see [`Structure`]; assembly 1 where named |
+    /// | `.pdb` `.ent` `.cif` `.mmcif` | atoms, see [`Structure`]; assembly 1 where named |
+    /// | `.pdb1` `.pdb2` … | the same; all models where no assembly is named |
     /// | `.mrc` `.map` `.ccp4` `.rec` | density, see [`resample`] |
     /// | `.tsv` | beads, see [`read_beads`] |
     ///
@@ -74,7 +75,7 @@ impl Template {
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (name, kind) = name_and_kind(path);
+        let (name, kind) = input::name_and_kind(path);
         // What does not fit is a property of the file here, so the message names it.
         let of_file = |error| match error {
             Error::Config { expected, got, .. } => Error::Format {
@@ -85,7 +86,7 @@ impl Template {
             other => other,
         };
         match kind.as_str() {
-            "pdb" | "pdb1" | "ent" | "cif" | "mmcif" => {
+            kind if matches!(kind, "pdb" | "ent" | "cif" | "mmcif") || input::is_assembly_kind(kind) => {
                 let structure = Structure::open(path, AssemblyChoice::First)?;
                 let template = Self::new(name, structure.scatterers()).map_err(of_file)?;
                 let kilodaltons = Some(structure.kilodaltons());
@@ -209,15 +210,4 @@ impl Template {
     pub fn side_needed(&self) -> usize {
         2 * ((self.radius + super::density::ATOM_REACH) / VOXEL_SIZE).ceil() as usize
     }
-}
-
-/// `4v5d` and `cif` of `some/4v5d.cif.gz`.
-fn name_and_kind(path: &Path) -> (String, String) {
-    let lower = |text: Option<&OsStr>| text.map(|text| text.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let mut path = path.to_owned();
-    if lower(path.extension()) == "gz" {
-        path.set_extension("");
-    }
-    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    (name, lower(path.extension()))
 }

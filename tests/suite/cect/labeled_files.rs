@@ -80,6 +80,7 @@ fn tables_of_every_kind_name_the_same() {
         ),
         ("t.tsv", "label\tfile\r\n10\ta.mrc\r\n9\tb.mrc.gz\r\n10\tsub/c.mrc\r\n".to_owned()),
         ("t.STAR", STAR.to_owned()),
+        ("t.star", format!("\u{feff}{}", STAR.replace("data_", "DATA_").replace("loop_", "LOOP_"))),
     ];
     for (name, text) in tables {
         let files = open(&table(&directory, name, text)).unwrap();

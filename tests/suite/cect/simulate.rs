@@ -380,7 +380,7 @@ fn larger_voxels_average_the_template() {
     assert_eq!(dataset.parts(0).unwrap(), direct);
     for voxel_size in [0.5, f64::NAN] {
         let message = told(&template.resampled(voxel_size).unwrap_err());
-        let expected = "1 Å at least, and 1024 voxels of an edge at most";
+        let expected = "1 Å to the 400 Å of the box, and 1024 voxels of an edge at most";
         assert_eq!(message, format!("invalid `voxel_size`: expected {expected}, got {voxel_size}"));
     }
 }

@@ -140,10 +140,115 @@ fn residues_that_share_a_number_keep_their_atoms() {
     }
 }
 
+fn electrons(structure: &Structure) -> Vec<f64> {
+    structure.scatterers().iter().map(|scatterer| scatterer.electrons).collect()
+}
+
+#[test]
+fn models_of_an_assembly_file_are_one_particle() {
+    let atom = |x: f64, alternative: char| {
+        format!("ATOM      1  CA {alternative}GLY A   1    {x:8.3}   0.000   0.000  1.00  0.00           C\n")
+    };
+    let model = |x: f64, alternative| format!("MODEL\n{}ENDMDL\n", atom(x, alternative));
+    let text = [model(0.0, ' '), model(10.0, 'A'), model(20.0, 'B')].concat();
+    for name in ["x.pdb1", "x.PDB12", "x.pdb2.gz"] {
+        let structure = open(name, text.as_bytes()).unwrap();
+        // Each copy is a whole residue, and its alternatives are its own.
+        assert_eq!(electrons(&structure), [30.0; 3], "{name}");
+        assert_eq!(*structure.assembly(), AppliedAssembly::Models { models: 3 });
+        assert_eq!(structure.assembly().to_string(), "no assembly named, all 3 models of the file");
+    }
+    let first = open("x.pdb", text.as_bytes()).unwrap();
+    assert_eq!((electrons(&first), first.assembly()), (vec![30.0], &AppliedAssembly::NoneNamed));
+    // One model is the file as it is; an assembly that is named is built; the asymmetric unit is one model.
+    let single = open("x.pdb1", atom(0.0, ' ').as_bytes()).unwrap();
+    assert_eq!(*single.assembly(), AppliedAssembly::NoneNamed);
+    let trimer = open("trimer.pdb1", &fs::read(fixture("trimer.pdb")).unwrap()).unwrap();
+    assert_eq!((trimer.scatterers().len(), trimer.assembly().to_string().as_str()), (9, "assembly 1, 3 operators"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.pdb3");
+    fs::write(&path, &text).unwrap();
+    assert_eq!(Structure::open(&path, AssemblyChoice::AsymmetricUnit).unwrap().scatterers().len(), 1);
+    let template = Template::open(&path).unwrap();
+    assert_eq!(
+        (template.name(), template.source()),
+        ("x", "3 atoms, 0 kDa; no assembly named, all 3 models of the file")
+    );
+}
+
+#[test]
+fn elements_are_told_by_names_where_they_are_not_given() {
+    let record = |kind: &str, name: &str, residue: &str| {
+        format!("{kind:<6}    1 {name:<4} {residue:>3} A   1      20.000   0.000   0.000  1.00  0.00\n")
+    };
+    for (kind, name, residue, expected) in [
+        ("HETATM", "CA  ", "CA", vec![20.0]),
+        ("HETATM", " CA ", "LIG", vec![6.0]),
+        ("HETATM", "HG  ", "HG", vec![80.0]),
+        ("HETATM", "HO2'", "LIG", vec![]),
+        ("HETATM", "HG11", "LIG", vec![]),
+        ("HETATM", "1HE2", "LIG", vec![]),
+        ("HETATM", "XE  ", "XE", vec![54.0]),
+        ("ATOM", "ZN  ", "ZN", vec![30.0]),
+        ("ATOM", " MG ", "MG", vec![12.0]),
+        ("ATOM", "XE  ", "XE", vec![54.0]),
+        // Unknown, as carbon.
+        ("HETATM", " X  ", "UNX", vec![6.0]),
+    ] {
+        let text = record(kind, name, residue) + &record("HETATM", "FE  ", "FE");
+        let found = electrons(&open("x.pdb", text.as_bytes()).unwrap());
+        assert_eq!(found, [expected, vec![26.0]].concat(), "{kind} {name}");
+    }
+    let text = String::from_utf8(mmcif("")).unwrap().replace("C CA ALA A", "X UNK UNX A");
+    assert_eq!(electrons(&open("x.cif", text.as_bytes()).unwrap()), [6.0, 38.0]);
+    let text = String::from_utf8(mmcif("")).unwrap().replace("ALA", "HSD").replace("HSD B", "SPC B");
+    assert_eq!(electrons(&open("x.cif", text.as_bytes()).unwrap()), [72.0]);
+}
+
+#[test]
+fn alternatives_are_chosen_once_for_a_residue() {
+    let atom = |name: &str, alternative: char, residue: &str, number: u32| {
+        format!("ATOM      1  {name:<3}{alternative}{residue} A{number:>4}       0.000   0.000   0.000  1.00  0.00\n")
+    };
+    let text = [atom("CA", 'A', "ALA", 1), atom("CA", ' ', "GLY", 2), atom("CA", 'B', "ALA", 1)].concat();
+    assert_eq!(electrons(&open("x.pdb", text.as_bytes()).unwrap()), [38.0, 30.0]);
+}
+
+#[test]
+fn sites_of_many_atoms_are_read_in_time() {
+    // By the square of the atoms this would take minutes.
+    let mut text = String::from_utf8(mmcif("")).unwrap();
+    for number in 0..100_000 {
+        text += &format!("C C{number} LIG L 1 1.0 2.0 3.0\n");
+    }
+    assert_eq!(open("x.cif", text.as_bytes()).unwrap().scatterers().len(), 100_002);
+}
+
+#[test]
+fn names_numbers_and_marks_of_mmcif_are_what_they_may_be() {
+    let text = String::from_utf8(mmcif("")).unwrap().replace("Cartn_x", "CARTN_X").replace("2.0", "2.0(13)");
+    let text = format!("\u{feff}{text}");
+    assert_eq!(open("x.cif", text.as_bytes()).unwrap(), open("x.cif", &mmcif("")).unwrap());
+    let atom = "ATOM      1  CA  ALA A   1      20.000   0.000   0.000  1.00  0.00           C\n";
+    assert_eq!(open("x.pdb", format!("\u{feff}{atom}").as_bytes()).unwrap(), open("x.pdb", atom.as_bytes()).unwrap());
+    for bad in ["2.0()", "2.0(x)", "(3)", "2.0)"] {
+        let text = String::from_utf8(mmcif("")).unwrap().replace("2.0", bad);
+        let message = told(&open("x.cif", text.as_bytes()).unwrap_err());
+        assert!(message.ends_with("is no coordinate"), "{message}");
+    }
+}
+
 #[test]
 fn bad_files_say_what_is_wrong() {
     let atom = "ATOM      1  CA  ALA A   1      20.000   0.000   0.000  1.00  0.00           C\n";
     let remark = |text: &str| format!("{text}\n{atom}");
+    let remark_operator = |operator: usize| {
+        let row = |row: usize| {
+            let numbers = [1, 2, 3].map(|column| if column == row { "1.0" } else { "-0.0" }).join(" ");
+            format!("REMARK 350   BIOMT{row}   {operator}  {numbers} 0.0\n")
+        };
+        [1, 2, 3].map(row).concat()
+    };
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (vec![], "neither mmCIF nor PDB: no data_ block and no ATOM record"),
         (b"\x00\xff\xfe garbage".to_vec(), "neither mmCIF nor PDB"),
@@ -178,6 +283,17 @@ fn bad_files_say_what_is_wrong() {
         (mmcif(&assembly("1 7 A")), "the assembly asks for operator 7, which is not listed"),
         (mmcif(&assembly("1 bad A")), "operator bad holds `oops` where a number is expected"),
         (mmcif(&assembly("1 (1-2 A")), "operator expression `(1-2` cannot be read"),
+        (mmcif(&assembly(&format!("1 {} A", "(1,1)".repeat(14)))), "(1,1)` names operator 1 twice in one list"),
+        (
+            mmcif(&assembly("1 (1,2)(1,2) A")),
+            "assembly 1 applies one operator twice to the same chains; expected each once",
+        ),
+        (
+            remark(&[1, 2].map(|operator| remark_operator(operator)).concat())
+                .replacen("REMARK", "REMARK 350 BIOMOLECULE: 1\nREMARK 350 APPLY THE FOLLOWING TO CHAINS: A\nREMARK", 1)
+                .into_bytes(),
+            "assembly 1 applies one operator twice to the same chains; expected each once",
+        ),
         (mmcif(&assembly("1 1 Q")), "assembly 1 names no chain that the file holds"),
         (
             mmcif(&assembly("1 (1-9000)(1-9000)(1-9000) A")),
