@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::{Error, Result};
@@ -37,10 +38,12 @@ pub(crate) fn require_writable(path: &Path) -> Result<()> {
     made.map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
 }
 
-/// The sibling that a file is written to first.
+/// The sibling that a file is written to first: one for each write, so that two threads that write to one path
+/// leave one file or the other.
 fn partial(path: &Path) -> PathBuf {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
+    name.push(format!(".{}-{}.partial", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
     path.with_file_name(name)
 }
 
@@ -54,6 +57,13 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A process and one of its writes; before these were counted, a process.
+#[cfg(feature = "torch")]
+fn is_writer(text: &str) -> bool {
+    let (process, write) = text.split_once('-').unwrap_or((text, "0"));
+    process.parse::<u32>().is_ok() && write.parse::<u64>().is_ok()
+}
+
 /// Removes what killed processes left beside `path` when they were writing it.
 #[cfg(feature = "torch")]
 pub(crate) fn remove_partials(path: &Path) {
@@ -61,12 +71,49 @@ pub(crate) fn remove_partials(path: &Path) {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let sibling = entry.file_name();
-        let process = sibling
+        let writer = sibling
             .to_str()
             .and_then(|sibling| sibling.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".partial"));
-        if process.is_some_and(|process| process.parse::<u32>().is_ok()) {
+        if writer.is_some_and(is_writer) {
             // Clearing up is not what was asked for: nothing depends on it.
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_atomically;
+
+    #[cfg(feature = "torch")]
+    #[test]
+    fn what_killed_processes_left_is_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let names = ["file.12.partial", "file.12-3.partial", "file.partial", "file.x-1.partial", "other.12-3.partial"];
+        for name in names {
+            std::fs::write(directory.path().join(name), "").expect("an empty file");
+        }
+        super::remove_partials(&directory.path().join("file"));
+        let left = names.map(|name| directory.path().join(name).exists());
+        assert_eq!(left, [false, false, true, true, true]);
+    }
+
+    #[test]
+    fn threads_that_write_one_path_do_not_meet() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        std::thread::scope(|scope| {
+            for writer in 0u8..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        write_atomically(path, &vec![writer; 100_000]).expect("no other has taken its sibling away");
+                    }
+                });
+            }
+        });
+        let bytes = std::fs::read(&path).expect("one of them");
+        assert!(bytes.len() == 100_000 && bytes.iter().all(|byte| *byte == bytes[0]), "the file of one writer");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 1);
     }
 }

@@ -27,8 +27,10 @@ pub struct InventConfig {
     pub assembled: f64,
     /// The largest radius of a parent of such an assembly, in Angstrom. Default 80.
     pub largest_part: f64,
-    /// What comes out larger than this radius, in Angstrom, is shrunk to it; 10 to 180. Default 150, with which it
-    /// fits a box of 32 voxels of 10 Å.
+    /// What comes out larger than this radius, in Angstrom, is shrunk to it; 10 to 180. Default 150, with which
+    /// every atom lies within a box of 32 voxels of 10 Å that it is not shifted in. About half of what
+    /// is made of the catalogue's known classes is larger than 141 Å, though, and has no room there for a shift by a
+    /// voxel, the simulation's default: [`cramped`](super::cramped) names it.
     pub largest: f64,
 }
 

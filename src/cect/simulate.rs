@@ -20,7 +20,7 @@
 //! | SNR | var(CTF × wedge × signal) / var(noise), the noise counted as after CTF and wedge | the same, over all voxels of the final box, met in each sample | one definition, testable |
 //! | noise | half before the CTF, half after it through a soft low-pass | all of it through CTF and wedge ([`NoiseColor::ThroughOptics`]); also [`NoiseColor::White`], [`NoiseColor::HalfHalf`] | nothing in the wedge that the signal does not have |
 //! | low-pass | soft sphere of radius N/8 of Nyquist, before and after | none but the envelope | it would remove what the classes differ in |
-//! | CTF | sin((π/2)(Cs λ³ k⁴ − 2 Δz λ k²)), Δz < 0 | −sin(π λ Δz k² − (π/2) Cs λ³ k⁴ + asin w), Δz > 0 is underfocus | the sign of textbooks; at 10 Å voxels the Cs term stays below 0.01 rad |
+//! | CTF | sin((π/2)(Cs λ³ k⁴ − 2 Δz λ k²)), Δz < 0 | −sin(π λ Δz k² − (π/2) Cs λ³ k⁴ + asin w), Δz > 0 is underfocus | the sign of textbooks; at 10 Å voxels the Cs term is 0.002 rad at the Nyquist frequency and 0.018 in the corners of the spectrum |
 //! | envelope | exp(−(k/(σ·Nyquist))²), σ = 0.4: 0.2 cycles a voxel | exp(−(k/0.4)²), k in cycles a voxel | twice as wide |
 //! | tilts | a wedge | a wedge ([`SimulationConfig::tilt_step`] `None`), or single tilts with gaps and radiation damage | both exist |
 //! | wedge | keeps \|kx\| ≥ tan 30°·\|kz\| | keeps \|kz\| ≤ tan 60°·\|kx\|: tilts within ±60° about y | the same |

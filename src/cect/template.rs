@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::{
-    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, Volume, density, input, read_beads,
+    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, Volume, density,
+    density::{ATOM_REACH, side_needed},
+    input, read_beads,
     resample::{averaged, resample},
 };
 use crate::{Error, Result};
@@ -205,9 +207,9 @@ impl Template {
         &self.source
     }
 
-    /// Side of the smallest cube, in voxels of [`VOXEL_SIZE`], that holds the particle in every
-    /// orientation.
+    /// The smallest even side of a cube, in voxels of [`VOXEL_SIZE`], that holds the particle in every
+    /// orientation; at least what [`Extent::side_needed`] says, which looks at one.
     pub fn side_needed(&self) -> usize {
-        2 * ((self.radius + super::density::ATOM_REACH) / VOXEL_SIZE).ceil() as usize
+        side_needed(self.radius + ATOM_REACH)
     }
 }

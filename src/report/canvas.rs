@@ -101,7 +101,13 @@ pub(super) fn save(
     }
     let svg = dress(&drawn, title, (width, height), rasters)
         .ok_or_else(|| drawing_error("the drawing library wrote no SVG element".to_owned()))?;
-    write_atomically(path, svg.as_bytes())
+    // Names may hold what XML has no way to write.
+    write_atomically(path, svg.replace(|c| !is_xml(c), "\u{fffd}").as_bytes())
+}
+
+/// Whether XML 1.0 allows a character.
+fn is_xml(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
 /// Gives the drawing its size on the page, a title for those who cannot see it, and the rasters.

@@ -15,6 +15,8 @@ const COLUMNS: usize = 3;
 const PANEL: (i32, i32) = (300, 216);
 const HEAD: i32 = 66;
 const LEFT: i32 = 12;
+/// Coordinates go so far from zero: the width of an axis has to be a number too.
+const FARTHEST: f64 = 1e300;
 
 /// One panel of [`line_panels`].
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +47,8 @@ pub struct LineAxes<'a> {
 /// least value on.
 ///
 /// # Errors
-/// [`Error::Config`] if there is no panel, a panel has no points, or a coordinate is not finite;
+/// [`Error::Config`] if there is no panel, a panel has no points, or a coordinate is not finite or
+/// more than 10³⁰⁰ from zero;
 /// [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
 ///
 /// # Examples
@@ -75,8 +78,9 @@ pub fn line_panels(path: &Path, title: &str, subtitle: &str, axes: LineAxes<'_>,
     }
     let points = || panels.iter().flat_map(|panel| &panel.lines).flat_map(|(_, points)| points);
     let x = points().fold(f64::INFINITY..f64::NEG_INFINITY, |range, (x, _)| range.start.min(*x)..range.end.max(*x));
-    // A single point has a place too.
-    let x = if x.start < x.end { x } else { x.start - 0.5..x.end + 0.5 };
+    // A single point has a place too, and so have points that only rounding sets apart.
+    let largest = x.start.abs().max(x.end.abs());
+    let x = if x.end - x.start > 1e-12 * largest { x } else { x.start - room(largest)..x.end + room(largest) };
     let columns = panels.len().min(COLUMNS);
     let lines = panels.len().div_ceil(columns);
     // Room for the head, however few panels there are.
@@ -100,6 +104,11 @@ pub fn line_panels(path: &Path, title: &str, subtitle: &str, axes: LineAxes<'_>,
         }
         Ok(())
     })
+}
+
+/// Half the width of an axis around a number.
+fn room(number: f64) -> f64 {
+    (1e-9 * number).max(0.5)
 }
 
 fn color(index: usize) -> RGBColor {
@@ -186,9 +195,12 @@ fn validate(axes: LineAxes<'_>, panels: &[LinePanel]) -> Result<()> {
             return wrong("lines", "at least one point", format!("none in panel `{title}`"));
         }
         for (name, points) in lines {
-            if let Some((x, y)) = points.iter().find(|(x, y)| !x.is_finite() || !y.is_finite()) {
-                let got = format!("({x}, {y}) on line `{name}` of panel `{title}`");
-                return wrong("lines", &format!("finite {} and {}", axes.x, axes.y), got);
+            let told = |(x, y)| format!("({x:?}, {y:?}) on line `{name}` of panel `{title}`");
+            if let Some(&point) = points.iter().find(|(x, y)| !x.is_finite() || !y.is_finite()) {
+                return wrong("lines", &format!("finite {} and {}", axes.x, axes.y), told(point));
+            }
+            if let Some(&point) = points.iter().find(|(x, y)| x.abs().max(y.abs()) > FARTHEST) {
+                return wrong("lines", &format!("{} and {} up to 1e300 either way", axes.x, axes.y), told(point));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! t-SNE, to look at neighborhoods of embeddings.
 
 use bhtsne::{Neighbor, tSNE};
-use ndarray::{Array2, ArrayView2, Zip};
+use ndarray::{Array2, ArrayView2, CowArray, Ix2, Zip};
 use rayon::prelude::*;
 
 use super::pca_2d;
@@ -56,6 +56,8 @@ pub fn tsne_2d(embeddings: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
             got: rows.to_string(),
         });
     }
+    let scaled = scaled(embeddings);
+    let embeddings = scaled.view();
     // Checks the columns and the values as well.
     let start = pca_2d(embeddings)?;
     let spread = start.column(0).mapv(|x| x * x).mean().unwrap_or(0.0).sqrt();
@@ -81,6 +83,15 @@ pub fn tsne_2d(embeddings: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
         Err(_) => map(),
     };
     Ok(Array2::from_shape_vec((rows, 2), flat).expect("two coordinates for each row"))
+}
+
+/// The rows at a size whose squares single precision holds, as they are if they have it. The map does not depend on it.
+fn scaled(embeddings: ArrayView2<'_, f32>) -> CowArray<'_, f32, Ix2> {
+    let largest = embeddings.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+    if largest <= 0.0 || !largest.is_finite() || (1e-9..=1e9).contains(&largest) {
+        return embeddings.into();
+    }
+    embeddings.mapv(|value| (f64::from(value) / f64::from(largest)) as f32).into()
 }
 
 /// The nearest rows of each row, nearest first; of equally near ones the first. Not by the tree of `bhtsne`, which

@@ -85,10 +85,19 @@ fn panels_refuse_what_cannot_be_drawn() {
     case(&[panel(&[])], "invalid `lines`: expected at least one point, got none in panel `p`");
     case(
         &[panel(&[(1.0, f64::NAN)])],
-        "invalid `lines`: expected finite step and loss, got (1, NaN) on line `l` of panel `p`",
+        "invalid `lines`: expected finite step and loss, got (1.0, NaN) on line `l` of panel `p`",
+    );
+    case(
+        &[panel(&[(-1e308, 1.0), (1e308, 1.0)])],
+        "invalid `lines`: expected step and loss up to 1e300 either way, got (-1e308, 1.0) on line `l` of panel `p`",
     );
     // A single point, and points without a logarithm, have a place all the same.
     drawn(|path| line_panels(path, "t", "s", axes, &[panel(&[(1.0, 2.0)]), panel(&[(1.0, -2.0)])]));
+    let plain = LineAxes { logarithmic: false, ..axes };
+    for points in [[(-1e300, -1e300), (1e300, 1e300)], [(1e17, 1.0), (1e17 + 16.0, 1.0)], [(1e300, 0.0), (1e300, 1.0)]]
+    {
+        drawn(|path| line_panels(path, "t", "s", plain, &[panel(&points)]));
+    }
 }
 
 #[test]
@@ -130,6 +139,36 @@ fn tsne_refuses_what_has_no_neighborhoods() {
     assert_eq!(error, "invalid `embeddings`: expected finite values, got NaN in row 4, column 1");
     rows[[4, 1]] = 0.0;
     assert!(tsne_2d(rows.view()).unwrap().iter().all(|x| x.abs() <= 0.0), "equal rows are one point");
+}
+
+#[test]
+fn tsne_takes_rows_of_any_size() {
+    let rows = |size: f32| {
+        Array2::from_shape_fn((40, 3), |(row, column)| {
+            size * ((row % 2 * 50) as f32 * f32::from(u8::from(column == 0)) + (row * (column + 2) % 7) as f32 / 7.0)
+        })
+    };
+    for size in [1e-30, 1e-12, 1.0, 1e12, 1e25, 6e36] {
+        let flat = tsne_2d(rows(size).view()).unwrap();
+        assert!(flat.iter().all(|x| x.is_finite()), "{size}");
+        let distance = |a: usize, b: usize| (&flat.row(a) - &flat.row(b)).mapv(|x| x * x).sum();
+        let nearest = |row: usize| {
+            let others = (0..40).filter(|&other| other != row);
+            others.min_by(|&a, &b| distance(row, a).total_cmp(&distance(row, b))).unwrap()
+        };
+        assert!((0..40).all(|row| nearest(row) % 2 == row % 2), "{size}");
+    }
+}
+
+#[test]
+fn names_that_xml_cannot_write_are_replaced() {
+    let name = "a\u{0}b\u{1b}c\u{fffe}\td";
+    let lines = vec![(name.to_owned(), vec![(0.0, 1.0), (1.0, 2.0)])];
+    let panels = [LinePanel { title: name.into(), lines }];
+    let axes = LineAxes { x: name, y: name, logarithmic: false, filled: false };
+    let svg = drawn(|path| line_panels(path, name, name, axes, &panels));
+    assert!(svg.matches("a\u{fffd}b\u{fffd}c\u{fffd}\td").count() > 5, "{svg}");
+    assert!(!svg.contains(|c: char| c < ' ' && !"\t\n\r".contains(c) || c == '\u{fffe}'));
 }
 
 #[test]

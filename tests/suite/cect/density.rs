@@ -5,7 +5,7 @@ use std::fs;
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use proptest::prelude::*;
 use serde::Deserialize;
-use soft_lmccl::cect::{AssemblyChoice, Extent, Scatterer, Structure, Volume, density, read_beads};
+use soft_lmccl::cect::{AssemblyChoice, Extent, Scatterer, Structure, Template, Volume, density, read_beads};
 
 use super::{fixture, gzip, told};
 
@@ -116,6 +116,8 @@ proptest! {
     fn no_electron_is_lost(atoms in clouds()) {
         let electrons: f64 = atoms.iter().map(|atom| atom.electrons).sum();
         let side = Extent::of(&atoms).unwrap().side_needed();
+        let template = Template::with_side("atoms", &atoms, side).unwrap();
+        assert!(template.side_needed() >= side);
         let volume = density(&atoms, side).unwrap();
         // At the tightest box an atom may have up to three sigma outside: 0.13 % on one side.
         assert_relative_eq!(total(&volume), electrons, max_relative = 2e-3);

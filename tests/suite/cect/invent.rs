@@ -1,6 +1,8 @@
 //! Particles made of others.
 
-use soft_lmccl::cect::{InventConfig, Scatterer, TEMPLATE_SIDE, Template, Volume, catalogue, invent};
+use soft_lmccl::cect::{
+    InventConfig, Scatterer, SimulationConfig, TEMPLATE_SIDE, Template, Volume, catalogue, cramped, invent,
+};
 
 use super::lopsided;
 
@@ -115,6 +117,18 @@ fn every_particle_fits_and_lies_at_the_center() {
     }
     let assembled = made.iter().filter(|template| template.source().contains(" of ")).count();
     assert!((6..=18).contains(&assembled), "{assembled}");
+}
+
+/// What the documentation of `InventConfig::largest` says of its default.
+#[test]
+fn the_largest_have_no_room_for_a_shift_in_a_box_of_32_voxels() {
+    let templates = catalogue::templates();
+    let known: Vec<_> = catalogue::split().known().iter().map(|class| templates[class.0 as usize].clone()).collect();
+    let made = invent(&known, 12, Default::default(), 1).unwrap();
+    let shifted = SimulationConfig { side: 32, ..Default::default() };
+    assert!(cramped(&made, &SimulationConfig { max_shift: 0.0, ..shifted }).is_empty());
+    assert_eq!(cramped(&made, &shifted).len(), made.iter().filter(|template| template.radius() > 141.0).count());
+    assert!((3..=9).contains(&cramped(&made, &shifted).len()), "about half");
 }
 
 /// Without stretching it is the parent in another pose, or its mirror image.

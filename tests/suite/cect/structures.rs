@@ -289,7 +289,7 @@ fn bad_files_say_what_is_wrong() {
             "assembly 1 applies one operator twice to the same chains; expected each once",
         ),
         (
-            remark(&[1, 2].map(|operator| remark_operator(operator)).concat())
+            remark(&[1, 2].map(remark_operator).concat())
                 .replacen("REMARK", "REMARK 350 BIOMOLECULE: 1\nREMARK 350 APPLY THE FOLLOWING TO CHAINS: A\nREMARK", 1)
                 .into_bytes(),
             "assembly 1 applies one operator twice to the same chains; expected each once",
