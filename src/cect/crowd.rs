@@ -140,8 +140,9 @@ impl CrowdedDataset {
     /// [`ClassId`]s are positions in `classes`.
     ///
     /// # Errors
-    /// [`Error::Config`] if a hyper-parameter is out of range, the side passes 112, the SNR goes by mass, there are no classes, two
-    /// have the same name, one has no subtomograms, all together have more than `usize::MAX`, no class has a particle, or there are tries but no neighbors.
+    /// [`Error::Config`] if a hyper-parameter is out of range, the side passes 112, the SNR goes by mass, there are no
+    /// classes, two have the same name, one has no subtomograms, all together have more than `usize::MAX`, no class has
+    /// a particle, or there are tries but no neighbors.
     pub fn new(
         classes: Vec<CrowdClass>,
         neighbors: Vec<Template>,

@@ -42,8 +42,8 @@ pub(super) fn open(path: &Path) -> Result<Input> {
     })
 }
 
-/// Reads a whole text file, without the byte order mark that some programs begin it with. Bytes that are not UTF-8 (old PDB remarks hold Latin-1 names) become
-/// replacement characters.
+/// Reads a whole text file, without the byte order mark that some programs begin it with. Bytes that are not UTF-8
+/// (old PDB remarks hold Latin-1 names) become replacement characters.
 pub(super) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     open(path)?.reader.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(|source| read_error(path, source))?;

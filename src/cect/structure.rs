@@ -59,7 +59,9 @@ impl fmt::Display for AppliedAssembly {
 ///
 /// Waters, hydrogens, alternative locations after the first and models after the first are left
 /// out. Only in the PDB's files of assemblies, `.pdb1` and the like, a model is a copy: all of them are one particle,
-/// unless the file names an assembly all the same (REMARK 350) or the asymmetric unit was asked for. Each standard residue of a protein or nucleic acid carries its full number of electrons,
+/// unless the file names an assembly all the same (REMARK 350) or the asymmetric unit was asked for.
+///
+/// Each standard residue of a protein or nucleic acid carries its full number of electrons,
 /// hydrogens included, spread over the atoms present in proportion to their atomic numbers; so a
 /// model of Cα atoms alone weighs what the whole chain weighs. Other residues (ligands, ions,
 /// sugars, modified residues) carry the electrons of the atoms that are there.
