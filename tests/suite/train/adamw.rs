@@ -2,9 +2,11 @@
 
 use soft_lmccl::{
     params::NO_DECAY_GROUP,
-    tch::{self, Device, Kind, Tensor, nn, nn::OptimizerConfig},
+    tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig},
     train::{AdamWConfig, Optimizer, set_weight_decay},
 };
+
+use super::waves;
 
 /// Forty steps leave so much of single and of double precision: an ulp or two a step.
 const SINGLE: f64 = 2e-6;
@@ -12,13 +14,12 @@ const DOUBLE: f64 = 1e-14;
 
 /// Three parameters in both groups, one of which has a gradient in every third step only.
 fn store(kind: Kind) -> (nn::VarStore, Vec<Tensor>) {
-    tch::manual_seed(3);
     let mut vs = nn::VarStore::new(Device::Cpu);
     let root = vs.root();
     let parameters = vec![
-        root.randn_standard("decays", &[7, 5]),
-        root.set_group(NO_DECAY_GROUP).randn_standard("keeps", &[6]),
-        root.randn_standard("rarely", &[2, 3]),
+        root.var_copy("decays", &waves(&[7, 5], 1.0)),
+        root.set_group(NO_DECAY_GROUP).var_copy("keeps", &waves(&[6], 2.0)),
+        root.var_copy("rarely", &waves(&[2, 3], 3.0)),
     ];
     vs.set_kind(kind);
     (vs, parameters)

@@ -8,3 +8,12 @@ mod learning;
 mod network;
 mod resume;
 mod step;
+
+use soft_lmccl::tch::{Device, Kind, Tensor};
+
+/// Numbers without order, from -1 to 1, for what has to be alike: libtorch has one generator for the tests of all
+/// threads.
+fn waves(size: &[i64], seed: f64) -> Tensor {
+    let count = size.iter().product::<i64>();
+    (Tensor::arange(count, (Kind::Float, Device::Cpu)).square() * 0.7 + seed).sin().view(size)
+}

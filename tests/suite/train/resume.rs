@@ -18,6 +18,8 @@ use soft_lmccl::{
 };
 use tempfile::TempDir;
 
+use super::waves;
+
 const CLASSES: i64 = 4;
 const SAMPLES: i64 = 22;
 const D: i64 = 5;
@@ -89,12 +91,6 @@ fn sitting(config: FitConfig, directory: &Path) -> Sitting {
         .log(directory.join("run.csv"))
         .before_step(move |loss, progress| WarmUp { margin: 0.4, center_weight: 0.2 }.apply(loss, &target, progress));
     Sitting { vs, net, loss, trainer }
-}
-
-/// Numbers without order, from -1 to 1.
-fn waves(size: &[i64], seed: f64) -> Tensor {
-    let count = size.iter().product::<i64>();
-    (Tensor::arange(count, (Kind::Float, Device::Cpu)).square() * 0.7 + seed).sin().view(size)
 }
 
 fn data() -> (Tensor, Tensor) {
