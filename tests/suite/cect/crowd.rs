@@ -6,7 +6,7 @@ use soft_lmccl::cect::{
     Volume, catalogue, neuron, render,
 };
 
-use super::{lopsided, told};
+use super::{lopsided, plain, told};
 
 fn config() -> SimulationConfig {
     SimulationConfig { side: 16, snr: 0.5, ..Default::default() }
@@ -94,20 +94,10 @@ fn neighbors_reach_into_the_box_and_keep_their_distance() {
 fn a_membrane_has_two_leaflets_in_every_direction() {
     // Flat, seen without optics that bend it: the mean over planes parallel to it has the profile.
     let membrane = Membrane { min_radius: 1e6, max_radius: 1e6, ..Default::default() };
-    let plain = SimulationConfig {
-        side: 24,
-        voxel_size: 8.0,
-        underfocus: 0.0,
-        spherical_aberration: 0.0,
-        amplitude_contrast: 1.0,
-        envelope: 100.0,
-        max_tilt: 90.0,
-        max_shift: 0.0,
-        ..Default::default()
-    };
+    let optics = SimulationConfig { max_shift: 0.0, ..plain(24, 8.0) };
     let crowd = CrowdConfig { tries: 0, ..Default::default() };
     let classes = vec![class("membrane", Particle::Membrane(membrane), 6)];
-    let dataset = CrowdedDataset::new(classes, vec![], plain, crowd, 2).unwrap();
+    let dataset = CrowdedDataset::new(classes, vec![], optics, crowd, 2).unwrap();
     for index in 0..6 {
         let parts = dataset.parts(index).unwrap();
         let normal = parts.pose.matrix().map(|row| row[2]);
@@ -129,19 +119,9 @@ fn a_membrane_has_two_leaflets_in_every_direction() {
 fn particles_weigh_as_much_as_membranes_do_in_voxels_of_any_size() {
     // Without optics: what a class has in the box are its electrons, however fine the voxels are.
     let electrons = |voxel_size: f64, particle: Particle| {
-        let plain = SimulationConfig {
-            side: 24,
-            voxel_size,
-            underfocus: 0.0,
-            spherical_aberration: 0.0,
-            amplitude_contrast: 1.0,
-            envelope: 100.0,
-            max_tilt: 90.0,
-            max_shift: 0.0,
-            ..Default::default()
-        };
+        let optics = SimulationConfig { max_shift: 0.0, ..plain(24, voxel_size) };
         let crowd = CrowdConfig { tries: 0, ..Default::default() };
-        let dataset = CrowdedDataset::new(vec![class("x", particle, 1)], vec![], plain, crowd, 2).unwrap();
+        let dataset = CrowdedDataset::new(vec![class("x", particle, 1)], vec![], optics, crowd, 2).unwrap();
         let signal = dataset.parts(0).unwrap().signal;
         -signal.voxels().iter().map(|&voxel| f64::from(voxel)).sum::<f64>()
     };

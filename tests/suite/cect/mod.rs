@@ -24,7 +24,7 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 use rustfft::{FftPlanner, num_complex::Complex64};
-use soft_lmccl::cect::{Scatterer, Template, Volume};
+use soft_lmccl::cect::{Scatterer, SimulationConfig, Template, Volume};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/structures").join(name)
@@ -91,4 +91,18 @@ fn spectrum(volume: &Volume) -> Vec<([f64; 3], Complex64)> {
         .enumerate()
         .map(|(i, value)| ([i / (side * side), i / side % side, i % side].map(frequency), value))
         .collect()
+}
+
+/// Optics that only invert: all amplitude contrast, no envelope, all tilts.
+fn plain(side: usize, voxel_size: f64) -> SimulationConfig {
+    SimulationConfig {
+        side,
+        voxel_size,
+        underfocus: 0.0,
+        spherical_aberration: 0.0,
+        amplitude_contrast: 1.0,
+        envelope: 100.0,
+        max_tilt: 90.0,
+        ..Default::default()
+    }
 }

@@ -3,9 +3,9 @@
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use soft_lmccl::cect::{Pose, SimulationConfig, Simulator, Volume};
+use soft_lmccl::cect::{Pose, Simulator, Volume};
 
-use super::lopsided;
+use super::{lopsided, plain};
 
 const DRAWS: usize = 20_000;
 
@@ -69,20 +69,6 @@ fn shifts_fill_their_range() {
         assert!(shifts.iter().all(|shift| shift.abs() <= 1.5));
         let spread = shifts.iter().map(|s| s * s).sum::<f64>() / DRAWS as f64;
         assert_abs_diff_eq!(spread, 1.5f64.powi(2) / 3.0, epsilon = 0.02);
-    }
-}
-
-/// Optics that only invert: all amplitude contrast, no envelope, all tilts.
-fn plain(side: usize, voxel_size: f64) -> SimulationConfig {
-    SimulationConfig {
-        side,
-        voxel_size,
-        underfocus: 0.0,
-        spherical_aberration: 0.0,
-        amplitude_contrast: 1.0,
-        envelope: 100.0,
-        max_tilt: 90.0,
-        ..Default::default()
     }
 }
 
