@@ -127,13 +127,13 @@ impl ArcFace {
 
 impl Loss for ArcFace {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let Cosines { cosine, labels, .. } = self.head.cosines(embeddings, labels)?;
+        let Cosines { cosine, labels } = self.head.cosines(&self.head.batch(embeddings, labels)?);
         let logits = additive_angular_logits(&cosine, &labels, self.config.scale, self.config.margin);
         Ok(LossTerms::single(Self::NAME, cross_entropy(&logits, &labels, self.config.reduction)))
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.head.check(embeddings, labels)
+        self.head.batch(embeddings, labels).map(drop)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {

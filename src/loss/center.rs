@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tch::{
-    Device, Kind, Tensor,
+    Kind, Tensor,
     nn::{self, Init},
     no_grad_guard,
 };
@@ -10,10 +10,9 @@ use tch::{
 use super::{
     Loss, LossTerms, Reduction,
     functional::{
-        ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, class_residuals, column,
-        l2_normalize,
+        ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, column, l2_normalize, residuals,
     },
-    gate::Gate,
+    gate::{Batch, Gate},
 };
 use crate::{Error, Result, params};
 
@@ -203,21 +202,54 @@ impl CenterLoss {
     /// # Errors
     /// As [`Loss::forward`].
     pub fn reset_to_means(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        let (embeddings, labels) = self.checked(embeddings, labels)?;
+        let batch = self.gate.batch(embeddings, labels, &self.centers)?;
         let _frozen = no_grad_guard();
-        let present = class_residuals(&embeddings.to_kind(Kind::Double), &self.centers, &labels)?;
+        let present = residuals(&self.place(&batch).to_kind(Kind::Double), &self.centers, &batch.labels.on_host);
         let _ = self.samples.index_copy_(0, &present.classes, &self.counted(&present));
         self.step(&present, present.counts.iter().map(|&count| 1.0 / count as f64));
         Ok(())
     }
 
-    fn checked(&self, embeddings: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.centers)?;
-        let embeddings = match self.config.space {
-            CenterSpace::Raw => embeddings,
-            CenterSpace::UnitSphere => l2_normalize(&embeddings, NORM_FLOOR),
+    /// The embeddings where they are compared with the centers.
+    fn place(&self, batch: &Batch) -> Tensor {
+        match self.config.space {
+            CenterSpace::Raw => batch.embeddings.shallow_clone(),
+            CenterSpace::UnitSphere => l2_normalize(&batch.embeddings, NORM_FLOOR),
+        }
+    }
+
+    pub(super) fn term(&self, batch: &Batch) -> LossTerms {
+        let (embeddings, labels) = (self.place(batch), &batch.labels.tensor);
+        let CenterLossConfig { distance, reduction, .. } = self.config;
+        let value = match distance {
+            CenterDistance::Squared => center_distance_reduced(&embeddings, &self.centers, labels, reduction),
+            CenterDistance::Euclidean => {
+                reduction.apply(&center_distance_euclidean(&embeddings, &self.centers, labels))
+            }
         };
-        Ok((embeddings, labels))
+        LossTerms::single(Self::NAME, value)
+    }
+
+    /// Moves the centers towards the batch.
+    pub(super) fn follow(&mut self, batch: &Batch) -> Result<()> {
+        let _frozen = no_grad_guard();
+        let present = residuals(&self.place(batch), &self.centers, &batch.labels.on_host);
+        let rate = self.config.rate;
+        let counts = present.counts.iter().map(|&count| count as f64);
+        let counted = self.counted(&present);
+        match self.config.rule {
+            CenterUpdate::Wen => self.step(&present, counts.map(|n| rate / (1.0 + n))),
+            CenterUpdate::Ema => self.step(&present, counts.map(|n| rate / n)),
+            CenterUpdate::ClassMean => {
+                let seen = Vec::<f64>::try_from(self.samples.index_select(0, &present.classes))?;
+                self.step(&present, counts.zip(seen).map(|(n, seen)| 1.0 / (seen + n)));
+            }
+            CenterUpdate::Literal => self.step(&present, counts.map(|_| rate)),
+            CenterUpdate::Gradient => {}
+        }
+        let _ = self.samples.index_add_(0, &present.classes, &counted);
+        let _ = self.updates.index_add_(0, &present.classes, &counted.ones_like());
+        Ok(())
     }
 
     /// Adds to each center present its share of the residuals' sum.
@@ -235,15 +267,7 @@ impl CenterLoss {
 
 impl Loss for CenterLoss {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let (embeddings, labels) = self.checked(embeddings, labels)?;
-        let CenterLossConfig { distance, reduction, .. } = self.config;
-        let value = match distance {
-            CenterDistance::Squared => center_distance_reduced(&embeddings, &self.centers, &labels, reduction),
-            CenterDistance::Euclidean => {
-                reduction.apply(&center_distance_euclidean(&embeddings, &self.centers, &labels))
-            }
-        };
-        Ok(LossTerms::single(Self::NAME, value))
+        Ok(self.term(&self.gate.batch(embeddings, labels, &self.centers)?))
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
@@ -251,25 +275,6 @@ impl Loss for CenterLoss {
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        let _frozen = no_grad_guard();
-        let (embeddings, labels) = self.checked(embeddings, labels)?;
-        let present = class_residuals(&embeddings, &self.centers, &labels)?;
-        let rate = self.config.rate;
-        let counts = present.counts.iter().map(|&count| count as f64);
-        let counted = self.counted(&present);
-        match self.config.rule {
-            CenterUpdate::Wen => self.step(&present, counts.map(|n| rate / (1.0 + n))),
-            CenterUpdate::Ema => self.step(&present, counts.map(|n| rate / n)),
-            CenterUpdate::ClassMean => {
-                let seen = self.samples.index_select(0, &present.classes).to_device(Device::Cpu);
-                let seen = Vec::<f64>::try_from(seen.to_kind(Kind::Double))?;
-                self.step(&present, counts.zip(seen).map(|(n, seen)| 1.0 / (seen + n)));
-            }
-            CenterUpdate::Literal => self.step(&present, counts.map(|_| rate)),
-            CenterUpdate::Gradient => {}
-        }
-        let _ = self.samples.index_add_(0, &present.classes, &counted);
-        let _ = self.updates.index_add_(0, &present.classes, &counted.ones_like());
-        Ok(())
+        self.follow(&self.gate.batch(embeddings, labels, &self.centers)?)
     }
 }

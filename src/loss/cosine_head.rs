@@ -6,7 +6,7 @@ use super::{
     Negatives,
     chunked_head::ChunkedHead,
     functional::{NORM_FLOOR, cosine_similarity, l2_normalize, unit_rows},
-    gate::Gate,
+    gate::{Batch, Gate, Labels},
     negatives::{Classes, Draw, Sampler},
     scores::{GradientPath, Scores},
 };
@@ -28,15 +28,6 @@ pub(super) struct Cosines {
     pub labels: Tensor,
 }
 
-/// A checked batch and the classes that it meets.
-pub(super) struct Batch {
-    /// `[B, D]`, in the kind of the prototypes.
-    pub embeddings: Tensor,
-    /// `[B]`, among `classes`.
-    pub labels: Tensor,
-    pub classes: Classes,
-}
-
 impl CosineHead {
     pub(super) fn init(path: &nn::Path<'_>, gate: Gate, negatives: Negatives) -> Result<Self> {
         let Gate { num_classes, embedding_dim } = gate;
@@ -56,64 +47,51 @@ impl CosineHead {
         &self.weight
     }
 
+    /// The batch, checked.
     pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
-        let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.weight)?;
-        Ok(match &self.sampler {
-            None => Batch { embeddings, labels, classes: Classes::All },
-            Some(sampler) => {
-                let Draw { classes, labels } = sampler.draw(&labels)?;
-                Batch { embeddings, labels, classes: Classes::Drawn(classes) }
-            }
-        })
+        self.gate.batch(embeddings, labels, &self.weight)
     }
 
-    pub(super) fn cosines(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Cosines> {
-        let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
-        let cosine = autocast(false, || cosine_similarity(&embeddings, &classes.of(&self.weight)));
-        Ok(Cosines { cosine, labels })
+    /// The classes that a batch meets, and its labels among them.
+    fn classes(&self, batch: &Batch) -> (Classes, Labels) {
+        match &self.sampler {
+            None => (Classes::All, batch.labels.shallow_clone()),
+            Some(sampler) => {
+                let Draw { classes, labels } = sampler.draw(&batch.labels);
+                (Classes::Drawn(classes), labels)
+            }
+        }
+    }
+
+    pub(super) fn cosines(&self, batch: &Batch) -> Cosines {
+        let (classes, labels) = self.classes(batch);
+        let cosine = autocast(false, || cosine_similarity(&batch.embeddings, &classes.of(&self.weight)));
+        Cosines { cosine, labels: labels.tensor }
     }
 
     /// Of the logits `scale · cos θ + bias`.
-    pub(super) fn scores(
-        &self,
-        embeddings: &Tensor,
-        labels: &Tensor,
-        scale: f64,
-        bias: Option<&Tensor>,
-        gradient: GradientPath,
-    ) -> Result<Scores> {
-        let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
+    pub(super) fn scores(&self, batch: &Batch, scale: f64, bias: Option<&Tensor>, gradient: GradientPath) -> Scores {
+        let (classes, labels) = self.classes(batch);
         let unit = |rows: &Tensor, length: f64| match gradient {
             GradientPath::Plain => l2_normalize(rows, NORM_FLOOR) * length,
             GradientPath::BySize | GradientPath::ClosedForm => unit_rows(rows, length),
         };
-        let features = unit(&embeddings, scale);
+        let features = unit(&batch.embeddings, scale);
         let rows = unit(&classes.of(&self.weight), 1.0);
         let bias = bias.map(|bias| classes.of(bias));
-        Ok(Scores::of(&features, &rows, bias.as_ref(), labels, gradient))
+        Scores::of(&features, &rows, bias.as_ref(), labels, gradient)
     }
 
     /// The same logits, to be met in chunks.
-    pub(super) fn chunked(
-        &self,
-        embeddings: &Tensor,
-        labels: &Tensor,
-        scale: f64,
-        bias: Option<&Tensor>,
-    ) -> Result<ChunkedHead> {
-        let Batch { embeddings, labels, classes } = self.batch(embeddings, labels)?;
-        Ok(ChunkedHead::on_the_sphere(&embeddings, scale, &self.weight, bias, classes, labels))
+    pub(super) fn chunked(&self, batch: &Batch, scale: f64, bias: Option<&Tensor>) -> ChunkedHead {
+        let (classes, labels) = self.classes(batch);
+        ChunkedHead::on_the_sphere(&batch.embeddings, scale, &self.weight, bias, classes, labels.tensor)
     }
 
     /// Cosines without labels, `[B, D]` → `[B, C]`.
     pub(super) fn similarity(&self, embeddings: &Tensor) -> Result<Tensor> {
         let embeddings = self.gate.embeddings(embeddings, &self.weight)?;
         Ok(autocast(false, || cosine_similarity(&embeddings, &self.weight)))
-    }
-
-    /// The labels alone, checked, for an `update` that has nothing to move.
-    pub(super) fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.gate.batch(embeddings, labels, &self.weight).map(drop)
     }
 
     pub(super) fn advance(&mut self) {

@@ -4,7 +4,7 @@
 //! Inputs are never written to. Labels must be in range and on the embeddings' device; the modules
 //! see to that.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::Reduction;
 use crate::{Error, Result};
@@ -41,8 +41,10 @@ pub fn l2_normalize(x: &Tensor, floor: f64) -> Tensor {
 pub(super) fn unit_rows(rows: &Tensor, length: f64) -> Tensor {
     let lengths = Tensor::full([rows.size()[0], 1], length, (rows.kind(), rows.device()));
     let (unit, norms) = Tensor::internal_weight_norm_interface(&rows.contiguous(), &lengths, 0);
-    let (shortest, longest) = norms.detach().aminmax(None, false);
-    if shortest.double_value(&[]) > NORM_FLOOR && longest.double_value(&[]).is_finite() {
+    // Read at once: every look at a device waits for it. Norms beyond single precision are beyond it as such, too.
+    let mut lengths = vec![0.0f32; norms.numel()];
+    norms.to_kind(Kind::Float).copy_data(&mut lengths, norms.numel());
+    if lengths.iter().all(|&length| f64::from(length) > NORM_FLOOR && length.is_finite()) {
         return unit;
     }
     const SAFE: f64 = 1e15;
@@ -200,15 +202,19 @@ pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -
             got: format!("{:?} {:?}", labels.kind(), labels.size()),
         });
     }
-    // Counted on the host, where the batch is nothing: sorting it as a tensor takes more calls than all the rest.
-    let labels = Vec::<i64>::try_from(labels.to_device(Device::Cpu).contiguous())?;
-    let mut classes = labels.clone();
+    Ok(residuals(embeddings, centers, &Vec::<i64>::try_from(labels)?))
+}
+
+/// [`class_residuals`] of labels that are on the host, where a batch is nothing: sorting it as a tensor takes more
+/// calls than all the rest.
+pub(super) fn residuals(embeddings: &Tensor, centers: &Tensor, labels: &[i64]) -> ClassResiduals {
+    let mut classes = labels.to_vec();
     classes.sort_unstable();
     classes.dedup();
     let mut counts = vec![0; classes.len()];
     let mut slots = Vec::with_capacity(labels.len());
     for label in labels {
-        let slot = classes.partition_point(|&class| class < label);
+        let slot = classes.partition_point(|class| class < label);
         counts[slot] += 1;
         slots.push(slot as i64);
     }
@@ -219,7 +225,7 @@ pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -
     let less = counts.iter().map(|&count| -(count as f64));
     let sums =
         (&centers * column(less, embeddings)).index_add_(0, &Tensor::from_slice(&slots).to_device(device), embeddings);
-    Ok(ClassResiduals { classes, counts, centers, sums })
+    ClassResiduals { classes, counts, centers, sums }
 }
 
 /// A column of numbers, `[P, 1]`, in the kind and on the device of a tensor.

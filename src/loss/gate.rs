@@ -12,6 +12,30 @@ pub(super) struct Gate {
     pub embedding_dim: i64,
 }
 
+/// A batch that keeps the contract of [`Loss`]: what the formulas take.
+pub(super) struct Batch {
+    /// `[B, D]`, in the kind of the loss.
+    pub embeddings: Tensor,
+    pub labels: Labels,
+}
+
+/// Labels in range, where they are computed with and where they cost nothing to look at.
+pub(super) struct Labels {
+    /// `[B]`, on the device of the embeddings.
+    pub tensor: Tensor,
+    pub on_host: Vec<i64>,
+}
+
+impl Labels {
+    pub(super) fn new(on_host: Vec<i64>, device: Device) -> Self {
+        Self { tensor: Tensor::from_slice(&on_host).to_device(device), on_host }
+    }
+
+    pub(super) fn shallow_clone(&self) -> Self {
+        Self { tensor: self.tensor.shallow_clone(), on_host: self.on_host.clone() }
+    }
+}
+
 impl Gate {
     /// # Errors
     /// [`Error::Config`] unless there are `least_classes` classes and one dimension at least.
@@ -48,8 +72,8 @@ impl Gate {
         Ok(embeddings.to_kind(weight.kind()))
     }
 
-    /// Embeddings and labels, ready for the formulas.
-    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor, weight: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// Embeddings and labels, ready for the formulas of a loss whose variables are like `weight`.
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor, weight: &Tensor) -> Result<Batch> {
         let embeddings = self.embeddings(embeddings, weight)?;
         let batch = embeddings.size()[0];
         require_defined("labels", labels)?;
@@ -61,11 +85,11 @@ impl Gate {
             });
         }
         // libtorch answers a label out of range with 4 kB of C++ trace, on CUDA with a dead context.
-        let on_host = Vec::<i64>::try_from(labels.to_device(Device::Cpu).contiguous())?;
+        let on_host = Vec::<i64>::try_from(labels)?;
         if let Some(position) = on_host.iter().position(|label| !(0..self.num_classes).contains(label)) {
             return Err(Error::Label { position, label: on_host[position], num_classes: self.num_classes });
         }
-        Ok((embeddings, labels.to_device(weight.device())))
+        Ok(Batch { embeddings, labels: Labels { tensor: labels.to_device(weight.device()), on_host } })
     }
 }
 

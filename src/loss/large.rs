@@ -26,7 +26,7 @@ pub trait Chunked: Loss {
 
 impl Chunked for Lmcl {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
-        let mut head = self.chunked_head(embeddings, labels, true)?;
+        let mut head = self.chunked_head(&self.batch(embeddings, labels)?, true);
         let log_odds = head.first_pass(&mut chunks)?;
         let terms = self.term(&Scores::LogOdds(log_odds.shallow_clone()));
         finish(&terms, [(head, log_odds)], None)
@@ -44,7 +44,7 @@ impl Chunked for NormalizedSoftmax {
 
 impl Chunked for SoftmaxHead {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
-        let mut head = self.chunked_head(embeddings, labels)?;
+        let mut head = self.chunked_head(&self.batch(embeddings, labels)?);
         let log_odds = head.first_pass(&mut chunks)?;
         let terms = LossTerms::single(Self::NAME, log_loss(&log_odds, self.config().reduction));
         finish(&terms, [(head, log_odds)], None)
@@ -53,7 +53,8 @@ impl Chunked for SoftmaxHead {
 
 impl Chunked for SoftLmccl {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
-        let mut lmcl = self.lmcl().chunked_head(embeddings, labels, true)?;
+        let batch = self.lmcl().batch(embeddings, labels)?;
+        let mut lmcl = self.lmcl().chunked_head(&batch, true);
         let lmcl_odds = lmcl.first_pass(&mut chunks)?;
         let mut heads = Vec::from([(lmcl, lmcl_odds.shallow_clone())]);
         let LmclConfig { reduction, bias, .. } = self.lmcl().config();
@@ -61,20 +62,20 @@ impl Chunked for SoftLmccl {
             // The shared head: the same logits, unless a bias sets them apart.
             None if !bias => (lmcl_odds.shallow_clone(), reduction),
             None => {
-                let mut head = self.lmcl().chunked_head(embeddings, labels, false)?;
+                let mut head = self.lmcl().chunked_head(&batch, false);
                 let odds = head.first_pass(&mut chunks)?;
                 heads.push((head, odds.shallow_clone()));
                 (odds, reduction)
             }
             Some(own) => {
-                let mut head = own.chunked_head(embeddings, labels)?;
+                let mut head = own.chunked_head(&batch);
                 let odds = head.first_pass(&mut chunks)?;
                 heads.push((head, odds.shallow_clone()));
                 (odds, own.config().reduction)
             }
         };
         let softmax = LossTerms::single(SoftmaxHead::NAME, log_loss(&softmax_odds, softmax_reduction));
-        let center = self.center_term(embeddings, labels)?;
+        let center = self.center_term(&batch);
         let center_total = center.total();
         let terms =
             self.lmcl().term(&Scores::LogOdds(lmcl_odds)) + center.detached() + self.config().softmax_weight * softmax;

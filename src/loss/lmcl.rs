@@ -7,7 +7,7 @@ use super::{
     GradientPath, Loss, LossTerms, Negatives, Reduction,
     chunked_head::ChunkedHead,
     cosine_head::CosineHead,
-    gate::{Gate, require_non_negative, require_scale},
+    gate::{Batch, Gate, require_non_negative, require_scale},
     scores::Scores,
 };
 use crate::{Error, Result, params};
@@ -173,10 +173,14 @@ impl Lmcl {
         Ok(())
     }
 
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
+        self.head.batch(embeddings, labels)
+    }
+
     /// What the term, and a softmax on the same prototypes, are made of.
-    pub(super) fn scores(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Scores> {
+    pub(super) fn scores(&self, batch: &Batch) -> Scores {
         let LmclConfig { scale, gradient, .. } = self.config;
-        self.head.scores(embeddings, labels, scale, self.bias.as_ref(), gradient)
+        self.head.scores(batch, scale, self.bias.as_ref(), gradient)
     }
 
     pub(super) fn term(&self, scores: &Scores) -> LossTerms {
@@ -185,19 +189,19 @@ impl Lmcl {
     }
 
     /// Cross entropy of `s·cos θ`, without margin and bias.
-    pub(super) fn softmax(&self, scores: &Scores, embeddings: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    pub(super) fn softmax(&self, scores: &Scores, batch: &Batch) -> Tensor {
         let LmclConfig { scale, reduction, gradient, .. } = self.config;
-        Ok(match &self.bias {
+        match &self.bias {
             None => scores.cross_entropy(0.0, reduction),
             // With a bias the two have no logits in common.
-            Some(_) => self.head.scores(embeddings, labels, scale, None, gradient)?.cross_entropy(0.0, reduction),
-        })
+            Some(_) => self.head.scores(batch, scale, None, gradient).cross_entropy(0.0, reduction),
+        }
     }
 
     /// The head in chunks, with its bias if it has one and that is wanted.
-    pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor, biased: bool) -> Result<ChunkedHead> {
+    pub(super) fn chunked_head(&self, batch: &Batch, biased: bool) -> ChunkedHead {
         let bias = self.bias.as_ref().filter(|_| biased);
-        self.head.chunked(embeddings, labels, self.config.scale, bias)
+        self.head.chunked(batch, self.config.scale, bias)
     }
 
     /// Draws other negatives from now on, if it draws any.
@@ -208,11 +212,11 @@ impl Lmcl {
 
 impl Loss for Lmcl {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        Ok(self.term(&self.scores(embeddings, labels)?))
+        Ok(self.term(&self.scores(&self.batch(embeddings, labels)?)))
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.head.check(embeddings, labels)
+        self.batch(embeddings, labels).map(drop)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {

@@ -22,6 +22,7 @@ mod center;
 mod chunked_head;
 mod compose;
 mod cosine_head;
+mod few_logits;
 pub mod functional;
 mod gate;
 mod large;

@@ -3,8 +3,9 @@
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor, nn, no_grad_guard};
+use tch::{Kind, Tensor, nn, no_grad_guard};
 
+use super::gate::Labels;
 use crate::{Error, Result, params};
 
 /// How many of the classes that a batch does not show take part in its softmax.
@@ -58,8 +59,8 @@ pub(super) struct Sampler {
 pub(super) struct Draw {
     /// Ascending, `[K]`.
     pub classes: Tensor,
-    /// `[B]`, in `0..K`.
-    pub labels: Tensor,
+    /// In `0..K`.
+    pub labels: Labels,
 }
 
 impl Sampler {
@@ -73,8 +74,8 @@ impl Sampler {
         Ok(Some(Self { negatives, num_classes, draws }))
     }
 
-    pub(super) fn draw(&self, labels: &Tensor) -> Result<Draw> {
-        let mut shown = Vec::<i64>::try_from(labels.to_device(Device::Cpu).contiguous())?;
+    pub(super) fn draw(&self, labels: &Labels) -> Draw {
+        let mut shown = labels.on_host.clone();
         shown.sort_unstable();
         shown.dedup();
         let others = self.num_classes - shown.len();
@@ -83,9 +84,11 @@ impl Sampler {
         rng.set_stream(self.draws.int64_value(&[0]).cast_unsigned());
         let mut drawn = index::sample(&mut rng, others, count).into_vec();
         drawn.sort_unstable();
-        let classes = Tensor::from_slice(&merge(&shown, &drawn)).to_device(labels.device());
-        let labels = labels.searchsorted(&classes, false, false, "left", None::<Tensor>);
-        Ok(Draw { classes, labels })
+        let classes = merge(&shown, &drawn);
+        let place = |label: &i64| classes.partition_point(|class| class < label) as i64;
+        let device = labels.tensor.device();
+        let labels = Labels::new(labels.on_host.iter().map(place).collect(), device);
+        Draw { classes: Tensor::from_slice(&classes).to_device(device), labels }
     }
 
     /// The next draw will be another one.

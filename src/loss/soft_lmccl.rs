@@ -5,7 +5,8 @@ use tch::{Tensor, nn};
 
 use super::{
     CenterDistance, CenterLoss, CenterLossConfig, CenterUpdate, Lmcl, LmclConfig, Loss, LossTerms, Reduction, Scaled,
-    SoftmaxHead, SoftmaxHeadConfig, gate::require_non_negative,
+    SoftmaxHead, SoftmaxHeadConfig,
+    gate::{Batch, require_non_negative},
 };
 use crate::Result;
 
@@ -203,8 +204,8 @@ impl SoftLmccl {
         }
     }
 
-    pub(super) fn center_term(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        self.center.forward(embeddings, labels)
+    pub(super) fn center_term(&self, batch: &Batch) -> LossTerms {
+        self.center.weight * self.center.inner.term(batch)
     }
 
     /// The hyper-parameters in force.
@@ -252,25 +253,23 @@ impl SoftLmccl {
 
 impl Loss for SoftLmccl {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let scores = self.lmcl.scores(embeddings, labels)?;
+        // Made together, the parts have sizes, kind and device in common.
+        let batch = self.lmcl.batch(embeddings, labels)?;
+        let scores = self.lmcl.scores(&batch);
         let softmax = match &self.softmax.inner {
-            Softmax::Own(head) => head.forward(embeddings, labels)?,
-            Softmax::SharedCosine => {
-                LossTerms::single(SoftmaxHead::NAME, self.lmcl.softmax(&scores, embeddings, labels)?)
-            }
+            Softmax::Own(head) => head.term(&batch),
+            Softmax::SharedCosine => LossTerms::single(SoftmaxHead::NAME, self.lmcl.softmax(&scores, &batch)),
         };
-        Ok(self.lmcl.term(&scores) + self.center.forward(embeddings, labels)? + self.softmax.weight * softmax)
+        Ok(self.lmcl.term(&scores) + self.center_term(&batch) + self.softmax.weight * softmax)
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.lmcl.check(embeddings, labels)?;
-        self.center.check(embeddings, labels)?;
-        self.softmax().map_or(Ok(()), |head| head.check(embeddings, labels))
+        self.lmcl.check(embeddings, labels)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.check(embeddings, labels)?;
-        self.center.update(embeddings, labels)?;
+        let batch = self.lmcl.batch(embeddings, labels)?;
+        self.center.inner.follow(&batch)?;
         self.lmcl.advance();
         Ok(())
     }

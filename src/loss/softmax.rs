@@ -7,7 +7,7 @@ use super::{
     GradientPath, Loss, LossTerms, Negatives, Reduction,
     chunked_head::ChunkedHead,
     cosine_head::CosineHead,
-    gate::{Gate, require_scale},
+    gate::{Batch, Gate, require_scale},
     negatives::Classes,
     scores::Scores,
 };
@@ -102,9 +102,19 @@ impl SoftmaxHead {
         self.config
     }
 
-    pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor) -> Result<ChunkedHead> {
-        let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.weight)?;
-        Ok(ChunkedHead::new(embeddings, &self.weight, self.bias.as_ref(), Classes::All, labels, false))
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
+        self.gate.batch(embeddings, labels, &self.weight)
+    }
+
+    pub(super) fn term(&self, Batch { embeddings, labels, .. }: &Batch) -> LossTerms {
+        let SoftmaxHeadConfig { reduction, gradient, .. } = self.config;
+        let scores = Scores::of(embeddings, &self.weight, self.bias.as_ref(), labels.shallow_clone(), gradient);
+        LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction))
+    }
+
+    pub(super) fn chunked_head(&self, Batch { embeddings, labels, .. }: &Batch) -> ChunkedHead {
+        let (embeddings, labels) = (embeddings.shallow_clone(), labels.tensor.shallow_clone());
+        ChunkedHead::new(embeddings, &self.weight, self.bias.as_ref(), Classes::All, labels, false)
     }
 
     fn linear(&self, embeddings: &Tensor) -> Tensor {
@@ -114,14 +124,11 @@ impl SoftmaxHead {
 
 impl Loss for SoftmaxHead {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let (embeddings, labels) = self.gate.batch(embeddings, labels, &self.weight)?;
-        let SoftmaxHeadConfig { reduction, gradient, .. } = self.config;
-        let scores = Scores::of(&embeddings, &self.weight, self.bias.as_ref(), labels, gradient);
-        Ok(LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction)))
+        Ok(self.term(&self.batch(embeddings, labels)?))
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.gate.batch(embeddings, labels, &self.weight).map(drop)
+        self.batch(embeddings, labels).map(drop)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
@@ -224,19 +231,19 @@ impl NormalizedSoftmax {
 
 impl NormalizedSoftmax {
     pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor) -> Result<ChunkedHead> {
-        self.head.chunked(embeddings, labels, self.config.scale, None)
+        Ok(self.head.chunked(&self.head.batch(embeddings, labels)?, self.config.scale, None))
     }
 }
 
 impl Loss for NormalizedSoftmax {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         let NormalizedSoftmaxConfig { scale, reduction, gradient } = self.config;
-        let scores = self.head.scores(embeddings, labels, scale, None, gradient)?;
+        let scores = self.head.scores(&self.head.batch(embeddings, labels)?, scale, None, gradient);
         Ok(LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction)))
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.head.check(embeddings, labels)
+        self.head.batch(embeddings, labels).map(drop)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {

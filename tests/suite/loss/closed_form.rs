@@ -6,13 +6,17 @@ use soft_lmccl::{
         CenterLossConfig, Chunked, Chunks, GradientPath, LmclConfig, Loss, LossTerms, Negatives,
         NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
-    tch::{Tensor, nn, no_grad_guard},
+    tch::{Device, Kind, Tensor, nn, no_grad_guard},
 };
 
 use super::{Case, F64_SUM_REL, assert_close, case, double, numbers, set, total};
 
 /// A scale at which the softmax is neither flat nor saturated on every case.
 const SCALE: f64 = 8.0;
+
+/// Where the choice by size changes.
+const FEW_LOGITS: usize = 1 << 12;
+const MANY_LOGITS: usize = 1 << 20;
 
 /// The plain path first, which the others are held against.
 const WAYS: [GradientPath; 3] = [GradientPath::Plain, GradientPath::ClosedForm, GradientPath::BySize];
@@ -359,14 +363,66 @@ fn only_the_plain_path_has_second_derivatives() {
     assert!((closed - difference).abs() > 0.1 * difference.abs(), "{closed} is the second derivative {difference}");
 }
 
+/// On both sides of the sizes at which the choice changes.
+#[test]
+fn every_size_is_the_plain_formula() {
+    let asked = Asked {
+        margin: 0.3,
+        bias: true,
+        reduction: Reduction::Mean,
+        shared: true,
+        center_weight: 0.4,
+        softmax_weight: 1.5,
+    };
+    let waves = |count: usize, step: f64| (0..count).map(|index| (index as f64 * step).sin()).collect::<Vec<_>>();
+    for (batch, classes) in [(8, FEW_LOGITS / 8), (8, FEW_LOGITS / 8 + 1), (5, MANY_LOGITS / 5 + 1)] {
+        let case = Case {
+            classes,
+            dim: 3,
+            embeddings: waves(batch * 3, 0.7),
+            weight: waves(classes * 3, 0.37),
+            labels: (0..batch as i64).map(|sample| sample * sample % classes as i64).collect(),
+        };
+        for index in 0..4 {
+            let [plain, by_size] = [GradientPath::Plain, GradientPath::BySize].map(|gradient| {
+                let (vs, losses) = double(|path| asked.losses(gradient, path, &case));
+                fill(&vs, &case);
+                evaluate(losses[index].as_ref(), &vs, &case.embeddings(), &case.labels())
+            });
+            assert_eq!(by_size.len(), plain.len());
+            for (by_size, plain) in by_size.iter().zip(&plain) {
+                assert_same(by_size, plain);
+            }
+        }
+    }
+}
+
+/// Past a number of logits the choice by size is autograd, which on a linear head is the plain path: to the bit, and
+/// not so below.
+#[test]
+fn few_logits_are_differentiated_on_the_host() {
+    let value = |gradient: GradientPath, classes: usize| {
+        let config = SoftmaxHeadConfig { gradient, ..Default::default() };
+        let (vs, loss) = double(|path| config.init(path, classes as i64, 2));
+        let angles = Tensor::arange(classes as i64 * 2, (Kind::Double, Device::Cpu)).sin();
+        set(&vs, "weight", &angles.view([-1, 2]));
+        let embeddings = Tensor::from_slice2(&[[0.3f64, -1.2], [0.8, 1.0]]);
+        loss.forward(&embeddings, &Tensor::from_slice(&[3i64, 150])).unwrap().total().backward();
+        numbers(&vs.variables()["weight"].grad())
+    };
+    let few = FEW_LOGITS / 2;
+    assert!(value(GradientPath::BySize, few) != value(GradientPath::Plain, few));
+    assert!(value(GradientPath::BySize, few + 1) == value(GradientPath::Plain, few + 1));
+}
+
 /// Past a number of logits the choice by size is the closed form: to the bit, and not so below.
 #[test]
 fn many_logits_are_differentiated_in_closed_form() {
     let value = |gradient: GradientPath, batch: i64| {
-        const CLASSES: i64 = 1 << 18;
+        const CLASSES: i64 = MANY_LOGITS as i64 / 4;
         let config = NormalizedSoftmaxConfig { gradient, ..Default::default() };
         let (vs, loss) = double(|path| config.init(path, CLASSES, 2));
-        let angles = Tensor::arange(CLASSES * 2, (soft_lmccl::tch::Kind::Double, soft_lmccl::tch::Device::Cpu)).sin();
+        let angles = Tensor::arange(CLASSES * 2, (Kind::Double, Device::Cpu)).sin();
         set(&vs, "weight", &angles.view([CLASSES, 2]));
         let embeddings = Tensor::from_slice(&[0.3f64, -1.2, 0.8, 1.0, 0.4, -0.1, 0.2, 0.6, -0.9, 0.5]).view([5, 2]);
         let labels = Tensor::from_slice(&[3i64, 150, 0, 77, 4_000]);
