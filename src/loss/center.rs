@@ -255,7 +255,11 @@ impl CenterLoss {
     /// Adds to each center present its share of the residuals' sum.
     fn step(&mut self, present: &ClassResiduals, shares: impl Iterator<Item = f64>) {
         let moved = present.centers.addcmul(&present.sums, &column(shares, &present.sums));
-        let _ = self.centers.index_copy_(0, &present.classes, &moved.to_kind(self.centers.kind()));
+        if moved.size() == self.centers.size() {
+            self.centers.copy_(&moved);
+        } else {
+            let _ = self.centers.index_copy_(0, &present.classes, &moved.to_kind(self.centers.kind()));
+        }
     }
 
     /// The samples of each class present, as the counters hold them: `VarStore::double` casts those too.

@@ -202,11 +202,12 @@ pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -
             got: format!("{:?} {:?}", labels.kind(), labels.size()),
         });
     }
-    Ok(residuals(embeddings, centers, &Vec::<i64>::try_from(labels)?))
+    let present = residuals(embeddings, centers, &Vec::<i64>::try_from(labels)?);
+    Ok(ClassResiduals { centers: present.centers.copy(), ..present })
 }
 
 /// [`class_residuals`] of labels that are on the host, where a batch is nothing: sorting it as a tensor takes more
-/// calls than all the rest.
+/// calls than all the rest. Where every class is present, its centers are no copy.
 pub(super) fn residuals(embeddings: &Tensor, centers: &Tensor, labels: &[i64]) -> ClassResiduals {
     let mut classes = labels.to_vec();
     classes.sort_unstable();
@@ -219,8 +220,10 @@ pub(super) fn residuals(embeddings: &Tensor, centers: &Tensor, labels: &[i64]) -
         slots.push(slot as i64);
     }
     let device = embeddings.device();
+    let all_present = classes.len() as i64 == centers.size()[0];
     let classes = Tensor::from_slice(&classes).to_device(device);
-    let centers = centers.index_select(0, &classes).to_kind(embeddings.kind());
+    let rows = if all_present { centers.shallow_clone() } else { centers.index_select(0, &classes) };
+    let centers = rows.to_kind(embeddings.kind());
     // Σ xᵢ − n·c: a row of centers for each class is read, not for each sample.
     let less = counts.iter().map(|&count| -(count as f64));
     let sums =
