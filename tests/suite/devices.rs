@@ -13,6 +13,8 @@ use soft_lmccl::{
     verify::{AllPairs, DeviceSet},
 };
 
+use crate::loss::precision::no_nan;
+
 const B: i64 = 9;
 const C: i64 = 5;
 const D: i64 = 7;
@@ -161,4 +163,10 @@ fn losses_agree_on_a_gpu() {
 #[ignore = "needs a GPU"]
 fn counts_agree_on_a_gpu() {
     counts_agree(gpu());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn no_length_kind_or_scale_makes_a_nan_on_a_gpu() {
+    no_nan(gpu());
 }

@@ -8,7 +8,7 @@ mod formulas;
 mod gradients;
 mod lmcl;
 mod parity;
-mod precision;
+pub(crate) mod precision;
 
 use proptest::prelude::*;
 use soft_lmccl::{
