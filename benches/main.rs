@@ -14,7 +14,12 @@ use criterion::{Criterion, criterion_group};
 criterion_group!(benches, loss::benches, metrics::benches, cect::benches, verify::benches);
 
 fn main() {
-    if std::env::args().any(|arg| arg == "--json") {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, part, case] = &arguments[..]
+        && flag == ratios::PEAK
+    {
+        println!("{}", ratios::peak(part, case));
+    } else if arguments.iter().any(|argument| argument == "--json") {
         println!("{}", ratios::measure());
     } else {
         benches();

@@ -6,7 +6,13 @@ use soft_lmccl::{
     tch::{Device, Kind, Tensor, nn, no_grad_guard},
 };
 
-use super::{peak::extra_bytes, timing::in_turns};
+use super::{
+    peak::{extra_bytes, height},
+    timing::in_turns,
+};
+
+/// Its name in the object.
+pub const NAME: &str = "loss";
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -35,41 +41,56 @@ pub fn measure() -> Value {
     let mut rows = Vec::new();
     for (n, d, c, rounds) in [(128, 512, 17, 300), (512, 512, 10_000, 15), (512, 512, 100_000, 5)] {
         for name in ["lmcl", "soft_lmccl_shared", "soft_lmccl"] {
-            rows.push(case(name, Size { n, d, c }, rounds, None));
+            rows.push(measured(Case { name, size: Size { n, d, c }, chunked: false }, rounds));
         }
     }
     for (n, d, c, rounds) in [(512, 512, 100_000, 3), (256, 256, 1_000_000, 2)] {
         for name in ["lmcl", "soft_lmccl_shared", "soft_lmccl"] {
-            rows.push(case(name, Size { n, d, c }, rounds, Some(Chunks::default())));
+            rows.push(measured(Case { name, size: Size { n, d, c }, chunked: true }, rounds));
         }
     }
     rows.into()
 }
 
-fn case(name: &str, size: Size, rounds: usize, chunks: Option<Chunks>) -> Value {
-    let Size { n, d, c } = size;
-    let shown = format!("{name}{}", if chunks.is_some() { "_chunked" } else { "" });
-    let vs = nn::VarStore::new(Device::Cpu);
-    let mut loss = make(name, &vs.root(), size);
-    let (embeddings, labels) = size.batch();
-    let mut inputs = vs.trainable_variables();
-    inputs.push(embeddings.shallow_clone());
-    let mut step = || {
-        match chunks {
-            // With the gradients in place, as `zero_grad` of the optimizer may leave them.
-            Some(chunks) => drop(loss.forward_backward(&embeddings, &labels, chunks).expect("a valid batch")),
-            None => {
+/// One loss at one size.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    name: &'a str,
+    size: Size,
+    chunked: bool,
+}
+
+impl Case<'_> {
+    /// A step of it, the embeddings that it takes and a head.
+    fn made(self) -> (impl FnMut(), Tensor, Tensor) {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let mut loss = make(self.name, &vs.root(), self.size);
+        let (embeddings, labels) = self.size.batch();
+        let mut inputs = vs.trainable_variables();
+        inputs.push(embeddings.shallow_clone());
+        let (x, w) = (embeddings.detach(), inputs[0].detach());
+        assert_eq!(w.size(), [self.size.c, self.size.d], "the first trainable variable of a loss is a head");
+        let step = move || {
+            if self.chunked {
+                // With the gradients in place, as `zero_grad` of the optimizer may leave them.
+                loss.forward_backward(&embeddings, &labels, Chunks::default()).expect("a valid batch");
+            } else {
                 let total = loss.forward(&embeddings, &labels).expect("a valid batch").total();
                 std::hint::black_box(Tensor::run_backward(&[total], &inputs, false, false));
             }
-        }
-        loss.update(&embeddings, &labels).expect("a valid batch");
-    };
+            loss.update(&embeddings, &labels).expect("a valid batch");
+        };
+        (step, x, w)
+    }
+}
+
+fn measured(case: Case<'_>, rounds: usize) -> Value {
+    let Case { name, size: Size { n, d, c }, chunked } = case;
+    let shown = format!("{name}{}", if chunked { "_chunked" } else { "" });
+    let peak_extra_bytes = extra_bytes(NAME, &json!([name, n, d, c, chunked]));
+    let (mut step, x, w) = case.made();
     step();
-    let peak_extra_bytes = extra_bytes(&mut step);
     let heads = if name == "soft_lmccl" { 2 } else { 1 };
-    let (x, w) = (embeddings.detach(), vs.trainable_variables().swap_remove(0).detach());
-    assert_eq!(w.size(), [c, d], "the first trainable variable of a loss is a head");
     let mut bare = || (0..heads).for_each(|_| bare_products(&x, &w));
     let [seconds, bare_gemms_seconds] = in_turns(rounds, [&mut step, &mut bare]);
     eprintln!("loss: {shown}, {n} x {d}, {c} classes: {:.2} times the bare products", seconds / bare_gemms_seconds);
@@ -77,6 +98,14 @@ fn case(name: &str, size: Size, rounds: usize, chunks: Option<Chunks>) -> Value 
         "name": shown, "n": n, "d": d, "c": c, "seconds": seconds, "bare_gemms_seconds": bare_gemms_seconds,
         "ratio": seconds / bare_gemms_seconds, "peak_extra_bytes": peak_extra_bytes,
     })
+}
+
+/// Bytes above inputs and weights, and in chunks above gradients, for `[name, n, d, c, chunked]`.
+pub fn peak(case: &Value) -> Option<u64> {
+    let (name, n, d, c, chunked): (String, i64, i64, i64, bool) =
+        serde_json::from_value(case.clone()).expect("this program wrote it");
+    let (step, _, _) = Case { name: &name, size: Size { n, d, c }, chunked }.made();
+    height(step)
 }
 
 /// A loss by the name that the figures have.

@@ -12,20 +12,33 @@ mod timing;
 mod train_step;
 pub mod verification;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// A part's name in the object, and what measures it.
 type Part = (&'static str, fn() -> Value);
 
 const PARTS: [Part; 7] = [
-    ("loss", loss::measure),
+    (loss::NAME, loss::measure),
     ("compare", compare::measure),
     ("center", center::measure),
     ("simulate", simulate::measure),
     ("train_step", train_step::measure),
-    ("verification", verification::measure),
+    (verification::NAME, verification::measure),
     ("cuda", cuda::measure),
 ];
+
+/// The argument by which this program asks itself for the memory of one case of a part.
+pub const PEAK: &str = "--peak";
+
+/// Bytes beyond what is held before and after, as JSON; null where they cannot be told.
+pub fn peak(part: &str, case: &str) -> Value {
+    let case = serde_json::from_str(case).expect("this program wrote it");
+    json!(match part {
+        loss::NAME => loss::peak(&case),
+        verification::NAME => verification::peak(&case),
+        _ => None,
+    })
+}
 
 /// The parts asked for by name, every part if none is, in one object. Progress goes to stderr.
 pub fn measure() -> Value {

@@ -12,7 +12,14 @@ use soft_lmccl::{
     verify::{AllPairs, Embedded},
 };
 
-use super::{bare, peak::extra_bytes, timing::in_turns_apart};
+use super::{
+    bare,
+    peak::{extra_bytes, height},
+    timing::in_turns_apart,
+};
+
+/// Its name in the object.
+pub const NAME: &str = "verification";
 
 /// Classes of the random rows.
 const CLASSES: usize = 6;
@@ -25,11 +32,8 @@ pub fn measure() -> Value {
 
 fn case(n: usize, d: usize, rounds: usize) -> Value {
     eprintln!("verification: {n} rows of {d}");
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let values = Array2::from_shape_simple_fn((n, d), || rng.random_range(-1.0f32..1.0));
-    let labels: Vec<i64> = (0..n).map(|row| (row % CLASSES) as i64).collect();
-    let set = EmbeddingSet::new(values.view(), &labels).expect("random rows are finite and not zero");
-    let peak_extra_bytes = extra_bytes(|| every_figure(&set));
+    let peak_extra_bytes = extra_bytes(NAME, &json!([n, d]));
+    let (values, set) = random_rows(n, d);
     let tensor = Tensor::try_from(values.clone()).expect("an array of ours");
     let [seconds, host, libtorch] = in_turns_apart(
         rounds,
@@ -42,6 +46,21 @@ fn case(n: usize, d: usize, rounds: usize) -> Value {
         "ratio": seconds / bare_gemm_seconds, "peak_extra_bytes": peak_extra_bytes,
         "host_gemm_seconds": host, "libtorch_gemm_seconds": libtorch,
     })
+}
+
+fn random_rows(n: usize, d: usize) -> (Array2<f32>, EmbeddingSet) {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let values = Array2::from_shape_simple_fn((n, d), || rng.random_range(-1.0f32..1.0));
+    let labels: Vec<i64> = (0..n).map(|row| (row % CLASSES) as i64).collect();
+    let set = EmbeddingSet::new(values.view(), &labels).expect("random rows are finite and not zero");
+    (values, set)
+}
+
+/// Bytes above the embeddings, for `[n, d]`.
+pub fn peak(case: &Value) -> Option<u64> {
+    let [n, d] = [&case[0], &case[1]].map(|size| size.as_u64().expect("a size") as usize);
+    let (_, set) = random_rows(n, d);
+    height(|| every_figure(&set))
 }
 
 /// What a ratio stands for.
