@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::pages::Pages;
 use crate::MetricError;
 
 /// Steps of the grid from a score of 0 to a score of 1.
@@ -300,7 +301,7 @@ pub(crate) struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     /// What one takes at most, in bytes: the counters of both kinds, and those of one once more while they grow.
-    pub(crate) const BYTES: u64 = (3 * REGIONS * REGION) as u64;
+    pub(crate) const BYTES: u64 = 3 * Pages::bytes(REGIONS * REGION) as u64;
 
     pub(crate) fn new(counts: &'a ScoreCounts) -> Self {
         Self { counts, counters: Default::default() }
@@ -317,7 +318,7 @@ impl<'a> Tally<'a> {
         let counters = &mut self.counters[kind];
         counters.cover(extremes(scores));
         let first = (counters.regions.start * REGION) as u32;
-        let pairs = counters.pairs.as_mut_slice();
+        let pairs = &mut *counters.pairs;
         let mut places = [0; AT_A_TIME];
         for scores in scores.chunks(AT_A_TIME) {
             for (place, &score) in places.iter_mut().zip(scores) {
@@ -354,7 +355,7 @@ fn turn(counts: &ScoreCounts, kind: usize, key: usize) {
 #[derive(Debug, Default)]
 struct Counters {
     regions: Range<usize>,
-    pairs: Vec<u8>,
+    pairs: Pages,
 }
 
 impl Counters {
@@ -371,7 +372,7 @@ impl Counters {
         if !held.is_empty() {
             grown = grown.start.min(held.start)..grown.end.max(held.end);
         }
-        let mut pairs = vec![0; grown.len() * REGION];
+        let mut pairs = Pages::zeroed(grown.len() * REGION);
         pairs[held.start.saturating_sub(grown.start) * REGION..][..self.pairs.len()].copy_from_slice(&self.pairs);
         *self = Self { regions: grown, pairs };
     }

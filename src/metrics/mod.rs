@@ -50,6 +50,7 @@ mod folds;
 mod gallery;
 mod histogram;
 mod open_set;
+mod pages;
 mod pairs;
 mod paper_grid;
 mod report;
