@@ -210,6 +210,13 @@ impl CenterLoss {
         Ok(())
     }
 
+    /// Whether it takes the same batches as a head of these prototypes.
+    pub(super) fn is_like(&self, prototypes: &Tensor) -> bool {
+        self.centers.size() == prototypes.size()
+            && self.centers.kind() == prototypes.kind()
+            && self.centers.device() == prototypes.device()
+    }
+
     /// The embeddings where they are compared with the centers.
     fn place(&self, batch: &Batch) -> Tensor {
         match self.config.space {

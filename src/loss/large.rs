@@ -53,7 +53,7 @@ impl Chunked for SoftmaxHead {
 
 impl Chunked for SoftLmccl {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
-        let batch = self.lmcl().batch(embeddings, labels)?;
+        let batch = self.batch(embeddings, labels)?;
         let mut lmcl = self.lmcl().chunked_head(&batch, true);
         let lmcl_odds = lmcl.first_pass(&mut chunks)?;
         let mut heads = Vec::from([(lmcl, lmcl_odds.shallow_clone())]);

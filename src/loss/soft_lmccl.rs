@@ -204,6 +204,15 @@ impl SoftLmccl {
         }
     }
 
+    /// Checked once for all parts, which `init` made alike, unless another center term has been put in.
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
+        let batch = self.lmcl.batch(embeddings, labels)?;
+        if !self.center.inner.is_like(self.lmcl.prototypes()) {
+            self.center.inner.check(embeddings, labels)?;
+        }
+        Ok(batch)
+    }
+
     pub(super) fn center_term(&self, batch: &Batch) -> LossTerms {
         self.center.weight * self.center.inner.term(batch)
     }
@@ -253,8 +262,7 @@ impl SoftLmccl {
 
 impl Loss for SoftLmccl {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        // Made together, the parts have sizes, kind and device in common.
-        let batch = self.lmcl.batch(embeddings, labels)?;
+        let batch = self.batch(embeddings, labels)?;
         let scores = self.lmcl.scores(&batch);
         let softmax = match &self.softmax.inner {
             Softmax::Own(head) => head.term(&batch),
@@ -264,11 +272,11 @@ impl Loss for SoftLmccl {
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.lmcl.check(embeddings, labels)
+        self.batch(embeddings, labels).map(drop)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        let batch = self.lmcl.batch(embeddings, labels)?;
+        let batch = self.batch(embeddings, labels)?;
         self.center.inner.follow(&batch)?;
         self.lmcl.advance();
         Ok(())

@@ -336,3 +336,29 @@ fn residuals_want_labels_that_are_labels() {
     let half = class_residuals(&rows.to_kind(Kind::Half), &rows, &Tensor::from_slice(&[0i64, 0])).unwrap();
     assert_eq!(half.sums.kind(), Kind::Half);
 }
+
+/// What comes in through `center_mut` need not be what `init` made.
+#[test]
+fn a_center_term_of_other_sizes_is_asked_too() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5], [0.2, -1.0]]);
+    let labels = Tensor::from_slice(&[0i64, C - 1]);
+    let expected = [
+        (C - 1, D, "label 2 at position 1 is outside 0..2"),
+        (C, D + 1, "embeddings: expected a floating [B, 3] with B >= 1, got Float [2, 2]"),
+    ];
+    for (index, (classes, dim, sentence)) in expected.into_iter().enumerate() {
+        let path = vs.root() / index;
+        let mut loss = SoftLmcclConfig::default().init(&(&path / "loss"), C, D).unwrap();
+        *loss.center_mut() = CenterLossConfig::default().init(&(&path / "other"), classes, dim).unwrap();
+        let errors = [
+            loss.check(&embeddings, &labels).unwrap_err(),
+            loss.forward(&embeddings, &labels).unwrap_err(),
+            loss.forward_backward(&embeddings, &labels, Chunks::default()).unwrap_err(),
+            loss.update(&embeddings, &labels).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}
