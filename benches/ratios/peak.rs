@@ -1,10 +1,13 @@
 //! How much memory a call takes at its height, measured in a process of its own.
 
-use std::{env, fs, process::Command};
+use std::{
+    env, fs,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
-/// Asks a new process of this program for the height of one case; progress goes to stderr.
+/// Asks a new process of this program for the height of one case; what that has to complain of goes to stderr.
 ///
 /// In this process memory that earlier calls have freed would serve the call, unseen. There, what is freed goes back to
 /// the system at once (with the allocator of glibc).
@@ -13,6 +16,7 @@ pub fn extra_bytes(part: &str, case: &Value) -> Option<u64> {
     let output = Command::new(env::current_exe().ok()?)
         .args([super::PEAK, part, &case.to_string()])
         .envs([("MALLOC_MMAP_THRESHOLD_", LARGE), ("MALLOC_TRIM_THRESHOLD_", LARGE)])
+        .stderr(Stdio::inherit())
         .output()
         .ok()?;
     serde_json::from_slice(&output.stdout).ok()?
