@@ -58,7 +58,7 @@ impl ScoreCounts {
     /// From the number of pairs of each key of a kind.
     #[cfg(feature = "torch")]
     pub(crate) fn from_dense(matching: &[i64], non_matching: &[i64]) -> Self {
-        let mut sum = Self::empty();
+        let sum = Self::empty();
         for (kind, counts) in [(MATCHING, matching), (NON_MATCHING, non_matching)] {
             for (key, &count) in counts.iter().enumerate() {
                 sum.put(kind, key, count.unsigned_abs());
@@ -95,10 +95,9 @@ impl ScoreCounts {
         self.occupied_blocks().flat_map(|block| self.counts_in(block)).map(|(_, counts)| counts[0] + counts[1]).sum()
     }
 
-    fn put(&mut self, kind: usize, key: usize, count: u64) {
+    fn put(&self, kind: usize, key: usize, count: u64) {
         if count > 0 {
-            let region = self.regions[key / REGION].get_mut().unwrap_or_else(PoisonError::into_inner);
-            region.add(kind, key % REGION, count);
+            self.region(key / REGION).add(kind, key % REGION, count);
         }
     }
 
@@ -180,7 +179,7 @@ impl Serialize for ScoreCounts {
 
 impl<'de> Deserialize<'de> for ScoreCounts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (mut sum, mut total) = (Self::empty(), 0u64);
+        let (sum, mut total) = (Self::empty(), 0u64);
         for (key, matching, non_matching) in Vec::<(u32, u64, u64)>::deserialize(deserializer)? {
             if key as usize >= KEYS {
                 return Err(D::Error::custom(format!("a key must be at most {}, got {key}", KEYS - 1)));
@@ -196,14 +195,21 @@ impl<'de> Deserialize<'de> for ScoreCounts {
     }
 }
 
-/// Rounds a score to the grid.
-///
-/// Above 2²³ an `f32` holds integers only, so that adding 1.5·2²³ rounds a number of steps to the
-/// nearest integer, ties to even, and leaves it in the low bits. Scaling by a power of two is exact.
+/// Above 2²³ an `f32` holds integers only, so that adding this to a number of steps rounds it to the nearest
+/// integer, ties to even, and leaves it in the low bits.
+const ROUND: f32 = 12_582_912.0;
+/// What a score of -1 is rounded to.
+const LOWEST: u32 = (ROUND - STEPS as f32).to_bits();
+
+/// The key of a score: its nearest step of the grid.
 pub(super) fn key_of(score: f32) -> u32 {
-    const ROUND: f32 = 12_582_912.0;
-    const LOWEST: u32 = (ROUND - STEPS as f32).to_bits();
-    (score.clamp(-1.0, 1.0) * STEPS as f32 + ROUND).to_bits() - LOWEST
+    rounded(score.clamp(-1.0, 1.0)) - LOWEST
+}
+
+/// Scaling by a power of two is exact, so that only the sum is rounded. Scores off the grid come out below
+/// [`LOWEST`] or above the last key.
+fn rounded(score: f32) -> u32 {
+    (score * STEPS as f32 + ROUND).to_bits()
 }
 
 /// The score that a key stands for, exactly.
@@ -311,36 +317,43 @@ impl<'a> Tally<'a> {
     pub(crate) fn count(&mut self, scores: &[f32], same: bool) {
         // Rounded a few at a time: the first loop is made of vector instructions, the second cannot be.
         const AT_A_TIME: usize = 64;
-        if scores.is_empty() {
-            return;
-        }
         let kind = if same { MATCHING } else { NON_MATCHING };
         let counters = &mut self.counters[kind];
-        counters.cover(extremes(scores));
         let first = (counters.regions.start * REGION) as u32;
         let pairs = &mut *counters.pairs;
         let mut places = [0; AT_A_TIME];
+        let mut outside = Outside::default();
         for scores in scores.chunks(AT_A_TIME) {
             for (place, &score) in places.iter_mut().zip(scores) {
-                *place = key_of(score) - first;
+                *place = rounded(score).wrapping_sub(LOWEST + first);
             }
-            for &place in &places[..scores.len()] {
-                let counter = &mut pairs[place as usize];
-                *counter = counter.wrapping_add(1);
-                if *counter == 0 {
-                    turn(self.counts, kind, (first + place) as usize);
+            for (&place, &score) in places.iter().zip(scores) {
+                if let Some(counter) = pairs.get_mut(place as usize) {
+                    *counter = counter.wrapping_add(1);
+                    if *counter == 0 {
+                        turn(self.counts, kind, (first + place) as usize);
+                    }
+                } else {
+                    outside.count(self.counts, kind, score);
                 }
             }
+        }
+        counters.cover(outside.regions);
+        for (sum, pairs) in counters.off_grid.iter_mut().zip(outside.off_grid) {
+            *sum += pairs;
         }
     }
 
     /// Adds what it has to the common counts.
     pub(crate) fn settle(self) {
-        for (kind, Counters { regions, pairs }) in self.counters.into_iter().enumerate() {
+        for (kind, Counters { regions, pairs, off_grid }) in self.counters.into_iter().enumerate() {
             for (region, counts) in regions.zip(pairs.chunks(REGION)) {
                 if counts.iter().any(|&count| count > 0) {
                     self.counts.region(region).add_all(kind, counts);
                 }
+            }
+            for (key, pairs) in ENDS.into_iter().zip(off_grid) {
+                self.counts.put(kind, key, pairs);
             }
         }
     }
@@ -351,47 +364,66 @@ fn turn(counts: &ScoreCounts, kind: usize, key: usize) {
     counts.region(key / REGION).turn(kind, key % REGION, 1);
 }
 
+/// The first and the last key of the grid.
+const ENDS: [usize; 2] = [0, KEYS - 1];
+
+/// Scores that a thread has no counter for.
+#[derive(Debug, Default)]
+struct Outside {
+    /// Where counters are to be made.
+    regions: Range<usize>,
+    /// Pairs below -1 and above 1 by rounding: few, but for embeddings that have all become one, or two opposite.
+    off_grid: [u64; 2],
+}
+
+impl Outside {
+    #[cold]
+    fn count(&mut self, counts: &ScoreCounts, kind: usize, score: f32) {
+        if score < -1.0 {
+            self.off_grid[0] += 1;
+        } else if score > 1.0 {
+            self.off_grid[1] += 1;
+        } else {
+            let key = key_of(score) as usize;
+            let region = key / REGION;
+            counts.put(kind, key, 1);
+            self.regions = hull(&self.regions, &(region..region + 1));
+        }
+    }
+}
+
 /// A counter a key for the regions in which there are scores, and those between.
 #[derive(Debug, Default)]
 struct Counters {
     regions: Range<usize>,
+    /// No more than there are keys, so that a score above 1 has no place here.
     pairs: Pages,
+    off_grid: [u64; 2],
 }
 
 impl Counters {
-    /// Grows to where the lowest and the highest of some scores are, and half as far again, so as to grow seldom.
-    fn cover(&mut self, (lowest, highest): (f32, f32)) {
-        let region_of = |score: f32| key_of(score) as usize / REGION;
-        let needed = region_of(lowest)..region_of(highest) + 1;
-        let held = self.regions.clone();
-        if held.start <= needed.start && needed.end <= held.end {
+    /// Grows to regions that it lacks, and half as far again, so as to grow seldom.
+    fn cover(&mut self, regions: Range<usize>) {
+        let held = &self.regions;
+        if hull(held, &regions) == *held {
             return;
         }
-        let ahead = needed.len().max(held.len()) / 2;
-        let mut grown = needed.start.saturating_sub(ahead)..(needed.end + ahead).min(REGIONS);
-        if !held.is_empty() {
-            grown = grown.start.min(held.start)..grown.end.max(held.end);
-        }
-        let mut pairs = Pages::zeroed(grown.len() * REGION);
+        let ahead = regions.len().max(held.len()) / 2;
+        let grown = hull(held, &(regions.start.saturating_sub(ahead)..(regions.end + ahead).min(REGIONS)));
+        let keys = grown.start * REGION..(grown.end * REGION).min(KEYS);
+        let mut pairs = Pages::zeroed(keys.len());
         pairs[held.start.saturating_sub(grown.start) * REGION..][..self.pairs.len()].copy_from_slice(&self.pairs);
-        *self = Self { regions: grown, pairs };
+        (self.regions, self.pairs) = (grown, pairs);
     }
 }
 
-/// The lowest and the highest of some scores.
-fn extremes(scores: &[f32]) -> (f32, f32) {
-    // Several at a time, which the compiler makes vectors of, as it may not of a single chain of comparisons.
-    const LANES: usize = 16;
-    let lower = |a: f32, b: f32| if b < a { b } else { a };
-    let higher = |a: f32, b: f32| if b > a { b } else { a };
-    let (mut lows, mut highs) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    for scores in scores.chunks(LANES) {
-        for ((low, high), &score) in lows.iter_mut().zip(&mut highs).zip(scores) {
-            *low = lower(*low, score);
-            *high = higher(*high, score);
-        }
+/// The shortest range that has both.
+fn hull(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    match (a.is_empty(), b.is_empty()) {
+        (true, _) => b.clone(),
+        (_, true) => a.clone(),
+        _ => a.start.min(b.start)..a.end.max(b.end),
     }
-    (lows.into_iter().fold(f32::INFINITY, lower), highs.into_iter().fold(f32::NEG_INFINITY, higher))
 }
 
 #[cfg(test)]
@@ -486,6 +518,20 @@ mod tests {
         let nearest = |score: f32| score_of(key_of(score) as usize) as f32;
         let expected = [(-1.0, 1), (-0.9, 2), (-0.2, 2), (0.09, 2), (0.1, 3), (0.11, 1), (0.3, 2), (1.0, 1)];
         assert_eq!(counted, expected.map(|(score, pairs)| (nearest(score), pairs)));
+    }
+
+    #[test]
+    fn scores_off_the_grid_are_counted_at_its_ends() {
+        let counts = ScoreCounts::empty();
+        let mut tally = Tally::new(&counts);
+        let off = [-1.5, -1.0 - f32::EPSILON, -1.0, 1.0, 1.0 + f32::EPSILON, 1.0 + 3.0 * f32::EPSILON, 1.5, 700.0];
+        tally.count(&off, true);
+        tally.count(&[0.0; 300], true);
+        tally.count(&off.repeat(100), true);
+        tally.count(&off[6..], false);
+        tally.settle();
+        let last = 2 * STEPS;
+        assert_eq!(counts.entries().collect::<Vec<_>>(), [(0, 303, 0), (STEPS, 300, 0), (last, 505, 2)]);
     }
 
     impl ScoreCounts {

@@ -20,6 +20,9 @@ const PACKING_BYTES: u64 = 2 << 20;
 /// Rows and columns of a tile, if not asked otherwise.
 const TILE: usize = 512;
 
+/// Rows at a time of a tile on the diagonal, half of which would be multiplied for nothing otherwise.
+const ON_DIAGONAL: usize = 64;
+
 impl Source for EmbeddingSet {
     fn count(
         pairs: Pairs<'_, Self>,
@@ -168,14 +171,22 @@ impl<'a> Worker<'a> {
     fn multiply(&mut self, rows: Span, columns: Span, mut scored: impl FnMut(&[f32], bool)) {
         let left = self.rows.embeddings(&rows, self.layout.row_members(rows.clone()));
         let right = self.columns.embeddings(&columns, self.layout.column_members(columns.clone()));
-        let mut product = self.scores.slice_axis_mut(Axis(0), (..rows.len()).into());
-        product.slice_axis_inplace(Axis(1), (..columns.len()).into());
-        general_mat_mul(1.0, &left, &right.t(), 0.0, &mut product);
+        let on_diagonal = self.layout.first_column(rows.end - 1, &columns) > columns.start;
+        let height = if on_diagonal { ON_DIAGONAL } else { rows.len() };
+        for top in rows.clone().step_by(height) {
+            let slab = top..rows.end.min(top + height);
+            let paired = self.layout.first_column(top, &columns)..columns.end;
+            let left = left.slice_axis(Axis(0), (top - rows.start..slab.end - rows.start).into());
+            let right = right.slice_axis(Axis(0), (paired.start - columns.start..).into());
+            let mut product = self.scores.slice_axis_mut(Axis(0), (..slab.len()).into());
+            product.slice_axis_inplace(Axis(1), (..paired.len()).into());
+            general_mat_mul(1.0, &left, &right.t(), 0.0, &mut product);
 
-        for (row, scores) in rows.zip(product.rows()) {
-            let scores = scores.to_slice().expect("a row of our own buffer is contiguous");
-            for (span, same) in self.layout.split(row, columns.clone()).into_iter().zip([false, true, false]) {
-                scored(&scores[span.start - columns.start..span.end - columns.start], same);
+            for (row, scores) in slab.zip(product.rows()) {
+                let scores = scores.to_slice().expect("a row of our own buffer is contiguous");
+                for (span, same) in self.layout.split(row, paired.clone()).into_iter().zip([false, true, false]) {
+                    scored(&scores[span.start - paired.start..span.end - paired.start], same);
+                }
             }
         }
     }

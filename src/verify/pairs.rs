@@ -223,10 +223,18 @@ impl Layout {
         })
     }
 
+    /// The first column of a span that a row makes a pair with, unless that is none of them.
+    pub(super) fn first_column(&self, row: usize, columns: &Span) -> usize {
+        match self.columns {
+            Some(_) => columns.start,
+            None => columns.start.max(self.rows[row].matching.0),
+        }
+    }
+
     /// The columns of a span that a row makes pairs with: non-matching, matching, non-matching.
     pub(super) fn split(&self, row: usize, columns: Span) -> [Span; 3] {
         let (start, end) = self.rows[row].matching;
-        let first = if self.columns.is_some() { columns.start } else { columns.start.max(start) };
+        let first = self.first_column(row, &columns);
         let clip = |column: usize| column.clamp(first, columns.end.max(first));
         let (start, end) = (clip(start), clip(end));
         [first..start, start..end, end..columns.end.max(end)]
