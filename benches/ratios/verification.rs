@@ -26,7 +26,7 @@ const CLASSES: usize = 6;
 
 /// One object for each size.
 pub fn measure() -> Value {
-    let cases = [(6_000, 128, 15), (6_000, 512, 9), (20_000, 128, 5), (20_000, 512, 3), (100_000, 128, 1)];
+    let cases = [(6_000, 128, 31), (6_000, 512, 15), (20_000, 128, 11), (20_000, 512, 5), (100_000, 128, 2)];
     cases.into_iter().map(|(n, d, rounds)| case(n, d, rounds)).collect()
 }
 
