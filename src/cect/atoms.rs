@@ -124,7 +124,7 @@ pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Atom<'_>>, u
             }
             atoms.next_model();
         }
-        if !(line.starts_with("ATOM  ") || line.starts_with("HETATM")) {
+        if !is_atom(line) {
             continue;
         }
         records += 1;
@@ -154,6 +154,15 @@ pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Atom<'_>>, u
         return Err("neither mmCIF nor PDB: no data_ block and no ATOM record".to_owned());
     }
     Ok((atoms.kept, models.max(1)))
+}
+
+/// Whether a record is an atom. Serials above 99,999 may reach back into its name, as in `ATOM 100000`.
+fn is_atom(line: &str) -> bool {
+    let is_serial = |byte: &u8| matches!(byte, b' ' | b'0'..=b'9');
+    match line.as_bytes() {
+        [b'A', b'T', b'O', b'M', fifth, sixth, ..] => is_serial(fifth) && is_serial(sixth),
+        record => record.starts_with(b"HETATM"),
+    }
 }
 
 /// The element of a record whose columns 77-78 are blank, as in files from before 1996. Symbols are

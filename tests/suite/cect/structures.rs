@@ -140,6 +140,25 @@ fn residues_that_share_a_number_keep_their_atoms() {
     }
 }
 
+#[test]
+fn serials_of_any_width_are_read() {
+    let atom =
+        |record: &str, x: f64| format!("{record} CA  GLY A   1    {x:8.3}   0.000   0.000  1.00  0.00           C\n");
+    let records = [
+        "ATOM  99999 ",
+        "ATOM 100000 ",
+        "ATOM1000000 ",
+        "ATOM  A0000 ",
+        "ATOM  ***** ",
+        "HETATM99999 ",
+        "HETATM100000",
+    ];
+    let text: String = records.iter().enumerate().map(|(number, record)| atom(record, number as f64)).collect();
+    let structure = open("x.pdb", (text + "ATOMS are not atoms\n").as_bytes()).unwrap();
+    let xs: Vec<f64> = structure.scatterers().iter().map(|scatterer| scatterer.position[0]).collect();
+    assert_eq!(xs, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+}
+
 fn electrons(structure: &Structure) -> Vec<f64> {
     structure.scatterers().iter().map(|scatterer| scatterer.electrons).collect()
 }
