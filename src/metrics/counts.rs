@@ -197,9 +197,9 @@ impl<'de> Deserialize<'de> for ScoreCounts {
 
 /// Above 2²³ an `f32` holds integers only, so that adding this to a number of steps rounds it to the nearest
 /// integer, ties to even, and leaves it in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 /// What a score of -1 is rounded to.
-const LOWEST: u32 = (ROUND - STEPS as f32).to_bits();
+pub(crate) const LOWEST: u32 = (ROUND - STEPS as f32).to_bits();
 
 /// The key of a score: its nearest step of the grid.
 pub(super) fn key_of(score: f32) -> u32 {

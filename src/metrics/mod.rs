@@ -65,7 +65,7 @@ pub use confusion::{ClassPair, Confusion};
 pub use counts::ScoreCounts;
 pub(crate) use counts::Tally;
 #[cfg(feature = "torch")]
-pub(crate) use counts::{KEYS as GRID_KEYS, STEPS as GRID_STEPS};
+pub(crate) use counts::{KEYS as GRID_KEYS, LOWEST as LOWEST_ROUNDED, ROUND as GRID_ROUND, STEPS as GRID_STEPS};
 pub use embeddings::EmbeddingSet;
 pub use folds::{FoldedAccuracy, FoldedTar};
 pub use gallery::{Gallery, Identity, Prototype};

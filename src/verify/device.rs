@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor, no_grad_guard};
 use super::pairs::{Embedded, Layout, Span};
 use super::source::Source;
 use super::{AllPairs, Pairs, Part, Progress};
-use crate::metrics::{GRID_KEYS, GRID_STEPS, ScoreCounts};
+use crate::metrics::{GRID_KEYS, GRID_ROUND, GRID_STEPS, LOWEST_ROUNDED, ScoreCounts};
 use crate::{Error, MetricError, Result};
 
 /// Rows that are normalized at a time.
@@ -225,6 +225,8 @@ struct Worker<'a> {
     /// Where a tile on the diagonal has no pair.
     no_pair: Tensor,
     one: Tensor,
+    /// The bits of a rounded score, less these, are its key. On the host, where each device takes a number from.
+    lowest: Tensor,
     /// Non-matching pairs by key, then matching ones, then what is no pair.
     counters: Tensor,
 }
@@ -240,6 +242,7 @@ impl<'a> Worker<'a> {
             keys: Tensor::f_empty([side * side], (Kind::Int64, device))?,
             no_pair: Tensor::f_ones([side, side], (Kind::Bool, device))?.f_tril(0)?,
             one: Tensor::f_ones([1], (Kind::Int64, device))?,
+            lowest: Tensor::from(i64::from(LOWEST_ROUNDED)),
             counters: Tensor::f_zeros([2 * KEYS + 1], (Kind::Int64, device))?,
         })
     }
@@ -250,12 +253,13 @@ impl<'a> Worker<'a> {
         let left = gather(self.pairs.rows, self.layout.row_members(rows.clone()))?;
         let right = gather(self.pairs.columns.unwrap_or(self.pairs.rows), self.layout.column_members(columns.clone()))?;
         let mut scores = self.scores.f_narrow(0, 0, height * width)?.f_view([height, width])?;
-        let _ = left.f_matmul_out(&scores, &right.f_tr()?)?;
+        // In steps from the start, which is exact, then rounded as on the host: each operation is a pass over the whole
+        // tile, and on a device that multiplies fast they are what takes the time.
+        let steps = f64::from(GRID_STEPS);
+        let _ = left.f_mul_scalar(steps)?.f_matmul_out(&scores, &right.f_tr()?)?;
+        let _ = scores.f_clamp_(-steps, steps)?.f_add_scalar_(f64::from(GRID_ROUND))?;
         let mut keys = self.keys.f_narrow(0, 0, height * width)?.f_view([height, width])?;
-        // The same rounding as on the host: to the nearest step, ties to even.
-        let _ = scores.f_clamp_(-1.0, 1.0)?.f_mul_scalar_(f64::from(GRID_STEPS))?.f_round_()?;
-        keys.f_copy_(&scores)?;
-        let _ = keys.f_add_scalar_(i64::from(GRID_STEPS))?;
+        let _ = scores.f_view_dtype(Kind::Int)?.f_sub_out(&keys, &self.lowest)?;
 
         for class in self.layout.classes(rows.clone()) {
             // On the diagonal the first row of a class has all the columns of the others, and more that are
