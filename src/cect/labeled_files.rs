@@ -1,7 +1,7 @@
 //! Subtomograms of the user's: MRC files and labels that a table names.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -103,13 +103,8 @@ impl LabeledFiles {
         let root = config.root.clone().unwrap_or_else(|| table.parent().map(Path::to_owned).unwrap_or_default());
         let (side, voxel_size) = common_size(&rows, &root, config.side).map_err(of_table)?;
         let names = ordered(&rows);
-        let rows = rows
-            .iter()
-            .map(|row| {
-                let class = names.iter().position(|name| *name == row.label).expect("every label is among the names");
-                (root.join(&row.file), ClassId(class as u32))
-            })
-            .collect();
+        let classes: HashMap<&str, ClassId> = names.iter().map(String::as_str).zip((0..).map(ClassId)).collect();
+        let rows = rows.iter().map(|row| (root.join(&row.file), classes[row.label.as_str()])).collect();
         Ok(Self { names, rows, side, voxel_size, contrast: config.contrast })
     }
 
@@ -186,15 +181,8 @@ fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
         .comment(Some(b'#'))
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
-    let line_of = |position: Option<&csv::Position>| position.map_or(0, |position| line_from(text, position.byte()));
-    let told = |error: csv::Error| match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            let line = line_of(error.position());
-            format!("line {line}: expected {expected_len} fields as in the header, got {len}")
-        }
-        _ => error.to_string(),
-    };
-    let header = reader.headers().map_err(told)?.clone();
+    let mut lines = Lines { text, byte: 0, line: 1 };
+    let header = reader.headers().map_err(|error| lines.told(&error))?.clone();
     if header.is_empty() {
         return Err("is empty".into());
     }
@@ -202,18 +190,44 @@ fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
     reader
         .into_records()
         .map(|record| {
-            let record = record.map_err(told)?;
-            row(line_of(record.position()), &record[path], &record[label])
+            let record = record.map_err(|error| lines.told(&error))?;
+            row(lines.of(record.position()), &record[path], &record[label])
         })
         .collect()
 }
 
-/// The line of the first record at or behind a byte: the reader's own position is before the empty lines and
-/// comments that it passes over.
-fn line_from(text: &str, byte: u64) -> u64 {
-    let (before, behind) = text.split_at_checked(byte as usize).unwrap_or((text, ""));
-    let passed = behind.lines().take_while(|line| line.is_empty() || line.starts_with('#')).count();
-    1 + before.matches('\n').count() as u64 + passed as u64
+/// The lines of a table, asked for from the first to the last, so that each is counted once.
+struct Lines<'a> {
+    text: &'a str,
+    /// Up to here lines have been counted.
+    byte: usize,
+    /// The line of that byte.
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the first record at or behind a position: the reader's own is before the empty lines and
+    /// comments that it passes over.
+    fn of(&mut self, position: Option<&csv::Position>) -> u64 {
+        let Some(position) = position else { return 0 };
+        let start = (position.byte() as usize).clamp(self.byte, self.text.len());
+        let before = &self.text.as_bytes()[self.byte..start];
+        self.line += before.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        self.byte = start;
+        let behind = self.text.get(start..).unwrap_or_default();
+        self.line + behind.lines().take_while(|line| line.is_empty() || line.starts_with('#')).count() as u64
+    }
+
+    /// What is wrong with a record, with its line.
+    fn told(&mut self, error: &csv::Error) -> String {
+        match error.kind() {
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                let line = self.of(error.position());
+                format!("line {line}: expected {expected_len} fields as in the header, got {len}")
+            }
+            _ => error.to_string(),
+        }
+    }
 }
 
 fn from_star(text: &str) -> Result<Vec<Row>, String> {
@@ -259,7 +273,7 @@ fn ordered(rows: &[Row]) -> Vec<String> {
 
 /// The side that samples will have and the voxel size, if all headers allow one.
 fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usize, Option<f64>), String> {
-    let mut seen = std::collections::HashMap::new();
+    let mut seen = HashMap::new();
     for row in rows {
         // One file under two names is one sample; of a file that is missing the name is told below.
         let path = root.join(&row.file);
