@@ -70,12 +70,13 @@ impl Deck {
 
     /// So many cards, none of them twice while there are as many.
     fn deal(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
-        let left = self.cards[self.drawn..].to_vec();
+        let left = &self.cards[self.drawn..];
         let missing = count.saturating_sub(left.len());
         if missing == 0 {
             return (0..count).map(|_| self.draw(rng)).collect();
         }
         // What is left of the round comes now, and last in the next.
+        let left = left.to_vec();
         self.cards.shuffle(rng);
         self.cards.sort_by_key(|card| left.contains(card));
         self.drawn = 0;
