@@ -18,8 +18,9 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
+use half::f16;
 
-use super::{Volume, input};
+use super::{Statistics, Volume, input};
 use crate::{Error, Result, files::write_atomically};
 
 const HEADER_BYTES: usize = 1024;
@@ -100,10 +101,7 @@ impl Map {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let input = input::open(path)?;
-        Self::read(input.reader, input.length).map_err(|failure| match failure {
-            Failure::Io(source) => input::read_error(path, source),
-            Failure::Format(problem) => Error::Format { path: path.to_owned(), problem },
-        })
+        Self::read(input.reader, input.length).map_err(|failure| failure.of_file(path))
     }
 
     /// Reads the header of one volume: extents and voxel size in Angstrom, both `[z, y, x]`.
@@ -112,15 +110,12 @@ impl Map {
     /// As [`open`](Self::open), but for what only the voxels tell; [`Error::Format`] for a stack of images or of
     /// volumes, and for a cell that is not right-angled.
     pub(super) fn peek(path: &Path) -> Result<([usize; 3], [f64; 3])> {
-        let input = input::open(path)?;
-        let told = |failure| match failure {
-            Failure::Io(source) => input::read_error(path, source),
-            Failure::Format(problem) => Error::Format { path: path.to_owned(), problem },
-        };
-        let mut reader = input.reader;
-        let header = Header::read(&mut reader).map_err(told)?;
-        header.fits(input.length).map_err(|problem| told(Failure::Format(problem)))?;
-        header.is_one_volume().map_err(|problem| told(Failure::Format(problem)))?;
+        let mut input = input::open(path)?;
+        let header = Header::read(&mut input.reader).map_err(|failure| failure.of_file(path))?;
+        header
+            .fits(input.length)
+            .and_then(|()| header.is_one_volume())
+            .map_err(|problem| Failure::Format(problem).of_file(path))?;
         let mut extents = [0; 3];
         for (&axis, &extent) in header.axes.iter().zip(&header.extents) {
             extents[axis] = extent;
@@ -217,7 +212,7 @@ impl Map {
             put(16 + axis, (axis as i32 + 1).to_le_bytes());
         }
         put(3, 2i32.to_le_bytes());
-        let (min, max, mean, std) = self.statistics();
+        let Statistics { min, max, mean, std } = Statistics::of(&self.voxels);
         put(19, min.to_le_bytes());
         put(20, max.to_le_bytes());
         put(21, (mean as f32).to_le_bytes());
@@ -238,15 +233,6 @@ impl Map {
         (self.shape[axis] as f64 * self.voxel_size[axis]) as f32
     }
 
-    fn statistics(&self) -> (f32, f32, f64, f64) {
-        let count = self.voxels.len().max(1) as f64;
-        let mean = self.voxels.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
-        let variance = self.voxels.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
-        let min = self.voxels.iter().copied().fold(f32::INFINITY, f32::min);
-        let max = self.voxels.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        (min, max, mean, variance.sqrt())
-    }
-
     /// `[z, y, x]` extents.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
@@ -263,6 +249,7 @@ impl Map {
     }
 
     /// The same map with voxels of another size, in Angstrom, for headers that give none or a wrong one.
+    #[must_use]
     pub fn with_voxel_size(self, voxel_size: f64) -> Self {
         Self { voxel_size: [voxel_size; 3], ..self }
     }
@@ -288,6 +275,15 @@ impl Map {
 enum Failure {
     Io(std::io::Error),
     Format(String),
+}
+
+impl Failure {
+    fn of_file(self, path: &Path) -> Error {
+        match self {
+            Self::Io(source) => input::read_error(path, source),
+            Self::Format(problem) => Error::Format { path: path.to_owned(), problem },
+        }
+    }
 }
 
 impl From<std::io::Error> for Failure {
@@ -322,8 +318,7 @@ impl Header {
     }
 
     fn data_bytes(&self) -> u64 {
-        let count: usize = self.extents.iter().product();
-        (count * self.mode.bytes()) as u64
+        self.extents.iter().map(|&extent| extent as u64).product::<u64>() * self.mode.bytes() as u64
     }
 
     /// Bytes of a file with this header.
@@ -462,26 +457,13 @@ impl Header {
             Mode::Uint8 => data.iter().copied().map(f32::from).collect(),
             Mode::Int16 => halves(data).into_iter().map(|half| f32::from(half as i16)).collect(),
             Mode::Uint16 => halves(data).into_iter().map(f32::from).collect(),
-            Mode::Float16 => halves(data).into_iter().map(half_to_single).collect(),
+            Mode::Float16 => halves(data).into_iter().map(|bits| f16::from_bits(bits).to_f32()).collect(),
             Mode::Float32 => data
                 .chunks_exact(4)
                 .map(|word| [word[0], word[1], word[2], word[3]])
                 .map(|word| if self.little_endian { f32::from_le_bytes(word) } else { f32::from_be_bytes(word) })
                 .collect(),
         }
-    }
-}
-
-/// IEEE 754 half precision to single, exactly.
-fn half_to_single(half: u16) -> f32 {
-    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from(half >> 10 & 0x1f);
-    let fraction = f32::from(half & 0x3ff);
-    sign * match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction > 0.0 => f32::NAN,
-        31 => f32::INFINITY,
-        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
     }
 }
 
@@ -507,26 +489,4 @@ fn in_order(header: &Header, stored: Vec<f32>) -> ([usize; 3], Vec<f32>) {
         }
     }
     ([nz, ny, nx], voxels)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::half_to_single;
-
-    #[test]
-    fn half_precision_is_exact() {
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0400, 6.103_515_6e-5),
-            (0x0001, 5.960_464_5e-8),
-            (0x3555, 0.333_251_95),
-        ] {
-            assert_eq!(half_to_single(bits).to_bits(), f32::to_bits(value), "{bits:#x}");
-        }
-        assert!(half_to_single(0x7c00).is_infinite());
-        assert!(half_to_single(0x7e00).is_nan());
-    }
 }

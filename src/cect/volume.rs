@@ -35,6 +35,22 @@ pub struct Statistics {
     pub std: f64,
 }
 
+impl Statistics {
+    /// Of one voxel at least.
+    pub(super) fn of(voxels: &[f32]) -> Self {
+        let count = voxels.len() as f64;
+        let mean = voxels.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
+        // Two passes: the one-pass formula cancels for densities on a large offset.
+        let variance = voxels.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
+        Self {
+            min: voxels.iter().copied().fold(f32::INFINITY, f32::min),
+            max: voxels.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            mean,
+            std: variance.sqrt(),
+        }
+    }
+}
+
 impl Volume {
     /// Wraps `side³` voxels in `[z][y][x]` order.
     ///
@@ -90,16 +106,7 @@ impl Volume {
 
     /// Range, mean and population standard deviation, summed in `f64`.
     pub fn statistics(&self) -> Statistics {
-        let count = self.voxels.len() as f64;
-        let mean = self.voxels.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
-        // Two passes: the one-pass formula cancels for densities on a large offset.
-        let variance = self.voxels.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
-        Statistics {
-            min: self.voxels.iter().copied().fold(f32::INFINITY, f32::min),
-            max: self.voxels.iter().copied().fold(f32::NEG_INFINITY, f32::max),
-            mean,
-            std: variance.sqrt(),
-        }
+        Statistics::of(&self.voxels)
     }
 
     /// Crops or pads with zeros to another side so that the center stays the center: index
