@@ -70,8 +70,16 @@ macro_rules! forwarded {
                 (**self).len()
             }
 
+            fn is_empty(&self) -> bool {
+                (**self).is_empty()
+            }
+
             fn class(&self, index: usize) -> ClassId {
                 (**self).class(index)
+            }
+
+            fn indices(&self, classes: &[ClassId]) -> Vec<usize> {
+                (**self).indices(classes)
             }
 
             fn sample(&self, index: usize) -> Result<Sample> {

@@ -1,8 +1,14 @@
 //! Labeled subtomograms by index.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use soft_lmccl::cect::{ClassId, Dataset, SimulatedDataset, SimulationConfig, render};
+use soft_lmccl::{
+    Result,
+    cect::{ClassId, Dataset, Sample, SimulatedDataset, SimulationConfig, render},
+};
 
 use super::{lopsided, told};
 
@@ -77,4 +83,46 @@ fn data_sets_are_shared_between_threads() {
     shared(&dataset(1));
     let boxed: Box<dyn Dataset> = Box::new(dataset(1));
     assert_eq!(render(boxed.as_ref(), &[0, 1], |_| {}).unwrap().len(), 2);
+}
+
+/// A data set that knows by itself where its classes are.
+struct Indexed(Vec<String>);
+
+impl Dataset for Indexed {
+    fn classes(&self) -> &[String] {
+        &self.0
+    }
+
+    fn len(&self) -> usize {
+        usize::MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        true
+    }
+
+    fn class(&self, index: usize) -> ClassId {
+        panic!("sample {index} was looked at")
+    }
+
+    fn indices(&self, _: &[ClassId]) -> Vec<usize> {
+        vec![3, 1]
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample> {
+        panic!("sample {index} was made")
+    }
+}
+
+#[test]
+fn pointers_ask_the_data_set_itself() {
+    let set = || Indexed(Vec::new());
+    let borrowed: &dyn Dataset = &set();
+    let (boxed, counted): (Box<dyn Dataset>, Arc<dyn Dataset>) = (Box::new(set()), Arc::new(set()));
+    fn asked(set: impl Dataset) -> (bool, Vec<usize>) {
+        (set.is_empty(), set.indices(&[ClassId(0)]))
+    }
+    for found in [asked(borrowed), asked(boxed), asked(counted)] {
+        assert_eq!(found, (true, vec![3, 1]));
+    }
 }
