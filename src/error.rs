@@ -273,6 +273,15 @@ pub enum MetricError {
     },
 }
 
+/// `tch` panics when asked for the kind of a tensor that is none.
+#[cfg(feature = "torch")]
+pub(crate) fn require_defined(what: &'static str, tensor: &tch::Tensor) -> Result<()> {
+    if tensor.defined() {
+        return Ok(());
+    }
+    Err(Error::Tensor { what, expected: "values".into(), got: "an undefined tensor".into() })
+}
+
 #[cfg(feature = "torch")]
 fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()

@@ -7,7 +7,7 @@
 use tch::{Kind, Tensor};
 
 use super::Reduction;
-use crate::{Error, Result};
+use crate::{Error, Result, error::require_defined};
 
 /// The floor under a norm, as in the authors' TensorFlow code (1e-10 on the squared norm).
 ///
@@ -195,6 +195,7 @@ pub struct ClassResiduals {
 /// # Ok(()) }
 /// ```
 pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -> Result<ClassResiduals> {
+    require_defined("labels", labels)?;
     if labels.kind() != Kind::Int64 || labels.size() != embeddings.size()[..1] {
         return Err(Error::Tensor {
             what: "labels",

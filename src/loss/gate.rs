@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Loss, LossTerms};
-use crate::{Error, Result};
+use crate::{Error, Result, error::require_defined};
 
 /// What a loss was made for.
 #[derive(Debug, Clone, Copy)]
@@ -91,14 +91,6 @@ impl Gate {
         }
         Ok(Batch { embeddings, labels: Labels { tensor: labels.to_device(weight.device()), on_host } })
     }
-}
-
-/// `tch` panics when asked for the kind of a tensor that is none.
-fn require_defined(what: &'static str, tensor: &Tensor) -> Result<()> {
-    if tensor.defined() {
-        return Ok(());
-    }
-    Err(Error::Tensor { what, expected: "values".into(), got: "an undefined tensor".into() })
 }
 
 /// The largest hyper-parameter: libtorch panics at numbers beyond single precision, and products of two of

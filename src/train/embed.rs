@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 use tch::{Device, Kind, Tensor, nn, no_grad_guard};
 
-use crate::{Error, Result, metrics::EmbeddingSet};
+use crate::{Error, Result, error::require_defined, metrics::EmbeddingSet};
 
 /// Runs `net` over `(volumes, labels)` batches in evaluation mode, without gradients, and gathers
 /// unit-length embeddings on the host.
@@ -12,8 +12,24 @@ use crate::{Error, Result, metrics::EmbeddingSet};
 /// Each batch: `[B, 1, S, S, S]` on the device of `net`, `[B]` `Int64` on any.
 ///
 /// # Errors
-/// What a batch brings; [`Error::Tensor`] for labels of another kind; [`Error::Metric`] for a zero or non-finite
-/// embedding, or for none at all.
+/// What a batch brings; [`Error::Tensor`] for labels of another kind or none; [`Error::Metric`] for a zero or
+/// non-finite embedding, or for none at all.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{model::{CompactNetConfig, compact_net}, train::embed, tch::{Device, Kind, Tensor, nn}};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 16 })?;
+/// let batch = |labels: &[i64]| {
+///     let volumes = Tensor::randn([labels.len() as i64, 1, 8, 8, 8], (Kind::Float, Device::Cpu));
+///     Ok((volumes, Tensor::from_slice(labels)))
+/// };
+/// let set = embed(&net, [batch(&[3, 5, 3]), batch(&[5])])?;
+/// assert_eq!((set.len(), set.dim(), set.labels()), (4, 16, &[3, 5, 3, 5][..]));
+/// # Ok(()) }
+/// ```
 pub fn embed(
     net: &impl nn::ModuleT,
     batches: impl IntoIterator<Item = Result<(Tensor, Tensor)>>,
@@ -22,6 +38,7 @@ pub fn embed(
     let (mut values, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
     for batch in batches {
         let (volumes, batch_labels) = batch?;
+        require_defined("labels", &batch_labels)?;
         if batch_labels.kind() != Kind::Int64 {
             return Err(Error::Tensor {
                 what: "labels",

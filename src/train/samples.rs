@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::require_defined};
 
 /// Labeled volumes to train on: held in memory, read from files or simulated when they are asked for.
 pub trait TrainingSet {
@@ -29,8 +29,10 @@ impl<'a> InMemory<'a> {
     /// `volumes`: `[N, …]`; `labels`: `[N]`, `Int64`; each on any device.
     ///
     /// # Errors
-    /// [`Error::Tensor`] unless there is one label for each volume.
+    /// [`Error::Tensor`] unless there is one label for each volume, or for an undefined tensor.
     pub fn new(volumes: &'a Tensor, labels: &Tensor) -> Result<Self> {
+        require_defined("volumes", volumes)?;
+        require_defined("labels", labels)?;
         if labels.kind() != Kind::Int64 || labels.dim() != 1 || volumes.size().first() != labels.size().first() {
             return Err(Error::Tensor {
                 what: "volumes",

@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor, no_grad_guard};
 use super::pairs::{Embedded, Layout, Span};
 use super::source::Source;
 use super::{AllPairs, Pairs, Part, Progress};
+use crate::error::require_defined;
 use crate::metrics::{GRID_KEYS, GRID_ROUND, GRID_STEPS, LOWEST_ROUNDED, ScoreCounts};
 use crate::{Error, MetricError, Result};
 
@@ -49,8 +50,8 @@ impl DeviceSet {
     /// * `labels`: `[N]`, `Int64`, from 0 to `u32::MAX`, on any device
     ///
     /// # Errors
-    /// * [`Error::Tensor`] for another rank or kind, or for a device whose products are not full `f32`
-    ///   (TF32 moves thresholds), or a row of `f64` that does not fit `f32`
+    /// * [`Error::Tensor`] for another rank or kind, an undefined tensor, a device whose products are not full
+    ///   `f32` (TF32 moves thresholds), or a row of `f64` that does not fit `f32`
     /// * the [`MetricError`]s of [`EmbeddingSet::new`](crate::metrics::EmbeddingSet::new)
     pub fn new(embeddings: &Tensor, labels: &Tensor) -> Result<Self> {
         let _guard = no_grad_guard();
@@ -91,6 +92,7 @@ impl Embedded for DeviceSet {
 }
 
 fn shape(embeddings: &Tensor) -> Result<(usize, usize)> {
+    require_defined("embeddings", embeddings)?;
     let floating = matches!(embeddings.kind(), Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16);
     match (embeddings.size().as_slice(), floating) {
         (&[rows, dim], true) => Ok((rows as usize, dim as usize)),
@@ -103,6 +105,7 @@ fn shape(embeddings: &Tensor) -> Result<(usize, usize)> {
 }
 
 fn host_labels(labels: &Tensor) -> Result<Vec<i64>> {
+    require_defined("labels", labels)?;
     if labels.dim() != 1 || labels.kind() != Kind::Int64 {
         return Err(Error::Tensor {
             what: "labels",

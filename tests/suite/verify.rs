@@ -385,6 +385,8 @@ mod device {
         let broken = embeddings.copy();
         let _ = broken.get(1).get(2).fill_(f64::NAN);
         for (embeddings, labels, expected) in [
+            (&Tensor::new(), &labels, "embeddings: expected values, got an undefined tensor"),
+            (&embeddings, &Tensor::new(), "labels: expected values, got an undefined tensor"),
             (&embeddings.get(0), &labels, "embeddings: expected [N, D], floating, got [16], Float"),
             (&embeddings.to_kind(Kind::Int), &labels, "embeddings: expected [N, D], floating, got [3, 16], Int"),
             (&embeddings, &labels.to_kind(Kind::Int), "labels: expected [N], Int64, got [3], Int"),

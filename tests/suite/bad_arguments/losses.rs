@@ -207,6 +207,11 @@ fn samplers_and_sets_refuse_what_they_cannot_serve() {
             "{error}"
         );
     }
+    let labels = Tensor::from_slice(&[0i64, 1, 2]);
+    for (volumes, labels, what) in [(&Tensor::new(), &labels, "volumes"), (&volumes, &Tensor::new(), "labels")] {
+        let error = InMemory::new(volumes, labels).unwrap_err().to_string();
+        assert_eq!(error, format!("{what}: expected values, got an undefined tensor"));
+    }
     for (config, message) in [
         (FitConfig { patience: Some(0), ..Default::default() }, "invalid `patience`: expected at least 1 epoch, got 0"),
         (

@@ -324,6 +324,8 @@ fn a_tensor_that_is_none_is_refused() {
 #[test]
 fn residuals_want_labels_that_are_labels() {
     let rows = Tensor::from_slice2(&[[1.0f32, 0.5], [0.2, -1.0]]);
+    let error = class_residuals(&rows, &rows, &Tensor::new()).unwrap_err();
+    assert_eq!(error.to_string(), "labels: expected values, got an undefined tensor");
     for (labels, got) in [
         (Tensor::from_slice(&[0i32, 1]), "Int [2]"),
         (Tensor::from_slice(&[0i64]), "Int64 [1]"),

@@ -191,6 +191,8 @@ fn embedding_is_evaluation_without_a_graph() {
         refused(vec![batch(&[2, 3, 1], &[0, 1])]),
         "embeddings: expected the network to give [B, D], got [2, 3, 1]"
     );
+    let unlabeled = (Tensor::ones([1, 3], (Kind::Float, Device::Cpu)), Tensor::new());
+    assert_eq!(refused(vec![Ok(unlabeled)]), "labels: expected values, got an undefined tensor");
     // Six numbers: three rows of two, if nobody looks at the batches they came in.
     assert_eq!(
         refused(vec![batch(&[1, 3], &[0]), batch(&[1, 1], &[1]), batch(&[1, 2], &[2])]),
