@@ -44,7 +44,7 @@ impl Bracket {
 }
 
 /// Bounds at an asked false accepted rate.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FarBracket {
     /// The rate asked for.
     pub target_far: f64,

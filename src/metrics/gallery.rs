@@ -53,7 +53,7 @@ pub struct Gallery {
 }
 
 /// The answer for one embedding.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Identity {
     /// The nearest class, or `None` if even that is rejected: an unknown.
     pub label: Option<u32>,

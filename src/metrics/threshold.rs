@@ -29,7 +29,7 @@ pub enum ThresholdRule {
 }
 
 /// One comparison of two embeddings.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Verdict {
     /// Their cosine.
     pub score: f64,

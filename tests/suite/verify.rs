@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl::Error;
-use soft_lmccl::metrics::{EerMethod, EmbeddingSet, PairProtocol, PairScores, RocCurve, ScoreHistogram};
+use soft_lmccl::metrics::{EerMethod, EmbeddingSet, FarBracket, PairProtocol, PairScores, RocCurve, ScoreHistogram};
 use soft_lmccl::verify::{AllPairs, Pairs, Part, Progress};
 
 /// Every run that a test makes may take this much: two threads' worth.
@@ -155,6 +155,18 @@ fn bounds_of_an_area_are_shares() {
     let separable = EmbeddingSet::new(Array2::<f32>::eye(2).select(ndarray::Axis(0), &[0, 0, 1]).view(), &[0, 0, 1]);
     let bounds = AllPairs::default().bracket(&separable.unwrap()).unwrap().auc();
     assert!(bounds.contains(1.0) && bounds.high <= 1.0, "{bounds:?}");
+}
+
+#[test]
+fn bounds_are_kept_as_json() {
+    let set = EmbeddingSet::new(Array2::<f32>::eye(3).view(), &[0, 0, 1]).unwrap();
+    let bounds = AllPairs::default().bracket(&set).unwrap();
+    for (far, highest) in [(0.0, "null"), (1.0, "0.000")] {
+        let found = bounds.at_far(far).unwrap();
+        let json = serde_json::to_string(&found).unwrap();
+        assert!(json.contains(&format!(r#""high":{highest}"#)), "{json}");
+        assert_eq!(serde_json::from_str::<FarBracket>(&json).unwrap(), found);
+    }
 }
 
 /// Rows of any direction: scores fill many blocks of the grid, and the figures of the histogram are read
