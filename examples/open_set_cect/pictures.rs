@@ -69,7 +69,7 @@ pub fn draw_results(out: &Path, finished: &[Finished], unknown_names: &[String])
     let Some(first) = finished.first() else { return Ok(()) };
     let shown: Vec<_> = finished.iter().filter(|run| run.seed == first.seed).collect();
     let series: Vec<_> = shown.iter().map(|run| RocSeries::new(run.loss.to_string(), &run.curve)).collect();
-    roc(&out.join("roc.svg"), "Verification of classes that were never trained on", &series)?;
+    roc(out.join("roc.svg"), "Verification of classes that were never trained on", &series)?;
 
     let flat = shown
         .iter()
@@ -87,5 +87,5 @@ pub fn draw_results(out: &Path, finished: &[Finished], unknown_names: &[String])
         .zip(&shown)
         .map(|((title, points), run)| EmbeddingPanel { title, points: points.view(), labels: run.embeddings.labels() })
         .collect();
-    embedding_map(&out.join("embeddings.svg"), "Embeddings of the unknown classes", unknown_names, &panels)
+    embedding_map(out.join("embeddings.svg"), "Embeddings of the unknown classes", unknown_names, &panels)
 }

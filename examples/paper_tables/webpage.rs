@@ -45,7 +45,7 @@ pub fn write(out: &Path, records: &[Record], results: &Results, domains: &Domain
     album.training(&mut page)?;
     beyond(&mut page, results);
     album.samples(&mut page)?;
-    page.write(&out.join("report.html"))
+    page.write(out.join("report.html"))
 }
 
 fn tables(page: &mut Page, results: &Results) {

@@ -38,9 +38,11 @@ const LEGEND_PITCH: i32 = 28;
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn det(path: &Path, title: &str, series: &[RocSeries]) -> Result<()> {
+pub fn det(path: impl AsRef<Path>, title: &str, series: &[RocSeries]) -> Result<()> {
     validate(series)?;
-    canvas::save(path, title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| draw(area, title, series))
+    canvas::save(path.as_ref(), title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| {
+        draw(area, title, series)
+    })
 }
 
 fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {

@@ -57,7 +57,7 @@ pub struct EmbeddingPanel<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn embedding_map(
-    path: &Path,
+    path: impl AsRef<Path>,
     title: &str,
     class_names: &[impl AsRef<str>],
     panels: &[EmbeddingPanel<'_>],
@@ -69,7 +69,7 @@ pub fn embedding_map(
     let width = LEFT + columns as i32 * PANEL.0 + LEGEND;
     let legend = 2 * LEGEND_LINE + names.len() as i32 * LEGEND_LINE;
     let height = HEAD + (lines as i32 * PANEL.1).max(legend) + 8;
-    canvas::save(path, title, (width, height), &[], |area| {
+    canvas::save(path.as_ref(), title, (width, height), &[], |area| {
         area.draw(&Text::new(title, (px(LEFT + 12), px(26)), bold(text(17, INK))))?;
         for (index, panel) in panels.iter().enumerate() {
             let left = px(LEFT + (index % columns) as i32 * PANEL.0);

@@ -31,7 +31,7 @@ const HEAD: i32 = 96;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn heat_table(
-    path: &Path,
+    path: impl AsRef<Path>,
     title: &str,
     subtitle: &str,
     columns: &[impl AsRef<str>],
@@ -56,7 +56,7 @@ pub fn heat_table(
     // Room for the head, however few columns there are.
     let width = (2 * LEFT + names + columns.len() as i32 * CELL.0).max(480);
     let height = HEAD + rows.len() as i32 * CELL.1 + 16;
-    canvas::save(path, title, (width, height), &[], |area| {
+    canvas::save(path.as_ref(), title, (width, height), &[], |area| {
         let centered = |style: TextStyle<'static>| style.pos(Pos::new(HPos::Center, VPos::Center));
         area.draw(&Text::new(title, (px(LEFT), px(26)), bold(text(17, INK))))?;
         area.draw(&Text::new(subtitle, (px(LEFT), px(48)), text(12, MUTED)))?;

@@ -142,8 +142,8 @@ impl Page {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn write(&self, path: &Path) -> Result<()> {
-        write_atomically(path, self.to_html().as_bytes())
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_atomically(path.as_ref(), self.to_html().as_bytes())
     }
 }
 
@@ -191,8 +191,9 @@ impl Section {
     /// A picture that was drawn before, an SVG file.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no SVG.
-    pub fn picture(&mut self, path: &Path, caption: &str) -> Result<&mut Self> {
+    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it does not begin with an `<svg>` element.
+    pub fn picture(&mut self, path: impl AsRef<Path>, caption: &str) -> Result<&mut Self> {
+        let path = path.as_ref();
         let svg = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
         if !svg.starts_with(b"<svg ") {
             return Err(Error::Format { path: path.to_owned(), problem: "expected an SVG picture".to_owned() });

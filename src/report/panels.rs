@@ -68,7 +68,13 @@ pub struct LineAxes<'a> {
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn line_panels(path: &Path, title: &str, subtitle: &str, axes: LineAxes<'_>, panels: &[LinePanel]) -> Result<()> {
+pub fn line_panels(
+    path: impl AsRef<Path>,
+    title: &str,
+    subtitle: &str,
+    axes: LineAxes<'_>,
+    panels: &[LinePanel],
+) -> Result<()> {
     validate(axes, panels)?;
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in panels.iter().flat_map(|panel| &panel.lines) {
@@ -86,7 +92,7 @@ pub fn line_panels(path: &Path, title: &str, subtitle: &str, axes: LineAxes<'_>,
     // Room for the head, however few panels there are.
     let width = (2 * LEFT + columns as i32 * PANEL.0).max(560);
     let height = HEAD + 24 + lines as i32 * PANEL.1;
-    canvas::save(path, title, (width, height), &[], |area| {
+    canvas::save(path.as_ref(), title, (width, height), &[], |area| {
         area.draw(&Text::new(title, (px(LEFT + 12), px(26)), bold(text(17, INK))))?;
         area.draw(&Text::new(subtitle, (px(LEFT + 12), px(48)), text(12, MUTED)))?;
         let mut left = px(LEFT + 12);

@@ -117,9 +117,11 @@ impl RocSeries {
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn roc(path: &Path, title: &str, series: &[RocSeries]) -> Result<()> {
+pub fn roc(path: impl AsRef<Path>, title: &str, series: &[RocSeries]) -> Result<()> {
     validate(series)?;
-    canvas::save(path, title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| draw(area, title, series))
+    canvas::save(path.as_ref(), title, (WIDTH, height(series.len(), LEGEND_PITCH)), &[], |area| {
+        draw(area, title, series)
+    })
 }
 
 /// As high as the legend needs, with a line of it for chance.

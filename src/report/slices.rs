@@ -70,7 +70,8 @@ pub struct SliceGroup<'a> {
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn slices(path: &Path, title: &str, subtitle: &str, groups: &[SliceGroup<'_>]) -> Result<()> {
+pub fn slices(path: impl AsRef<Path>, title: &str, subtitle: &str, groups: &[SliceGroup<'_>]) -> Result<()> {
+    let path = path.as_ref();
     validate(groups)?;
     let mut rasters = Vec::new();
     let mut labels = Vec::new();

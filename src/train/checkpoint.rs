@@ -139,8 +139,8 @@ struct RunHeader {
 /// # std::fs::remove_file(&path).ok();
 /// # Ok(()) }
 /// ```
-pub fn save<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>) -> Result<()> {
-    save_with(path, vs, meta, None)
+pub fn save<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta<C>) -> Result<()> {
+    save_with(path.as_ref(), vs, meta, None)
 }
 
 /// Reads what [`save`] or [`save_run`] wrote into `vs`, if names, shapes, kinds and classes match one to one;
@@ -150,8 +150,8 @@ pub fn save<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>) -> Res
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` unchanged.
-pub fn load<C: DeserializeOwned>(path: &Path, vs: &mut nn::VarStore, classes: &[String]) -> Result<Meta<C>> {
-    let archive = Archive::read(path)?;
+pub fn load<C: DeserializeOwned>(path: impl AsRef<Path>, vs: &mut nn::VarStore, classes: &[String]) -> Result<Meta<C>> {
+    let archive = Archive::read(path.as_ref())?;
     let file = archive.tensors()?;
     let header: Header<C> = header(&archive)?;
     let mut problems = Vec::new();
@@ -167,8 +167,8 @@ pub fn load<C: DeserializeOwned>(path: &Path, vs: &mut nn::VarStore, classes: &[
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` unchanged.
-pub fn load_weights(path: &Path, vs: &mut nn::VarStore) -> Result<()> {
-    let archive = Archive::read(path)?;
+pub fn load_weights(path: impl AsRef<Path>, vs: &mut nn::VarStore) -> Result<()> {
+    let archive = Archive::read(path.as_ref())?;
     let mut problems = Vec::new();
     let values = variables(&archive.tensors()?, vs, &mut problems)?;
     archive.refuse(&problems)?;
@@ -179,8 +179,8 @@ pub fn load_weights(path: &Path, vs: &mut nn::VarStore) -> Result<()> {
 ///
 /// # Errors
 /// As [`save`].
-pub fn save_run<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: &RunState) -> Result<()> {
-    save_with(path, vs, meta, Some(run))
+pub fn save_run<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta<C>, run: &RunState) -> Result<()> {
+    save_with(path.as_ref(), vs, meta, Some(run))
 }
 
 /// Reads what [`save_run`] wrote into `vs` and `run`, if all of it is of the same run: names, shapes, kinds,
@@ -190,8 +190,13 @@ pub fn save_run<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, ru
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` and `run` unchanged.
-pub fn load_run<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: &mut RunState) -> Result<()> {
-    let archive = Archive::read(path)?;
+pub fn load_run<C: Serialize>(
+    path: impl AsRef<Path>,
+    vs: &nn::VarStore,
+    meta: &Meta<C>,
+    run: &mut RunState,
+) -> Result<()> {
+    let archive = Archive::read(path.as_ref())?;
     let file = archive.tensors()?;
     let header: Header<Value> = header(&archive)?;
     let json_failed = |error: serde_json::Error| archive.error(format!("configuration: {error}"));

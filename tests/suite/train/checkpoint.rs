@@ -266,7 +266,7 @@ fn a_variable_cannot_pass_for_the_state_of_a_run() {
     let directory = TempDir::new().unwrap();
     let vs = nn::VarStore::new(Device::Cpu);
     let _odd = vs.root().ones("@odd", &[1]);
-    let error = save(&directory.path().join("x"), &vs, &Meta { config: (), classes: vec![] }).unwrap_err().to_string();
+    let error = save(directory.path().join("x"), &vs, &Meta { config: (), classes: vec![] }).unwrap_err().to_string();
     assert!(error.ends_with("x: `@odd` begins with @, like what is no variable"), "{error}");
 }
 
