@@ -28,5 +28,7 @@ pub mod model;
 pub mod train;
 
 pub use error::{Error, MetricError, Result};
+// What the metrics and pictures take and give; like `tch`, it must be the same version on both sides.
+pub use ndarray;
 #[cfg(feature = "torch")]
 pub use tch;
