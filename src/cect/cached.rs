@@ -10,6 +10,7 @@ use crate::{Error, Result};
 /// How a [`CachedDataset`] keeps voxels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Precision {
     /// Two bytes a voxel. Rounding moves a standardized voxel by at most 0.05 % of itself, far below
     /// the noise.

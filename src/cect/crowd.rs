@@ -16,6 +16,7 @@ use crate::{Error, Result};
 
 /// What lies at the center of a subtomogram of one class.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Particle {
     /// A particle of known density.
     Template(Template),

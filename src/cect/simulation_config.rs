@@ -8,6 +8,7 @@ use crate::{Error, Result};
 /// What the noise went through before it reached the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum NoiseColor {
     /// All noise passes the CTF and the wedge with the signal.
     #[default]
@@ -22,6 +23,7 @@ pub enum NoiseColor {
 /// What has the signal-to-noise ratio that [`SimulationConfig::snr`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum SnrScaling {
     /// Every sample of every class, as in the paper's sets.
     #[default]

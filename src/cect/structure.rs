@@ -13,6 +13,7 @@ use crate::{Error, Result};
 
 /// Which copies of the chains in a file make the particle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum AssemblyChoice {
     /// Biological assembly 1 where the file names one, else the file as it is.
     #[default]

@@ -133,6 +133,7 @@ impl Template {
     }
 
     /// The same density under another name.
+    #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }

@@ -21,6 +21,7 @@ use crate::{Error, Result, params};
 /// With `x̄` their mean; classes absent from the batch never move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CenterUpdate {
     /// `c ← c − α·Σ(c − xᵢ)/(1 + n)`: Wen et al., Eq. 4, and the authors' code. A step of
     /// `αn/(1 + n) < 1` towards `x̄`, smaller for classes that are rare in the batch.
@@ -42,6 +43,7 @@ pub enum CenterUpdate {
 /// How the distance of an embedding from its center enters the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CenterDistance {
     /// `½‖x − c‖²` (Wen et al., Eq. 2; the authors' code).
     #[default]
@@ -53,6 +55,7 @@ pub enum CenterDistance {
 /// Where embeddings and centers are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CenterSpace {
     /// The embedding as the network gives it (the authors' code).
     #[default]

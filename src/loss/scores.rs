@@ -17,6 +17,7 @@ use super::{
 /// beyond a length of 1e19 only [`BySize`](Self::BySize) and [`ClosedForm`](Self::ClosedForm) see more than zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum GradientPath {
     /// The fastest way for the size of the batch, with rows that are normalized in one pass. Up to 2¹² logits on the
     /// CPU: in closed form, a few loops over the logits. Up to 2²⁰: by autograd. Beyond:

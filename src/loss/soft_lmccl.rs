@@ -13,6 +13,7 @@ use crate::Result;
 /// Where the softmax term of [`SoftLmccl`] takes its logits from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SoftmaxBranch {
     /// Its own linear head on the raw embedding, as in the authors' code. The default.
     Own(SoftmaxHeadConfig),

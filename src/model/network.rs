@@ -153,6 +153,7 @@ impl NetworkConfig {
     }
 
     /// The same network with embeddings of another length.
+    #[must_use]
     pub fn with_embedding_dim(mut self, dim: i64) -> Self {
         match &mut self {
             Self::Compact(config) => config.embedding_dim = dim,

@@ -11,6 +11,7 @@ use crate::{Error, Result};
 /// How a batch is put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Sampling {
     /// Every sample once an epoch, in a new order each time.
     #[default]

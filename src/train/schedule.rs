@@ -21,6 +21,7 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Schedule {
     /// A cosine rise from 1/25 over the first 30 % of the run, then a cosine fall towards 1/250,000: the curve of
     /// PyTorch's `OneCycleLR` with its defaults, without its cycle of the momentum. A step has the factor of its

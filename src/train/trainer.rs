@@ -25,6 +25,7 @@ use crate::{
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum End {
     /// All steps are done.
     Finished,
@@ -95,6 +96,7 @@ type Validate<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 /// assert_eq!((outcome.end, outcome.steps), (End::Finished, 6));
 /// # Ok(()) }
 /// ```
+#[must_use = "nothing is trained until `run`"]
 pub struct Trainer<'a, L: ?Sized> {
     config: FitConfig,
     meta: Meta<Value>,

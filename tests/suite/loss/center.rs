@@ -63,6 +63,7 @@ proptest! {
                     CenterUpdate::ClassMean => 1.0,
                     CenterUpdate::Literal => RATE * n,
                     CenterUpdate::Gradient => 0.0,
+                    rule => unreachable!("{rule:?} has no share here"),
                 };
                 let want: Vec<f64> = before.iter().zip(&mean).map(|(c, x)| c + share * (x - c)).collect();
                 assert_close(&after[row], &want, F64_SUM_REL);
