@@ -5,8 +5,8 @@ use std::{fmt, path::PathBuf};
 use clap::{Parser, ValueEnum};
 use soft_lmccl::{
     Error, Result,
-    cect::SimulationConfig,
-    loss::{CenterLossConfig, LmclConfig, Loss, SoftLmcclConfig, SoftmaxHeadConfig},
+    cect::{SimulationConfig, catalogue},
+    loss::{LmclConfig, Loss, SoftLmcclConfig, SoftmaxHeadConfig},
     tch::{Cuda, Device, nn},
     train::FitConfig,
 };
@@ -174,13 +174,11 @@ impl Args {
         plan.soft_lmccl.validate()?;
         // The bound of the margin depends on the number of classes: let the loss itself decide.
         let scratch = nn::VarStore::new(Device::Cpu);
-        plan.loss(LossName::SoftLmccl, &scratch.root(), KNOWN_CLASSES, 1)?;
+        let known = catalogue::split().num_known() as i64;
+        plan.loss(LossName::SoftLmccl, &scratch.root(), known, 1)?;
         Ok(plan)
     }
 }
-
-/// Classes of the built-in catalogue that are trained on.
-pub const KNOWN_CLASSES: i64 = 17;
 
 impl Plan {
     /// Makes a loss with its variables at `path`.
@@ -195,7 +193,7 @@ impl Plan {
             LossName::Center => Box::new(center.init(path, classes, dim)?),
             LossName::LmclCenter => {
                 let lmcl = lmcl.init(&(path / "lmcl"), classes, dim)?;
-                Box::new(lmcl + center_weight * CenterLossConfig::init(center, &(path / "center"), classes, dim)?)
+                Box::new(lmcl + center_weight * center.init(&(path / "center"), classes, dim)?)
             }
             LossName::SoftLmccl => Box::new(self.soft_lmccl.init(path, classes, dim)?),
         })

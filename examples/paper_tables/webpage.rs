@@ -23,7 +23,7 @@ use crate::{
     train::Record,
 };
 
-/// Two classes and their FAR are shown by so many pictures.
+/// So many couples of classes are shown: those that are confused most.
 const CONFUSED: usize = 3;
 
 /// Draws the pictures into `out/pictures` and puts them into `out/report.html` with the tables.
@@ -211,7 +211,7 @@ impl<'a> Album<'a> {
             section.picture(&path, &format!("TAR of each unknown class, {column}"))?;
         }
         for (column, shown) in self.columns() {
-            // The row that the paper is about, else the last there is.
+            // The row that the paper is about.
             let Some((title, record, e)) = shown.iter().find(|(_, r, _)| r.run.recipe.name == "soft-lmccl") else {
                 continue;
             };

@@ -227,9 +227,7 @@ impl NormalizedSoftmax {
     pub fn config(&self) -> NormalizedSoftmaxConfig {
         self.config
     }
-}
 
-impl NormalizedSoftmax {
     pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor) -> Result<ChunkedHead> {
         Ok(self.head.chunked(&self.head.batch(embeddings, labels)?, self.config.scale, None))
     }
