@@ -59,6 +59,8 @@ impl AugmentConfig {
         Self { half_turns: false, max_shift: 0, max_rotation: 0.0, max_tilt: None, noise: 0.0 }
     }
 
+    /// Checks the values without making anything.
+    ///
     /// # Errors
     /// [`Error::Config`] for the first field out of its range.
     pub fn validate(&self) -> Result<()> {

@@ -8,6 +8,22 @@ use super::{ClassId, OpenSetSplit, Sample};
 use crate::{Error, Result};
 
 /// A mini-batch, or a whole set, on its way into the network.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl::cect::{Batch, ClassId, OpenSetSplit, Sample, Volume};
+///
+/// let sample = |class| -> soft_lmccl::Result<Sample> {
+///     let voxels = (0..8).map(|voxel| voxel as f32).collect();
+///     Ok(Sample { volume: Volume::new(2, voxels)?, class: ClassId(class) })
+/// };
+/// let split = OpenSetSplit::new(vec![ClassId(7), ClassId(4)], vec![ClassId(5)])?;
+/// let batch = Batch::known(&[sample(4)?, sample(7)?, sample(4)?], &split)?;
+/// assert_eq!(batch.volumes.size(), [3, 1, 2, 2, 2]);
+/// assert_eq!(Vec::<i64>::try_from(&batch.labels)?, [1, 0, 1]); // by their place among the known ones
+/// assert!(Batch::known(&[sample(5)?], &split).is_err());
+/// # Ok::<(), soft_lmccl::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Batch {
     /// `[B, 1, S, S, S]`, `Float`, zero mean and unit variance in each volume, on the CPU.

@@ -57,6 +57,8 @@ impl Default for CrowdConfig {
 }
 
 impl CrowdConfig {
+    /// Checks the values without making anything.
+    ///
     /// # Errors
     /// [`Error::Config`] for more than 1000 tries or a clearance outside 0.1 to 2.
     pub fn validate(&self) -> Result<()> {

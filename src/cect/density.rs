@@ -44,8 +44,8 @@ impl Extent {
     /// Measures scatterers.
     ///
     /// # Errors
-    /// [`Error::Volume`] if there are none, one is not finite or has less than no electrons, or
-    /// all together have no electrons.
+    /// [`Error::Volume`] if there are none, one is not finite or has a negative number of electrons, or all
+    /// together have none.
     pub fn of(scatterers: &[Scatterer]) -> Result<Self> {
         let mut electrons = 0.0;
         let mut moment = [0.0; 3];

@@ -41,6 +41,8 @@ impl Default for InventConfig {
 }
 
 impl InventConfig {
+    /// Checks the values without making anything.
+    ///
     /// # Errors
     /// [`Error::Config`] for the first field out of its range.
     pub fn validate(&self) -> Result<()> {

@@ -63,6 +63,8 @@ impl Default for Membrane {
 }
 
 impl Membrane {
+    /// Checks the values without making anything.
+    ///
     /// # Errors
     /// [`Error::Config`] for the first field out of its range.
     pub fn validate(&self) -> Result<()> {

@@ -17,7 +17,22 @@ pub struct Pose {
 
 impl Pose {
     /// Draws a rotation uniformly from all rotations (a normal four-vector has no preferred
-    /// direction) and a shift uniformly from `±max_shift` on each axis.
+    /// direction) and a shift uniformly from `±max_shift` voxels on each axis.
+    ///
+    /// # Panics
+    /// If `max_shift` is negative or not finite.
+    ///
+    /// # Examples
+    /// ```
+    /// use rand::SeedableRng;
+    /// use rand_chacha::ChaCha8Rng;
+    /// use soft_lmccl::cect::Pose;
+    ///
+    /// let pose = Pose::random(1.5, &mut ChaCha8Rng::seed_from_u64(1));
+    /// assert!(pose.shift.iter().all(|shift| shift.abs() <= 1.5));
+    /// let length: f64 = pose.rotation.iter().map(|q| q * q).sum();
+    /// assert!((length - 1.0).abs() < 1e-12);
+    /// ```
     pub fn random(max_shift: f64, rng: &mut impl Rng) -> Self {
         let rotation = loop {
             let quaternion: [f64; 4] = std::array::from_fn(|_| StandardNormal.sample(rng));

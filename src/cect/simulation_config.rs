@@ -123,6 +123,8 @@ impl SimulationConfig {
         Self::default()
     }
 
+    /// Checks the values without making anything.
+    ///
     /// # Errors
     /// [`Error::Config`] for the first field out of its range.
     pub fn validate(&self) -> Result<()> {

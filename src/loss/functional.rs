@@ -57,6 +57,15 @@ pub(super) fn unit_rows(rows: &Tensor, length: f64) -> Tensor {
 ///
 /// # Shapes
 /// `[B, D]`, `[C, D]` → `[B, C]`.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::functional::cosine_similarity, tch::Tensor};
+/// let embeddings = Tensor::from_slice2(&[[3.0, 4.0]]);
+/// let prototypes = Tensor::from_slice2(&[[2.0, 0.0], [0.0, -5.0]]);
+/// let cosine = cosine_similarity(&embeddings, &prototypes);
+/// assert_eq!(Vec::<f64>::try_from(cosine.flatten(0, 1)).unwrap(), [0.6, -0.8]);
+/// ```
 pub fn cosine_similarity(embeddings: &Tensor, prototypes: &Tensor) -> Tensor {
     l2_normalize(embeddings, NORM_FLOOR).matmul(&l2_normalize(prototypes, NORM_FLOOR).tr())
 }
@@ -75,6 +84,14 @@ pub(super) fn logits(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>) ->
 ///
 /// # Shapes
 /// `[B, C]`, `[B]` → `[B, C]`.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::functional::large_margin_logits, tch::Tensor};
+/// let cosine = Tensor::from_slice2(&[[0.5, -0.25]]);
+/// let logits = large_margin_logits(&cosine, &Tensor::from_slice(&[0i64]), 8.0, 0.25);
+/// assert_eq!(Vec::<f64>::try_from(logits.flatten(0, 1)).unwrap(), [8.0 * (0.5 - 0.25), 8.0 * -0.25]);
+/// ```
 ///
 /// # References
 /// H. Wang et al., *CosFace*, CVPR 2018, Eq. 4.
@@ -96,6 +113,16 @@ pub(super) fn less_margin(logits: &Tensor, labels: &Tensor, margin: f64) -> Tens
 /// # Shapes
 /// `[B, C]`, `[B]` → `[B, C]`; `margin` in radians.
 ///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::functional::additive_angular_logits, tch::Tensor};
+/// let angle = 1.0f64;
+/// let cosine = Tensor::from_slice2(&[[angle.cos(), 0.25]]);
+/// let logits = additive_angular_logits(&cosine, &Tensor::from_slice(&[0i64]), 8.0, 0.5);
+/// assert!((logits.double_value(&[0, 0]) - 8.0 * (angle + 0.5).cos()).abs() < 1e-12);
+/// assert_eq!(logits.double_value(&[0, 1]), 8.0 * 0.25);
+/// ```
+///
 /// # References
 /// J. Deng et al., *ArcFace*, CVPR 2019, Eq. 3; the continuation is that of
 /// pytorch-metric-learning's `ArcFaceLoss`.
@@ -115,6 +142,14 @@ pub fn additive_angular_logits(cosine: &Tensor, labels: &Tensor, scale: f64, mar
 ///
 /// # Shapes
 /// `[B, C]`, `[B]` → `[]`.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::{Reduction, functional::cross_entropy}, tch::Tensor};
+/// let logits = Tensor::from_slice2(&[[0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]); // every class alike
+/// let total = cross_entropy(&logits, &Tensor::from_slice(&[2i64, 0]), Reduction::Sum);
+/// assert!((total.double_value(&[]) - 2.0 * 3f64.ln()).abs() < 1e-12);
+/// ```
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
     // Labels are checked to be in range, so that no value is taken for "ignore".
     const IGNORE_NOTHING: i64 = -100;
@@ -127,6 +162,16 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, reduction: Reduction) -> 
 ///
 /// # Shapes
 /// `[B, D]`, `[C, D]`, `[B]` → `[B]`.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::functional::{center_distance, center_distance_euclidean}, tch::Tensor};
+/// let embeddings = Tensor::from_slice2(&[[4.0, 4.0]]);
+/// let centers = Tensor::from_slice2(&[[9.0, 9.0], [1.0, 0.0]]);
+/// let labels = Tensor::from_slice(&[1i64]);
+/// assert_eq!(center_distance(&embeddings, &centers, &labels).double_value(&[0]), 12.5); // ½·5²
+/// assert_eq!(center_distance_euclidean(&embeddings, &centers, &labels).double_value(&[0]), 2.5); // ½·5
+/// ```
 ///
 /// # References
 /// Y. Wen et al., ECCV 2016, Eq. 2.

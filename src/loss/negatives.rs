@@ -24,7 +24,7 @@ pub struct Negatives {
     /// The share of the negative classes, rounded up; in 0..=1, not 0. Default 1: all of them, the
     /// full loss. Partial FC uses 0.1.
     pub share: f64,
-    /// Seed of the draws.
+    /// Seed of the draws. Default 0; any will do.
     pub seed: u64,
 }
 

@@ -27,8 +27,8 @@ pub enum GradientPath {
     /// In closed form, in the memory of the logits and in time close to the three matrix products. First derivatives
     /// only: what differentiates the gradient again (a gradient penalty) is not an error, but wrong.
     ClosedForm,
-    /// Every step of the formula recorded by autograd: can be differentiated any number of times, a
-    /// zero embedding once.
+    /// Every step of the formula recorded by autograd: can be differentiated any number of times, but at an
+    /// embedding of zeros only once.
     Plain,
 }
 

@@ -116,6 +116,8 @@ impl Default for BootstrapOptions {
 }
 
 impl BootstrapOptions {
+    /// Checks the values without drawing anything.
+    ///
     /// # Errors
     /// [`MetricError::Argument`] if `level` is not strictly between 0 and 1, or `draws` are so few that
     /// not one is expected beyond either bound.

@@ -54,7 +54,7 @@ impl SphereNetConfig {
     /// Checks the values without building anything.
     ///
     /// # Errors
-    /// [`Error::Config`] for no stage, a size below 1, fewer than no residual units, or a momentum
+    /// [`Error::Config`] for no stage, a size below 1, a negative number of residual units, or a momentum
     /// that is not above 0 and up to 1.
     pub fn validate(&self) -> Result<()> {
         let channels = self.stages.iter().map(|stage| stage.channels).min().unwrap_or(1);

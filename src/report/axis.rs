@@ -41,7 +41,7 @@ pub(super) fn decades(first: f64) -> Ticked {
     Ticked { range: first..0.0, bold, light }
 }
 
-/// A rate with as many decimals as it needs.
+/// A rate at a tick, a power of ten or a tenth, with as many decimals as it needs.
 pub(super) fn percent(rate: f64) -> String {
     if rate <= 0.0 {
         return "0 %".to_owned();

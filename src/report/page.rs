@@ -188,7 +188,7 @@ impl Section {
         })
     }
 
-    /// A picture that was drawn before, an SVG file.
+    /// A picture that a function of this module has drawn.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it does not begin with an `<svg>` element.

@@ -31,7 +31,7 @@ pub struct FitConfig {
     pub sampling: Sampling,
     /// Epochs without a better validation score after which the run ends. Default `None`: never.
     pub patience: Option<usize>,
-    /// Seed of the order of the samples and of what the network draws (dropout).
+    /// Seed of the order of the samples and of what the network draws (dropout). Default 0; any will do.
     pub seed: u64,
 }
 

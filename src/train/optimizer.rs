@@ -58,6 +58,26 @@ impl Optimizer for nn::Optimizer {
 ///
 /// # Errors
 /// [`Error::Config`] unless `weight_decay` is finite and ≥ 0.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{loss::LmclConfig, train::{Optimizer, set_weight_decay}};
+/// use soft_lmccl::tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let weight = vs.root().ones("weight", &[1]); // in the group of decay, as all that `tch` makes
+/// let lmcl = LmclConfig::default().init(&(vs.root() / "lmcl"), 3, 2)?;
+/// let prototypes = lmcl.prototypes().copy();
+/// let mut optimizer = nn::AdamW::default().build(&vs, 0.1)?;
+/// set_weight_decay(&mut optimizer, &vs, 0.5)?;
+/// // Gradients of zero: only the decay moves.
+/// ((lmcl.prototypes().sum(Kind::Float) + &weight) * 0.0).backward();
+/// Optimizer::step(&mut optimizer)?;
+/// assert!((weight.double_value(&[0]) - (1.0 - 0.1 * 0.5)).abs() < 1e-6);
+/// assert_eq!(lmcl.prototypes(), &prototypes);
+/// # Ok(()) }
+/// ```
 pub fn set_weight_decay(optimizer: &mut (impl Optimizer + ?Sized), vs: &nn::VarStore, weight_decay: f64) -> Result<()> {
     require_weight_decay(weight_decay)?;
     // A group exists once a variable has joined it or a later one; `tch` panics on the others.

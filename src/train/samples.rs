@@ -25,6 +25,8 @@ pub struct InMemory<'a> {
 }
 
 impl<'a> InMemory<'a> {
+    /// Volumes and their labels, one for each.
+    ///
     /// # Shapes
     /// `volumes`: `[N, …]`; `labels`: `[N]`, `Int64`; each on any device.
     ///

@@ -167,8 +167,9 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         self
     }
 
-    /// Scores the network after each epoch (once, where a step ends two), on classes that it does not train on: higher is better, for
-    /// instance the AUC of [`embed`](super::embed)ded held-out volumes.
+    /// Scores the network after each epoch (once, where a step ends two) on classes that it does not train on.
+    ///
+    /// Higher is better: for instance the AUC of held-out volumes, [`embed`](super::embed)ded.
     pub fn validate(mut self, score: impl FnMut() -> Result<f64> + 'a) -> Self {
         self.validate = Some(Box::new(score));
         self
@@ -193,9 +194,10 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// of `vs` take the values of the checkpoint.
     ///
     /// # Errors
-    /// As [`Loss::forward`], the data and the functions given; [`Error::Config`] for patience without validation; [`Error::Checkpoint`] for a checkpoint of
-    /// another run; [`Error::Io`]; [`Error::Tensor`] when there are fewer volumes than a batch needs, or when the
-    /// loss or a weight is no longer finite: the last checkpoint is from before that.
+    /// As [`Loss::forward`], the data and the functions given; [`Error::Config`] for patience without validation;
+    /// [`Error::Checkpoint`] for a checkpoint of another run; [`Error::Io`]; [`Error::Tensor`] when there are fewer
+    /// volumes than a batch needs, or when the loss or a weight is no longer finite: the last checkpoint is from
+    /// before that.
     pub fn run(
         mut self,
         net: &impl nn::ModuleT,

@@ -65,7 +65,7 @@ impl<'a, S: Embedded> From<&'a S> for Pairs<'a, S> {
     }
 }
 
-/// Unit embeddings with labels, on the host or on a device.
+/// Unit embeddings with labels, on the host or on a device: [`EmbeddingSet`] and `DeviceSet`, and no others.
 pub trait Embedded: super::source::Source {
     /// Number of dimensions.
     fn dim(&self) -> usize;
