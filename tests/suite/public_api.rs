@@ -27,19 +27,31 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Every `pub` item of a file with its signature, and the whole of public enums and traits; without their docs.
+/// Every `pub` item of a file with its signature and the attributes that users depend on, and the whole of public
+/// enums and traits; without their docs.
 fn items(source: &str) -> Vec<String> {
     let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
     let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let mut found = Vec::new();
+    let (mut found, mut attributes) = (Vec::new(), String::new());
     while let Some(line) = lines.next() {
         let start = line.trim_start();
+        if start.starts_with("#[") {
+            let mut attribute = start.trim_end().to_owned();
+            while attribute.matches('[').count() > attribute.matches(']').count() {
+                attribute += lines.next().expect("an attribute ends").trim();
+            }
+            if ["#[cfg(", "#[derive(", "#[non_exhaustive"].iter().any(|kept| attribute.starts_with(kept)) {
+                attributes += &format!("{attribute} ");
+            }
+            continue;
+        }
+        let attributes = std::mem::take(&mut attributes);
         let is_impl = start.starts_with("impl") && start.contains(" for ");
         if !start.starts_with("pub ") && !is_impl {
             continue;
         }
         let whole = start.starts_with("pub enum") || start.starts_with("pub trait");
-        let (mut item, mut depth) = (String::new(), 0i32);
+        let (mut item, mut depth) = (attributes, 0i32);
         let mut next = Some(line);
         while let Some(line) = next {
             let text = line.trim();
