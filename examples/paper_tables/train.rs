@@ -201,7 +201,7 @@ pub fn run(
     let (outcome, train_seconds) = match trained {
         Ok(end) if end.end == End::Stopped => return Ok(None),
         Ok(end) => (test_all(run, domains, device, &net, shared, observer)?, end.seconds),
-        Err(error @ Error::Tensor { what: "loss", .. }) => {
+        Err(error @ Error::Tensor { what: "loss" | "weights", .. }) => {
             (Outcome::Failed(error.to_string()), started.elapsed().as_secs_f64())
         }
         Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 pub(super) struct Table<'a> {
     columns: Vec<&'a str>,
     values: Vec<&'a str>,
+    looped: bool,
 }
 
 impl<'a> Table<'a> {
@@ -65,6 +66,9 @@ pub(super) fn read<'a>(text: &'a str, wanted: &[&str]) -> Result<Block<'a>, Stri
                 && wanted.contains(&category.as_str())
             {
                 let table = block.entry(category).or_default();
+                if table.looped {
+                    return Err(twice(token.text));
+                }
                 table.columns.push(column);
                 table.values.push(value.text);
             }
@@ -107,9 +111,16 @@ fn read_loop<'a>(
         if columns.len() != names.len() {
             return Err(format!("the loop of {category} has a column without a name"));
         }
-        block.insert(category, Table { columns, values });
+        if block.contains_key(&category) {
+            return Err(twice(&category));
+        }
+        block.insert(category, Table { columns, values, looped: true });
     }
     Ok(())
+}
+
+fn twice(name: &str) -> String {
+    format!("{name} comes after values of its category that are given already")
 }
 
 /// `_category.column`, the category in lower case: names of mmCIF do not depend on case.

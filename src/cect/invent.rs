@@ -87,20 +87,19 @@ impl InventConfig {
 /// ```
 pub fn invent(parents: &[Template], count: usize, config: InventConfig, seed: u64) -> Result<Vec<Template>> {
     config.validate()?;
+    if parents.is_empty() {
+        return Err(Error::Config { field: "parents", expected: "at least one density".into(), got: "none".into() });
+    }
     let parts: Vec<&Template> = parents.iter().filter(|parent| parent.radius() <= config.largest_part).collect();
     (0..count)
         .map(|index| {
             let mut rng = stream(seed, index as u64);
             let part = if rng.random_bool(config.assembled) { parts.choose(&mut rng) } else { None };
             let name = format!("invented-{index}");
-            match (part, parents.choose(&mut rng)) {
-                (Some(part), _) => assembly(part, &config, name, &mut rng),
-                (None, Some(parent)) => variation(parent, &config, name, &mut rng),
-                (None, None) => Err(Error::Config {
-                    field: "parents",
-                    expected: "at least one density".to_owned(),
-                    got: "none".to_owned(),
-                }),
+            let parent = parents.choose(&mut rng).expect("there is one, as was seen before");
+            match part {
+                Some(part) => assembly(part, &config, name, &mut rng),
+                None => variation(parent, &config, name, &mut rng),
             }
         })
         .collect()

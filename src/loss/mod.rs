@@ -48,7 +48,7 @@ pub use negatives::Negatives;
 pub use scores::GradientPath;
 pub use soft_lmccl::{SoftLmccl, SoftLmcclConfig, SoftmaxBranch};
 pub use softmax::{NormalizedSoftmax, NormalizedSoftmaxConfig, SoftmaxHead, SoftmaxHeadConfig};
-pub use terms::{LossReport, LossTerms, Term};
+pub use terms::{LossReport, LossTerms, Term, TermReport};
 
 use crate::Result;
 

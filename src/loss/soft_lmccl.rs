@@ -158,10 +158,10 @@ impl SoftLmcclConfig {
 /// let loss = SoftLmcclConfig { center_weight: 0.3, ..Default::default() }.init(&vs.root(), 3, 4)?;
 /// let embeddings = Tensor::ones([2, 4], (Kind::Float, Device::Cpu));
 /// let report = loss.forward(&embeddings, &Tensor::from_slice(&[2i64, 0]))?.report()?;
-/// let (names, weights): (Vec<_>, Vec<_>) = report.terms.iter().map(|(name, weight, _)| (name.as_str(), *weight)).unzip();
+/// let (names, weights): (Vec<_>, Vec<_>) = report.terms.iter().map(|term| (term.name.as_str(), term.weight)).unzip();
 /// assert_eq!(names, ["lmcl", "center", "softmax"]);
 /// assert_eq!(weights, [1.0, 0.3, 1.0]);
-/// assert_eq!(report.terms[1].2, 2.0); // ½·4 from centers at the origin
+/// assert_eq!(report.terms[1].value, 2.0); // ½·4 from centers at the origin
 /// # Ok(()) }
 /// ```
 ///

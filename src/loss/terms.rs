@@ -77,9 +77,10 @@ impl LossTerms {
     pub fn report(&self) -> Result<LossReport> {
         let values: Vec<_> = self.terms.iter().map(|term| term.value.detach().to_kind(Kind::Double)).collect();
         let values = Vec::<f64>::try_from(Tensor::f_stack(&values, 0)?)?;
-        let terms: Vec<_> =
-            self.terms.iter().zip(values).map(|(term, value)| (term.name.to_owned(), term.weight, value)).collect();
-        let total = terms.iter().map(|(_, weight, value)| weight * value).sum();
+        let reported =
+            |(term, value): (&Term, f64)| TermReport { name: term.name.to_owned(), weight: term.weight, value };
+        let terms: Vec<_> = self.terms.iter().zip(values).map(reported).collect();
+        let total = terms.iter().map(|term| term.weight * term.value).sum();
         Ok(LossReport { total, terms })
     }
 }
@@ -109,14 +110,26 @@ impl Mul<LossTerms> for f64 {
 pub struct LossReport {
     /// `Σ weight·value`.
     pub total: f64,
-    /// `(name, weight, value)` of each term.
-    pub terms: Vec<(String, f64, f64)>,
+    /// In the order in which they were added.
+    pub terms: Vec<TermReport>,
+}
+
+/// Host-side copy of a [`Term`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TermReport {
+    /// Stable name, for instance `"lmcl"`.
+    pub name: String,
+    /// Product of every scale applied to the term.
+    pub weight: f64,
+    /// Before weighting.
+    pub value: f64,
 }
 
 impl fmt::Display for LossReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3} =", self.total)?;
-        for (index, (name, weight, value)) in self.terms.iter().enumerate() {
+        for (index, TermReport { name, weight, value }) in self.terms.iter().enumerate() {
             let plus = if index == 0 { "" } else { " +" };
             match *weight {
                 1.0 => write!(f, "{plus} {name} {value:.3}")?,

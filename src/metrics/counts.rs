@@ -46,6 +46,12 @@ pub struct ScoreCounts {
     regions: Vec<Mutex<Region>>,
 }
 
+impl Clone for ScoreCounts {
+    fn clone(&self) -> Self {
+        Self { regions: (0..REGIONS).map(|region| Mutex::new(self.region(region).clone())).collect() }
+    }
+}
+
 impl ScoreCounts {
     /// What it takes at most, in bytes.
     pub(crate) const BYTES: u64 =
@@ -244,7 +250,7 @@ const REGIONS: usize = KEYS.div_ceil(REGION);
 const BLOCKS: usize = REGION / BLOCK;
 
 /// The counters of neighboring keys by kind, made when needed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Region {
     counters: [Vec<u8>; 2],
     /// How often each has gone round; none until the first does.
@@ -484,7 +490,7 @@ mod tests {
         tally.settle();
         let sent: ScoreCounts = serde_json::from_str(&serde_json::to_string(&sum).unwrap()).unwrap();
         for times in 1..=3 {
-            let histogram = ScoreCounts::clone_of(&sum).histogram().unwrap();
+            let histogram = sum.clone().histogram().unwrap();
             let counts = PairCounts { matching: times * 70_257, non_matching: times * 140_512 };
             assert_eq!(histogram.counts(), counts);
             assert_eq!(histogram.at_far(0.0).unwrap().point.true_accepts, times * 70_256);
@@ -532,14 +538,6 @@ mod tests {
         tally.settle();
         let last = 2 * STEPS;
         assert_eq!(counts.entries().collect::<Vec<_>>(), [(0, 303, 0), (STEPS, 300, 0), (last, 505, 2)]);
-    }
-
-    impl ScoreCounts {
-        fn clone_of(other: &Self) -> Self {
-            let mut copy = Self::empty();
-            copy.add(other).unwrap();
-            copy
-        }
     }
 
     #[test]

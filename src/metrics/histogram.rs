@@ -27,6 +27,7 @@ impl ScoreCounts {
 /// of the order of the rounding error of an `f32` cosine.
 ///
 /// Holds 16 MiB, and at most 128 MiB more where scores repeat, however many pairs there are.
+#[derive(Clone)]
 pub struct ScoreHistogram {
     counts: PairCounts,
     by_score: ScoreCounts,

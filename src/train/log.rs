@@ -60,7 +60,7 @@ impl Log {
         let terms = &step.loss.terms;
         let written = (|| {
             if !self.named {
-                self.writer.write_record(COLUMNS.into_iter().chain(terms.iter().map(|(name, ..)| name.as_str())))?;
+                self.writer.write_record(COLUMNS.into_iter().chain(terms.iter().map(|term| term.name.as_str())))?;
                 self.named = true;
             }
             let cells = [
@@ -70,7 +70,7 @@ impl Log {
                 step.validation.map_or_else(String::new, |score| score.to_string()),
                 step.loss.total.to_string(),
             ];
-            self.writer.write_record(cells.into_iter().chain(terms.iter().map(|(_, _, value)| value.to_string())))?;
+            self.writer.write_record(cells.into_iter().chain(terms.iter().map(|term| term.value.to_string())))?;
             self.writer.flush().map_err(csv::Error::from)
         })();
         written.map_err(|error| Self::failed("write", &self.path, std::io::Error::other(error)))

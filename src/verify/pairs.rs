@@ -136,6 +136,18 @@ impl Part {
         Err(Error::Config { field: "index", expected, got: index.to_string() })
     }
 
+    /// Which part this is, from 0.
+    #[must_use]
+    pub const fn index(self) -> u64 {
+        self.index
+    }
+
+    /// Of how many.
+    #[must_use]
+    pub const fn of(self) -> u64 {
+        self.of
+    }
+
     /// Its share of `all`, given where the first so many of them end.
     ///
     /// Neighboring parts ask for the same ends, so that all parts together are everything, once.

@@ -179,6 +179,7 @@ fn refusals() {
     let refused = |parents: &[Template], config| invent(parents, 1, config, 1).unwrap_err().to_string();
     let message = "invalid `parents`: expected at least one density, got none";
     assert_eq!(refused(&[], InventConfig::default()), message);
+    assert_eq!(invent(&[], 0, InventConfig::default(), 1).unwrap_err().to_string(), message);
     let default = InventConfig::default();
     for (config, message) in [
         (InventConfig { stretch: -0.1, ..default }, "invalid `stretch`: expected 0 to 1, got -0.1"),

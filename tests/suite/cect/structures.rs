@@ -297,6 +297,14 @@ fn bad_files_say_what_is_wrong() {
             "no atoms other than water and hydrogen",
         ),
         ([mmcif(""), b"C CA ALA\n".to_vec()].concat(), "the loop of _atom_site has 8 columns but 19 values"),
+        (
+            [mmcif(""), b"_atom_site.label_alt_id .\n".to_vec()].concat(),
+            "_atom_site.label_alt_id comes after values of its category that are given already",
+        ),
+        (
+            [mmcif(""), b"loop_\n_atom_site.type_symbol\nC\n".to_vec()].concat(),
+            "_atom_site comes after values of its category that are given already",
+        ),
         (mmcif("_x.a 'open"), "the quoted value that begins on line 2 does not end"),
         (mmcif("\n_x.a\n;open"), "the text field that begins on line 4 does not end"),
         (mmcif(&assembly("1 7 A")), "the assembly asks for operator 7, which is not listed"),

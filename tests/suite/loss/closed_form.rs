@@ -222,8 +222,8 @@ proptest! {
             let (report, plain) = (report.unwrap(), terms.report().unwrap());
             prop_assert_eq!(report.terms.len(), plain.terms.len());
             for (got, want) in report.terms.iter().zip(&plain.terms) {
-                prop_assert_eq!((&got.0, got.1), (&want.0, want.1));
-                assert_same(&[got.2], &[want.2]);
+                prop_assert_eq!((&got.name, got.weight), (&want.name, want.weight));
+                assert_same(&[got.value], &[want.value]);
             }
             assert_same(&numbers(&embeddings.grad()), &numbers(&want_embeddings.grad()));
             let got = gradients(&vs);

@@ -121,7 +121,7 @@ fn a_schedule_moves_weights_and_margin() {
     assert_eq!((config.lmcl.margin, config.center_weight, config.softmax_weight), (0.1, 0.7, 0.2));
     let x = Tensor::from_slice2(&[[1.0f32, 0.5]]);
     let report = loss.forward(&x, &Tensor::from_slice(&[0i64])).unwrap().report().unwrap();
-    assert_eq!(report.terms.iter().map(|(_, weight, _)| *weight).collect::<Vec<_>>(), [1.0, 0.7, 0.2]);
+    assert_eq!(report.terms.iter().map(|term| term.weight).collect::<Vec<_>>(), [1.0, 0.7, 0.2]);
     for (error, margin) in [
         (loss.set_margin(1.5 + 1e-9).unwrap_err(), "margin"),
         (loss.set_center_weight(-0.1).unwrap_err(), "center_weight"),

@@ -158,7 +158,7 @@ fn soft_lmccl_equals_pytorch() {
         set(&vs, "center.centers", &centers);
         let (embeddings, labels) = (tensor(&case.embeddings), Tensor::from_slice(&case.labels));
         let report = loss.forward(&embeddings, &labels).unwrap().report().unwrap();
-        let values: Vec<_> = report.terms.iter().map(|(_, _, value)| *value).collect();
+        let values: Vec<_> = report.terms.iter().map(|term| term.value).collect();
         assert_close(&values, &[case.lmcl, case.center_mean, case.softmax], FIXTURE_REL);
         assert_close(&[report.total], &[case.total], FIXTURE_REL);
         assert_close(&numbers(&gradient(&loss, &embeddings, &labels)), &case.grad_embeddings.concat(), FIXTURE_REL);
