@@ -116,19 +116,29 @@ pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Atom<'_>>, u
     let mut atoms = Alternatives::default();
     let mut records = 0;
     let mut models = 0;
+    let mut in_model = false;
+    let mut ended = false;
     for (number, line) in text.lines().enumerate() {
-        if line.starts_with("ENDMDL") {
+        // Some programs begin a model without ending the one before.
+        if line.starts_with("ENDMDL") || (in_model && line.starts_with("MODEL")) {
             models += 1;
+            in_model = false;
             if !all_models {
                 break;
             }
             atoms.next_model();
         }
+        ended |= line.trim_end() == "END";
         if !is_atom(line) {
             continue;
         }
-        records += 1;
         let bad = |what: String| format!("line {}: {what}", number + 1);
+        // Frames of a trajectory are one particle many times, files put together are parts of one: nothing tells which.
+        if ended {
+            return Err(bad("an atom after END; expected one particle, or models between MODEL and ENDMDL".to_owned()));
+        }
+        records += 1;
+        in_model = true;
         let field = |columns: std::ops::Range<usize>| line.get(columns).unwrap_or("").trim();
         let position = position([field(30..38), field(38..46), field(46..54)]).map_err(bad)?;
         let residue = field(17..20);
@@ -153,7 +163,7 @@ pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Atom<'_>>, u
     if records == 0 {
         return Err("neither mmCIF nor PDB: no data_ block and no ATOM record".to_owned());
     }
-    Ok((atoms.kept, models.max(1)))
+    Ok((atoms.kept, models + usize::from(in_model)))
 }
 
 /// Whether a record is an atom. Serials above 99,999 may reach back into its name, as in `ATOM 100000`.

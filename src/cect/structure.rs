@@ -82,7 +82,8 @@ impl Structure {
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if it is neither PDB nor mmCIF,
-    /// holds no atoms, or names an assembly that cannot be built.
+    /// holds no atoms, has some after a PDB file's `END` (frames of a trajectory, or files put together),
+    /// or names an assembly that cannot be built.
     ///
     /// # Examples
     /// ```

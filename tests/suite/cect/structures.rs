@@ -196,6 +196,30 @@ fn models_of_an_assembly_file_are_one_particle() {
 }
 
 #[test]
+fn a_model_ends_where_the_next_begins() {
+    let atom = |x: f64| format!("ATOM      1  CA  GLY A   1    {x:8.3}   0.000   0.000  1.00  0.00           C\nTER\n");
+    let text = format!("MODEL        1\n{}MODEL        2\n{}END\n", atom(0.0), atom(10.0));
+    let first = open("x.pdb", text.as_bytes()).unwrap();
+    assert_eq!((electrons(&first), first.scatterers()[0].position[0]), (vec![30.0], 0.0));
+    let both = open("x.pdb1", text.as_bytes()).unwrap();
+    assert_eq!(both.assembly().to_string(), "no assembly named, all 2 models of the file");
+    assert_eq!(electrons(&both), [30.0; 2]);
+}
+
+#[test]
+fn frames_of_a_trajectory_are_no_particle() {
+    let atom = "ATOM      1  CA  GLY A   1       1.000   0.000   0.000  1.00  0.00           C\n";
+    for name in ["x.pdb", "x.pdb1"] {
+        let error = open(name, format!("{atom}END\n{atom}END\n").as_bytes()).unwrap_err();
+        let expected = "line 3: an atom after END; expected one particle, or models between MODEL and ENDMDL";
+        assert!(told(&error).ends_with(expected), "{error}");
+        // What follows but atoms says nothing about the particle.
+        let whole = open(name, format!("{atom}END   \r\n\nREMARK late\n").as_bytes()).unwrap();
+        assert_eq!(electrons(&whole), [30.0]);
+    }
+}
+
+#[test]
 fn elements_are_told_by_names_where_they_are_not_given() {
     let record = |kind: &str, name: &str, residue: &str| {
         format!("{kind:<6}    1 {name:<4} {residue:>3} A   1      20.000   0.000   0.000  1.00  0.00\n")
