@@ -86,9 +86,9 @@ const WATERS: [&str; 10] = ["HOH", "DOD", "WAT", "H2O", "SOL", "SPC", "TIP", "TI
 /// The symbol of an atom of which nobody knows what it is, as of the PDB's residue UNX.
 pub(super) const UNKNOWN: &str = "X";
 
-/// Electrons and mass (dalton) of a standard residue, hydrogens included.
+/// Electrons and mass (dalton) of a standard residue, hydrogens included, in capitals or not.
 pub(super) fn standard(name: &str) -> Option<(f64, f64)> {
-    let (_, formula) = RESIDUES.iter().find(|(residue, _)| *residue == name)?;
+    let (_, formula) = RESIDUES.iter().find(|(residue, _)| residue.eq_ignore_ascii_case(name))?;
     let weigh = |table: &[f64; 7]| formula.iter().zip(table).map(|(&count, each)| f64::from(count) * each).sum();
     Some((weigh(&ELECTRONS), weigh(&MASSES)))
 }
@@ -107,7 +107,7 @@ pub(super) fn element(symbol: &str) -> Option<(u8, f64)> {
 
 /// Whether a residue of this name is solvent.
 pub(super) fn is_water(name: &str) -> bool {
-    WATERS.contains(&name)
+    WATERS.iter().any(|water| water.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -125,6 +125,18 @@ fn awkward_mmcif_is_read() {
 }
 
 #[test]
+fn residues_need_no_capitals() {
+    let line = |residue: &str| {
+        format!("ATOM      1  CA  {residue} A   1       0.000   0.000   0.000  1.00  0.00           C\n")
+    };
+    // A whole alanine; of water nothing.
+    for residue in ["ALA", "ala", "Ala"] {
+        let text = [line(residue), line("hoh"), line("Wat")].concat();
+        assert_eq!(electrons(&open("x.pdb", text.as_bytes()).unwrap()), [38.0], "{residue}");
+    }
+}
+
+#[test]
 fn residues_that_share_a_number_keep_their_atoms() {
     // Insertions 52 and 52A whose code was lost, of one kind and of two.
     let line = |name: &str, residue: &str, x: f64| {
