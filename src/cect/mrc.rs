@@ -82,8 +82,8 @@ impl Map {
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if the header contradicts
-    /// itself or the size of the file, the mode is not one of 0, 1, 2, 6 and 12, or a voxel is not
-    /// finite.
+    /// itself or the size of the file, the mode is not one of 0, 1, 2, 6 and 12, the cell has other
+    /// than right angles, or a voxel is not finite.
     ///
     /// # Examples
     /// ```
@@ -108,13 +108,14 @@ impl Map {
     ///
     /// # Errors
     /// As [`open`](Self::open), but for what only the voxels tell; [`Error::Format`] for a stack of images or of
-    /// volumes, and for a cell that is not right-angled.
+    /// volumes.
     pub(super) fn peek(path: &Path) -> Result<([usize; 3], [f64; 3])> {
         let mut input = input::open(path)?;
         let header = Header::read(&mut input.reader).map_err(|failure| failure.of_file(path))?;
         header
             .fits(input.length)
             .and_then(|()| header.is_one_volume())
+            .and_then(|()| header.is_upright())
             .map_err(|problem| Failure::Format(problem).of_file(path))?;
         let mut extents = [0; 3];
         for (&axis, &extent) in header.axes.iter().zip(&header.extents) {
@@ -140,6 +141,7 @@ impl Map {
     fn read(mut reader: impl Read, length: Option<u64>) -> Result<Self, Failure> {
         let header = Header::read(&mut reader)?;
         header.fits(length)?;
+        header.is_upright()?;
         let (data_bytes, expected) = (header.data_bytes(), header.expected_bytes());
         let skipped = std::io::copy(&mut reader.by_ref().take(header.extended_bytes), &mut std::io::sink())?;
         // A compressed file's length is not known beforehand; the buffer grows with what arrives.
@@ -337,7 +339,7 @@ impl Header {
         }
     }
 
-    /// Whether the file holds one volume whose axes are at right angles.
+    /// Whether the file holds one volume.
     fn is_one_volume(&self) -> Result<(), String> {
         let sections = self.extents[2];
         if self.space_group == 0 && sections > 1 && self.sections == 1 {
@@ -349,6 +351,11 @@ impl Header {
                 self.sections, self.space_group
             ));
         }
+        Ok(())
+    }
+
+    /// Whether the axes are at right angles, as those of a [`Map`] are.
+    fn is_upright(&self) -> Result<(), String> {
         // Some programs leave the angles out.
         let right = |angle: f64| angle.abs() < 1e-3 || (angle - 90.0).abs() < 0.1;
         if !self.angles.into_iter().all(right) {

@@ -220,6 +220,10 @@ fn bad_files_say_what_is_wrong() {
         (good().int(17, 1).bytes(), "MAPC, MAPR, MAPS are [1, 1, 3], not an order of 1, 2, 3"),
         (good().float(12, f32::NAN).bytes(), "the cell edge along z is NaN Å"),
         (good().float(11, -3.0).bytes(), "the cell edge along y is -3 Å"),
+        (
+            good().float(13, 90.0).float(14, 90.0).float(15, 120.0).bytes(),
+            "expected a cell with right angles, got 90, 90 and 120 degrees",
+        ),
         (good().int(23, -1).bytes(), "NSYMBT, the length of the extended header, is -1"),
         (good().int(23, huge).bytes(), "the header announces 2147484703 bytes but the file has 1056"),
         (nan.bytes(), "voxel [1][0][1] is NaN, not a finite number"),
