@@ -59,7 +59,8 @@ pub struct Args {
     #[arg(long, value_name = "TOMOGRAM", conflicts_with = "subtomograms")]
     pub background: Option<PathBuf>,
 
-    /// Make R1 of your own subtomograms: a .csv, .tsv or .star file that names MRC files and their labels.
+    /// Make R1 of your own subtomograms: a .csv, .tsv or .star file that names MRC files, from its own directory on,
+    /// and their labels. RELION's .star files name them from the project's directory on: put a copy there.
     #[arg(long, value_name = "TABLE", requires = "known")]
     pub subtomograms: Option<PathBuf>,
 

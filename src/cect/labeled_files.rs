@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -273,6 +274,7 @@ fn ordered(rows: &[Row]) -> Vec<String> {
 
 /// The side that samples will have and the voxel size, if all headers allow one.
 fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usize, Option<f64>), String> {
+    let start = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let mut seen = HashMap::new();
     for row in rows {
         // One file under two names is one sample; of a file that is missing the name is told below.
@@ -287,6 +289,12 @@ fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usiz
             let of_row = |problem: String| format!("line {}: `{}`: {problem}", row.line, row.file);
             let (shape, voxel_size) = Map::peek(&root.join(&row.file)).map_err(|error| {
                 of_row(match &error {
+                    // RELION's tables lie in the directory of a job, and their paths start at the project's.
+                    Error::Io { source, .. }
+                        if source.kind() == ErrorKind::NotFound && Path::new(&row.file).is_relative() =>
+                    {
+                        format!("{source}; paths start at `{}`", start.display())
+                    }
                     Error::Io { source, .. } => source.to_string(),
                     Error::Format { problem, .. } => problem.clone(),
                     other => other.to_string(),

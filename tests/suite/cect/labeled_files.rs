@@ -130,6 +130,7 @@ fn files_are_cropped_inverted_and_found_elsewhere() {
 #[test]
 fn hostile_tables_are_told_with_their_line() {
     let directory = directory();
+    let root = directory.path().display();
     let expected_columns = "expected one of path, rlnimagename, image, file";
     for (name, text, message) in [
         ("t.doc", "path,label\n", "expected .csv, .tsv, .txt or .star".to_owned()),
@@ -145,7 +146,16 @@ fn hostile_tables_are_told_with_their_line() {
         ("t.csv", "path,label\na.mrc,1\n\nb.mrc.gz\n", "line 4: expected 2 fields as in the header, got 1".into()),
         ("t.csv", "path,label\n,1\n", "line 2: the path is empty".into()),
         ("t.csv", "path,label\na.mrc, \n", "line 2: the label is empty".into()),
-        ("t.csv", "path,label\na.mrc,1\nno.mrc,1\n", "line 3: `no.mrc`: No such file or directory (os error 2)".into()),
+        (
+            "t.csv",
+            "path,label\na.mrc,1\nno.mrc,1\n",
+            format!("line 3: `no.mrc`: No such file or directory (os error 2); paths start at `{root}`"),
+        ),
+        (
+            "t.csv",
+            "path,label\na.mrc,1\n/no/no.mrc,1\n",
+            "line 3: `/no/no.mrc`: No such file or directory (os error 2)".into(),
+        ),
         ("t.csv", "path,label\na.mrc,1\na.mrc,2\n", "line 3: `a.mrc` was named on line 2 already".into()),
         ("t.csv", "path,label\na.mrc,1\n./a.mrc,2\n", "line 3: `./a.mrc` was named on line 2 already".into()),
         ("t.csv", "path,label\nsub/../a.mrc,1\na.mrc,2\n", "line 3: `a.mrc` was named on line 2 already".into()),
