@@ -13,7 +13,7 @@ use soft_lmccl::{
 
 /// Open-set verification of macromolecules that the network never saw.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 pub struct Args {
     /// Losses to train, in this order.
     #[arg(long, value_enum, value_delimiter = ',', num_args = 1.., default_values_t = LossName::ALL)]
@@ -219,5 +219,18 @@ fn parse_device(text: &str) -> std::result::Result<Device, String> {
             "this libtorch sees {} CUDA devices; `cargo xtask doctor` tells which libtorch is in use",
             Cuda::device_count()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Args;
+
+    #[test]
+    fn help_tells_what_the_program_does() {
+        let about = Args::command().get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(about.starts_with("Open-set verification of macromolecules"), "{about}");
     }
 }

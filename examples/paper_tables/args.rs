@@ -16,7 +16,7 @@ use crate::{
 
 /// The tables of the paper, and beyond: many networks, seeds and splits, with intervals and a report.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "paper_tables", version, about)]
+#[command(name = "paper_tables", version)]
 pub struct Args {
     /// How much it may cost: smoke takes a minute or two, cpu some hours on two cores, paper wants a GPU.
     #[arg(long, value_enum, default_value = "cpu")]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use approx::assert_relative_eq;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ndarray::Array2;
 use soft_lmccl::{
     cect::{AugmentConfig, Contrast, HalfTurn, Map, Volume, catalogue},
@@ -592,4 +592,10 @@ fn what_makes_no_sense_is_refused_before_work() {
     let message = Args::try_parse_from(["paper_tables", "--stage", "tabels"]).unwrap_err().to_string();
     assert!(message.contains("expected tables, seeds, splits"), "{message}");
     assert_eq!(Args::parse_from(["paper_tables", "--stage", "all"]).stages(), Stage::ALL);
+}
+
+#[test]
+fn help_tells_what_the_program_does() {
+    let about = Args::command().get_about().map(ToString::to_string).unwrap_or_default();
+    assert!(about.starts_with("The tables of the paper"), "{about}");
 }

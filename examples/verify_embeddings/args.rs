@@ -8,7 +8,7 @@ use soft_lmccl::tch::{Cuda, Device};
 
 /// Exact verification figures over all pairs of embeddings, or over scores of pairs.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 pub struct Args {
     /// Embeddings, [N, D] of f32 or f64.
     #[arg(

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use serde_json::Value;
 use soft_lmccl::metrics::{EerMethod, EmbeddingSet, PairProtocol, VerificationThreshold};
 use tempfile::TempDir;
@@ -334,4 +334,10 @@ fn one_sentence_for_each_bad_file() {
         let found = run(folder.path(), line).unwrap_err();
         assert!(found.contains(expected), "{found}");
     }
+}
+
+#[test]
+fn help_tells_what_the_program_does() {
+    let about = args::Args::command().get_about().map(ToString::to_string).unwrap_or_default();
+    assert!(about.starts_with("Exact verification figures"), "{about}");
 }
