@@ -77,8 +77,14 @@ pub fn run(args: &Args) -> Result<()> {
     }
     draw_results(&plan.out, &finished, &unknown_names)?;
     results.save(&plan.out)?;
-    println!("\n{}", aligned(&results.table()));
-    println!("{:.0} s in all; results, checkpoints and pictures are in {}", results.wall_seconds, plan.out.display());
+    if !finished.is_empty() {
+        println!("\n{}", aligned(&results.table()));
+        println!(
+            "{:.0} s in all; results, checkpoints and pictures are in {}",
+            results.wall_seconds,
+            plan.out.display()
+        );
+    }
     Ok(())
 }
 

@@ -37,11 +37,15 @@ impl Results {
         Self { wall_seconds: 0.0, runs: Vec::new(), started: Instant::now(), notes: Vec::new() }
     }
 
-    /// Writes `results.json` and `results.md`, so that what is finished is never lost.
+    /// Writes `results.json` and `results.md`, so that what is finished is never lost: neither what is new nor, where
+    /// nothing is, what an earlier command left.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&mut self, out: &Path) -> Result<()> {
+        if self.runs.is_empty() {
+            return Ok(());
+        }
         self.wall_seconds = self.started.elapsed().as_secs_f64();
         let json = serde_json::to_string_pretty(self).expect("records are plain data with string keys") + "\n";
         write_whole(&out.join("results.json"), json.as_bytes())?;
@@ -88,5 +92,20 @@ pub fn set_name(config: &SimulationConfig) -> String {
         _ if is(SimulationConfig::s1()) => "S1".into(),
         _ if is(SimulationConfig::s2()) => "S2".into(),
         snr => format!("SNR {snr}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Results;
+
+    #[test]
+    fn no_run_replaces_no_results() {
+        let out = tempfile::tempdir().expect("a directory");
+        let path = out.path().join("results.json");
+        std::fs::write(&path, "of an earlier command").expect("a file");
+        Results::new().save(out.path()).expect("nothing to write");
+        assert_eq!(std::fs::read_to_string(&path).expect("the file"), "of an earlier command");
+        assert!(!out.path().join("results.md").exists());
     }
 }
