@@ -14,7 +14,7 @@ use soft_lmccl::{
 
 use crate::{
     classes,
-    plan::{Domain, Roles},
+    plan::{Domain, Roles, Run},
     recipe::Supply,
     settings::{NeuronData, Settings, open_files},
     streamed::Streamed,
@@ -50,6 +50,10 @@ impl Domains {
             NeuronData::Subtomograms { table, contrast, known, .. } => {
                 let files = open_files(table, *contrast, settings.side)?;
                 let split = split_by_name(files.classes(), known)?;
+                // One that cannot be used is told before hours are spent on the others.
+                for index in 0..files.len() {
+                    files.sample(index)?;
+                }
                 Neuron::Subtomograms(files, split)
             }
         };
@@ -63,6 +67,40 @@ impl Domains {
     /// The domains that there is data of.
     pub fn available(&self) -> Vec<Domain> {
         Domain::ALL.to_vec()
+    }
+
+    /// Whether the user's subtomograms are enough for a run, asked before any work: one that is broken off for want of
+    /// them counts as finished.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with what is missing.
+    pub fn require_enough(&self, run: &Run) -> Result<()> {
+        let Neuron::Subtomograms(files, _) = &self.neuron else { return Ok(()) };
+        if !run.tests.contains(&Domain::R1) {
+            return Ok(());
+        }
+        let Source { split, .. } = self.source(Domain::R1, run.roles, run.seed, Supply::default())?;
+        let refuse = |expected: String, got: String| {
+            let got = format!("{got} for {}", run.id());
+            Err(Error::Config { field: "--subtomograms", expected, got })
+        };
+        let name = |class: ClassId| files.classes()[class.0 as usize].as_str();
+        if let &[only] = split.unknown() {
+            return refuse("two classes or more to tell apart beside the known ones".into(), name(only).to_owned());
+        }
+        let enrolled = self.settings.few_shot.iter().copied().max().unwrap_or(0);
+        for &class in split.unknown() {
+            let count = files.indices(&[class]).len();
+            if count <= enrolled {
+                let expected = format!("more than {enrolled} of each class that is verified, as so many are enrolled");
+                return refuse(expected, format!("{count} of {}", name(class)));
+            }
+        }
+        let (known, batch) = (files.indices(split.known()).len(), self.settings.fit.batch_size);
+        if run.train == Domain::R1 && known < batch {
+            return refuse(format!("{batch} or more of the known classes, which fill a batch"), known.to_string());
+        }
+        Ok(())
     }
 
     /// The samples of `domain` for one seed, of the classes and as many as `supply` says.

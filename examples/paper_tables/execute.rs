@@ -116,7 +116,7 @@ pub fn left(runs: &[Run], store: &Store) -> Result<Vec<Run>> {
 /// Makes all runs of `runs` that have no record; says whether all have one now.
 ///
 /// # Errors
-/// The first error of a run; those finished before it are kept.
+/// What a run lacks; the first error of a run, where those finished before it are kept.
 pub fn execute(args: &Args, domains: &Domains, runs: &[Run], store: &Store) -> Result<bool> {
     let left = left(runs, store)?;
     let (made, total) = (runs.len() - left.len(), runs.len());
@@ -124,6 +124,7 @@ pub fn execute(args: &Args, domains: &Domains, runs: &[Run], store: &Store) -> R
         println!("{made} of {total} runs are there already");
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    left.iter().try_for_each(|run| domains.require_enough(run))?;
     let mut volumes = Volumes { domains, sets: HashMap::new() };
     let left = left
         .into_iter()

@@ -271,14 +271,59 @@ fn a_study_takes_subtomograms_of_the_users() {
         "invalid `--known`: expected classes of the table: membrane, none, proteasome, ribosome, got ribosom"
     );
     // Results belong to the content of the files that the table names.
-    Map::from_volume(&Volume::new(18, vec![1.0; 18usize.pow(3)]).unwrap(), 13.68)
-        .save(dir.path().join("7.mrc"))
-        .unwrap();
+    fs::copy(dir.path().join("3.mrc"), dir.path().join("7.mrc")).unwrap();
     let refused = study_in(&out, &own).unwrap_err().to_string();
     assert!(refused.contains("made with other settings"), "{refused}");
     // The same directory does not hold the results of two kinds of R1.
     let refused = study_in(&out, &["--only", "R1-split0-seed1-softmax"]).unwrap_err().to_string();
     assert!(refused.contains("made with other settings"), "{refused}");
+}
+
+#[test]
+fn too_few_subtomograms_are_told_before_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = subtomograms(dir.path());
+    let all = fs::read_to_string(&table).unwrap();
+    // The first so many of each class.
+    let keep = |counts: &[(&str, usize)]| {
+        let mut kept = vec!["path,label"];
+        for &(label, count) in counts {
+            kept.extend(all.lines().filter(|line| line.ends_with(&format!(",{label}"))).take(count));
+        }
+        fs::write(&table, kept.join("\n")).unwrap();
+    };
+    let out = dir.path().join("out");
+    let refused = |only: &str| {
+        let own = ["--subtomograms", table.to_str().unwrap(), "--known", "none,membrane", "--only", only];
+        let message = study_in(&out, &own).unwrap_err().to_string();
+        assert_eq!(fs::read_dir(out.join("runs")).unwrap().count(), 0, "{message}");
+        message
+    };
+    let known = [("none", 12), ("membrane", 12)];
+    keep(&[known[0], known[1], ("ribosome", 12), ("proteasome", 5)]);
+    assert_eq!(
+        refused("S1-split0-seed1-softmax"),
+        "invalid `--subtomograms`: expected more than 5 of each class that is verified, as so many are enrolled, got 5 \
+         of proteasome for S1-split0-seed1-softmax"
+    );
+    keep(&[known[0], known[1], ("ribosome", 12)]);
+    assert_eq!(
+        refused("S2-split0-seed1-softmax"),
+        "invalid `--subtomograms`: expected two classes or more to tell apart beside the known ones, got ribosome for \
+         S2-split0-seed1-softmax"
+    );
+    keep(&[("none", 7), ("membrane", 8), ("ribosome", 12), ("proteasome", 12)]);
+    assert_eq!(
+        refused("R1-split0-seed1-softmax"),
+        "invalid `--subtomograms`: expected 16 or more of the known classes, which fill a batch, got 15 for \
+         R1-split0-seed1-softmax"
+    );
+    Map::from_volume(&Volume::new(18, vec![1.0; 18usize.pow(3)]).unwrap(), 13.68)
+        .save(dir.path().join("1.mrc"))
+        .unwrap();
+    keep(&[known[0], known[1], ("ribosome", 12), ("proteasome", 12)]);
+    let message = refused("S1-split0-seed1-softmax");
+    assert!(message.ends_with("1.mrc: expected voxels that differ, got 1 in all 16³"), "{message}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`Error::Split`] for a sample of a class that is not known; [`Error::Tensor`] for none, or for
-    /// volumes of different sides; [`Error::Format`] for a volume without contrast.
+    /// volumes of different sides; [`Error::Volume`] for a volume without contrast.
     pub fn known(samples: &[Sample], split: &OpenSetSplit) -> Result<Self> {
         Self::labeled(samples, |class| split.label(class), "known")
     }

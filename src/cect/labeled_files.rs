@@ -9,7 +9,7 @@ use std::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{ClassId, Contrast, Dataset, Map, Sample, Volume, dataset::check_index, input, star};
+use super::{ClassId, Contrast, Dataset, Map, Sample, Statistics, Volume, dataset::check_index, input, star};
 use crate::{Error, Result};
 
 /// How the files of a [`LabeledFiles`] are read.
@@ -40,7 +40,8 @@ pub struct FilesConfig {
 /// all are numbers; labels that are written differently, as `1` and `1.0`, are two classes.
 ///
 /// All headers are looked at once, so that a file that is missing or no MRC file is found before a
-/// run starts. Nothing but the table is kept in memory.
+/// run starts; one in which no voxel differs from the others is refused when it is read. Nothing but the
+/// table is kept in memory.
 ///
 /// # Examples
 /// ```
@@ -152,6 +153,12 @@ impl Dataset for LabeledFiles {
             return Err(Error::Format { path: path.clone(), problem });
         }
         let volume = volume.centered(self.side)?;
+        // An empty or masked one: whoever standardizes it later does not know the file.
+        let Statistics { min, max, .. } = volume.statistics();
+        if max <= min {
+            let problem = format!("expected voxels that differ, got {min} in all {}³", self.side);
+            return Err(Error::Format { path: path.clone(), problem });
+        }
         let volume = match self.contrast {
             Contrast::DarkProtein => volume,
             Contrast::BrightProtein => {

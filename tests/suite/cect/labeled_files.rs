@@ -249,3 +249,17 @@ proptest! {
         prop_assert!(open(&path).is_err());
     }
 }
+
+#[test]
+fn a_file_without_contrast_is_named() {
+    let directory = directory();
+    let mut voxels = vec![0.0; 216];
+    voxels[0] = 1.0;
+    Map::from_volume(&Volume::new(6, voxels).unwrap(), 10.0).save(directory.path().join("dull.mrc")).unwrap();
+    let path = table(&directory, "t.csv", "path,label\ndull.mrc,1\n");
+    assert!(open(&path).unwrap().sample(0).is_ok());
+    // What differs is cropped away.
+    let config = FilesConfig { side: Some(4), ..Default::default() };
+    let message = told(&LabeledFiles::open(&path, config).unwrap().sample(0).unwrap_err());
+    assert!(message.ends_with("dull.mrc: expected voxels that differ, got 0 in all 4³"), "{message}");
+}
