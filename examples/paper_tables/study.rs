@@ -60,6 +60,10 @@ fn validate(args: &Args) -> Result<()> {
     if args.threads == Some(0) {
         return refuse("--threads", "at least 1", "0".into());
     }
+    if args.bright && args.background.is_none() && args.subtomograms.is_none() {
+        let expected = "--background or --subtomograms, of which it tells the contrast";
+        return refuse("--bright", expected, "neither".into());
+    }
     match args.time_limit {
         // A moment much later than that cannot be told.
         Some(minutes) if !(minutes > 0.0 && minutes <= 1e7) => {

@@ -627,6 +627,10 @@ fn what_makes_no_sense_is_refused_before_work() {
     );
     assert_eq!(refused(&["--jobs", "0"]), "invalid `--jobs`: expected at least 1, got 0");
     assert_eq!(
+        refused(&["--bright", "--list"]),
+        "invalid `--bright`: expected --background or --subtomograms, of which it tells the contrast, got neither"
+    );
+    assert_eq!(
         refused(&["--time-limit", "0"]),
         "invalid `--time-limit`: expected minutes above 0 and up to 10000000, got 0"
     );
