@@ -3,9 +3,10 @@
 use std::{fs, ops::ControlFlow, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use ndarray::Array2;
 use serde::Serialize;
 use soft_lmccl::{
-    Error, Result,
+    Error, MetricError, Result,
     cect::{
         Batch, ClassId, Dataset, OpenSetSplit, SimulatedDataset, SimulationConfig, Template, catalogue, cramped, render,
     },
@@ -38,6 +39,7 @@ const CHECKPOINT_STEPS: usize = 25;
 pub fn run(args: &Args) -> Result<()> {
     let plan = args.plan()?;
     let (templates, split) = classes(&plan.unknown)?;
+    require_pairs(split.unknown().len(), plan.per_class)?;
     for directory in [plan.out.join(CHECKPOINTS), plan.out.join(LOGS)] {
         fs::create_dir_all(&directory).map_err(|source| Error::Io { action: "create", path: directory, source })?;
     }
@@ -110,6 +112,28 @@ fn classes(unknown: &[std::path::PathBuf]) -> Result<(Vec<Template>, OpenSetSpli
     }
     let unknown = (known.len()..templates.len()).map(|index| ClassId(index as u32)).collect();
     Ok((templates, OpenSetSplit::new(known, unknown)?))
+}
+
+/// Whether the accuracy will have pairs of both kinds in each fold, which labels alone decide: asked before a network is
+/// trained, not after.
+fn require_pairs(unknown: usize, per_class: usize) -> Result<()> {
+    /// So many embeddings make enough pairs.
+    const ENOUGH: usize = 200;
+    let count = unknown * per_class;
+    if count >= ENOUGH {
+        return Ok(());
+    }
+    // Classes take turns in the test set.
+    let labels: Vec<i64> = (0..count).map(|row| (row % unknown) as i64).collect();
+    let set = EmbeddingSet::new(Array2::ones((count, 1)).view(), &labels)?;
+    match VerificationReport::of(&set, &ReportOptions::default().limited_to(&set)) {
+        Err(MetricError::FoldOneClass { .. } | MetricError::Folds { .. }) => Err(Error::Config {
+            field: "--per-class",
+            expected: "more subtomograms, so that each fold of the accuracy has pairs of both kinds".into(),
+            got: format!("{per_class} of each of {unknown} unknown classes"),
+        }),
+        other => other.map(drop).map_err(Error::from),
+    }
 }
 
 fn names(templates: &[Template], classes: &[ClassId]) -> Vec<String> {
@@ -267,4 +291,22 @@ fn bar(what: &str, length: usize) -> ProgressBar {
     }
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::require_pairs;
+
+    #[test]
+    fn folds_without_pairs_are_told_before_training() {
+        let message = require_pairs(2, 6).expect_err("a fold of five non-matching pairs").to_string();
+        assert_eq!(
+            message,
+            "invalid `--per-class`: expected more subtomograms, so that each fold of the accuracy has pairs of both \
+             kinds, got 6 of each of 2 unknown classes"
+        );
+        for (unknown, per_class) in [(6, 4), (2, 8), (2, 99), (2, 100), (6, 150)] {
+            assert!(require_pairs(unknown, per_class).is_ok(), "{unknown} of {per_class}");
+        }
+    }
 }
