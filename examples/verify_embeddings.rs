@@ -18,6 +18,7 @@ mod npy;
 #[path = "verify_embeddings/run.rs"]
 mod run;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,8 +38,11 @@ fn main() -> ExitCode {
     });
     match run::run(&args, &INTERRUPTED) {
         Ok(run::Outcome { output, unsaved }) => {
-            println!("{output}");
-            let Some(error) = unsaved else { return ExitCode::SUCCESS };
+            let printed = writeln!(io::stdout(), "{output}");
+            // A reader that has seen enough is no failure.
+            let unprinted = printed.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+            let unprinted = unprinted.map(|error| anyhow::Error::new(error).context("cannot write to standard output"));
+            let Some(error) = unprinted.or(unsaved) else { return ExitCode::SUCCESS };
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

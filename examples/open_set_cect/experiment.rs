@@ -20,7 +20,7 @@ use soft_lmccl::{
 use crate::{
     args::{Args, LossName, Plan},
     pictures::{draw_results, draw_slices},
-    program::{aligned, interrupted},
+    program::{aligned, interrupted, say},
     results::{Results, Run, set_name},
 };
 
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut results = Results::new();
     results.notes = notes(&plan, &templates, &split);
     for note in &results.notes {
-        println!("{note}");
+        say(format_args!("{note}"));
     }
     let unknown_names = names(&templates, split.unknown());
     let mut finished = Vec::new();
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
                 break 'seeds;
             }
             let Some(run) = train(&plan, &data, name, seed)? else { break 'seeds };
-            println!("\n{name}, seed {seed}, trained in {:.0} s: {}", run.seconds, run.report);
+            say(format_args!("\n{name}, seed {seed}, trained in {:.0} s: {}", run.seconds, run.report));
             results.runs.push(Run {
                 loss: name.to_string(),
                 seed,
@@ -75,17 +75,17 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     if interrupted() {
-        println!("interrupted: the same command with --resume goes on from here");
+        say(format_args!("interrupted: the same command with --resume goes on from here"));
     }
     draw_results(&plan.out, &finished, &unknown_names)?;
     results.save(&plan.out)?;
     if !finished.is_empty() {
-        println!("\n{}", aligned(&results.table()));
-        println!(
+        say(format_args!("\n{}", aligned(&results.table())));
+        say(format_args!(
             "{:.0} s in all; results, checkpoints and pictures are in {}",
             results.wall_seconds,
             plan.out.display()
-        );
+        ));
     }
     Ok(())
 }
@@ -100,14 +100,15 @@ fn classes(unknown: &[std::path::PathBuf]) -> Result<(Vec<Template>, OpenSetSpli
     templates.truncate(known.len());
     for path in unknown {
         let template = Template::open(path)?;
-        if templates.iter().any(|other| other.name() == template.name()) {
+        // Codes of the PDB are the same structure in capitals or not.
+        if let Some(other) = templates.iter().find(|other| other.name().eq_ignore_ascii_case(template.name())) {
             return Err(Error::Split(format!(
                 "{} is named like another class of this run, `{}`; rename the file if it is another structure",
                 path.display(),
-                template.name()
+                other.name()
             )));
         }
-        println!("{}: {}", template.name(), template.source());
+        say(format_args!("{}: {}", template.name(), template.source()));
         templates.push(template);
     }
     let unknown = (known.len()..templates.len()).map(|index| ClassId(index as u32)).collect();
@@ -271,7 +272,10 @@ fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<F
     let options = ReportOptions::default();
     let limited = options.clone().limited_to(&embeddings);
     if limited != options {
-        println!("accuracy from {} + {} pairs, all there are in the mixture", limited.matching, limited.non_matching);
+        say(format_args!(
+            "accuracy from {} + {} pairs, all there are in the mixture",
+            limited.matching, limited.non_matching
+        ));
     }
     let drawn = embeddings.pair_scores(PairProtocol::Sampled {
         matching: limited.matching,
@@ -295,7 +299,16 @@ fn bar(what: &str, length: usize) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
-    use super::require_pairs;
+    use super::{classes, require_pairs};
+
+    #[test]
+    fn an_unknown_class_is_not_a_known_one() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("1OEL.tsv");
+        std::fs::write(&path, "0 0 0 5\n30 0 0 5\n").expect("a file");
+        let message = classes(&[path]).expect_err("1oel is trained on").to_string();
+        assert!(message.contains("1OEL.tsv is named like another class of this run, `1oel`"), "{message}");
+    }
 
     #[test]
     fn folds_without_pairs_are_told_before_training() {

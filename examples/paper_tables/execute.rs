@@ -14,7 +14,7 @@ use crate::{
     args::Args,
     data::Domains,
     plan::{Domain, Roles, Run},
-    program::interrupted,
+    program::{interrupted, say},
     recipe::Supply,
     settings::Settings,
     store::Store,
@@ -121,7 +121,7 @@ pub fn execute(args: &Args, domains: &Domains, runs: &[Run], store: &Store) -> R
     let left = left(runs, store)?;
     let (made, total) = (runs.len() - left.len(), runs.len());
     if made > 0 {
-        println!("{made} of {total} runs are there already");
+        say(format_args!("{made} of {total} runs are there already"));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     left.iter().try_for_each(|run| domains.require_enough(run))?;
@@ -173,7 +173,7 @@ pub fn execute(args: &Args, domains: &Domains, runs: &[Run], store: &Store) -> R
     results.into_iter().collect::<Result<()>>()?;
     let queue = queue.into_inner().unwrap_or_else(PoisonError::into_inner);
     if queue.out_of_time {
-        println!("{} runs are left for want of time; the same command goes on", queue.left.len());
+        say(format_args!("{} runs are left for want of time; the same command goes on", queue.left.len()));
     }
     Ok(queue.left.is_empty() && !interrupted())
 }
@@ -252,7 +252,7 @@ impl Bars {
         };
         let (done, total) = (self.study.position(), self.study.length().unwrap_or(0));
         let line = format!("{done:>4}/{total} {:<44} {what} ({:.0} s)", record.run.id(), record.seconds);
-        self.bars.suspend(|| println!("{line}"));
+        self.bars.suspend(|| say(format_args!("{line}")));
     }
 
     fn finish(&self) {
@@ -318,11 +318,11 @@ fn affordable_jobs(asked: usize, left: &[(Run, usize)], settings: &Settings) -> 
     let Some(free) = available_memory() else { return asked };
     let jobs = asked.min(usize::try_from(free / each).unwrap_or(asked)).max(1);
     if jobs < asked {
-        println!(
+        say(format_args!(
             "{jobs} of {asked} jobs: each takes up to {:.1} GiB, and {:.1} GiB are free",
             each as f64 / f64::from(1 << 30),
             free as f64 / f64::from(1 << 30)
-        );
+        ));
     }
     jobs
 }

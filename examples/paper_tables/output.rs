@@ -14,7 +14,7 @@ use crate::{
     data::Domains,
     plan::{Column, Domain, Roles, Stage},
     printed::{FIGURES, Figure},
-    program::{aligned, write_whole},
+    program::{aligned, say, write_whole},
     settings::Settings,
     store::{Store, to_json},
     summary::{Cell, Clustering, Difference, Estimate, cell, difference},
@@ -127,15 +127,15 @@ fn distinct_rows<'a>(records: &'a [Record], except: &[&str], settings: &Settings
 pub fn write(args: &Args, domains: &Domains, store: &Store) -> Result<()> {
     let records = store.all()?;
     if records.is_empty() {
-        println!("no run is finished yet");
+        say(format_args!("no run is finished yet"));
         return Ok(());
     }
     let results = Results::of(&records, domains.settings());
     write_whole(&args.out.join("results.json"), &to_json(&results))?;
     write_whole(&args.out.join("results.md"), markdown(&results).as_bytes())?;
     webpage::write(&args.out, &records, &results, domains)?;
-    println!("\n{}", aligned(&auc_table(&results)));
-    println!("{} runs, {}", results.runs, args.out.join("report.html").display());
+    say(format_args!("\n{}", aligned(&auc_table(&results))));
+    say(format_args!("{} runs, {}", results.runs, args.out.join("report.html").display()));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! The study from end to end: plan, make what is left, write what is known.
 
+use std::io::{self, Write as _};
+
 use clap::ValueEnum;
 use soft_lmccl::{Error, Result};
 
@@ -8,6 +10,7 @@ use crate::{
     data::Domains,
     execute::{self, execute},
     output, plan,
+    program::say,
     store::Store,
     worker,
 };
@@ -37,19 +40,28 @@ pub fn run(args: &Args) -> Result<()> {
     let store = Store::open(&args.out, &settings)?;
     if args.list {
         let left = execute::left(&runs, &store)?;
-        left.iter().for_each(|run| println!("{}", run.id()));
-        println!("{} of {} runs are left", left.len(), runs.len());
-        return Ok(());
+        let names: String = left.iter().map(|run| run.id() + "\n").collect();
+        return print(&format!("{names}{} of {} runs are left\n", left.len(), runs.len()));
     }
     if !args.report_only {
         let size = args.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-        println!("{} runs at size {size}, results in {}", runs.len(), args.out.display());
+        say(format_args!("{} runs at size {size}, results in {}", runs.len(), args.out.display()));
         let failed = execute(args, &domains, &runs, &store).err();
         // What is finished is shown even if the rest cannot be made.
         let written = output::write(args, &domains, &store);
         return failed.map_or(written, Err);
     }
     output::write(args, &domains, &store)
+}
+
+/// Prints what the program was called for; a reader that has seen enough is no failure.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Io { action: "write", path: "standard output".into(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn validate(args: &Args) -> Result<()> {

@@ -2,9 +2,9 @@
 
 use std::{
     error::Error as _,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
     path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
@@ -43,6 +43,12 @@ pub fn run(program: impl FnOnce() -> Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line about long work. Nobody need be listening: whatever it tells is in the program's files as well, and a pipe
+/// that was closed must not end a training.
+pub fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// Columns of equal width, for a terminal.

@@ -9,7 +9,7 @@ const MASSES: [f64; 7] = [12.011, 1.008, 14.007, 15.999, 32.06, 30.974, 78.971];
 
 /// Residues as they stand in a chain: the free molecule less one water. Whether a side chain is
 /// charged does not matter, since a proton carries no electron.
-const RESIDUES: [(&str, Formula); 41] = [
+const RESIDUES: [(&str, Formula); 45] = [
     ("ALA", [3, 5, 1, 1, 0, 0, 0]),
     ("ARG", [6, 12, 4, 1, 0, 0, 0]),
     ("ASN", [4, 6, 2, 2, 0, 0, 0]),
@@ -28,6 +28,11 @@ const RESIDUES: [(&str, Formula); 41] = [
     ("HSD", [6, 7, 3, 1, 0, 0, 0]),
     ("HSE", [6, 7, 3, 1, 0, 0, 0]),
     ("HSP", [6, 7, 3, 1, 0, 0, 0]),
+    // The same programs' names for what carries a proton more or less than usual.
+    ("ASH", [4, 5, 1, 3, 0, 0, 0]),
+    ("CYM", [3, 5, 1, 1, 1, 0, 0]),
+    ("GLH", [5, 7, 1, 3, 0, 0, 0]),
+    ("LYN", [6, 12, 2, 1, 0, 0, 0]),
     ("ILE", [6, 11, 1, 1, 0, 0, 0]),
     ("LEU", [6, 11, 1, 1, 0, 0, 0]),
     ("LYS", [6, 12, 2, 1, 0, 0, 0]),
@@ -128,6 +133,11 @@ mod tests {
             let (found_electrons, found_mass) = standard(name).expect("a standard residue");
             assert!((found_electrons - electrons).abs() < 1e-9, "{name}");
             assert!((found_mass - mass).abs() < 0.02, "{name}: {found_mass}");
+        }
+        for (name, usual) in
+            [("ASH", "ASP"), ("CYM", "CYS"), ("GLH", "GLU"), ("LYN", "LYS"), ("HSD", "HIS"), ("lyn", "LYS")]
+        {
+            assert_eq!(standard(name), standard(usual), "{name}");
         }
         assert_eq!(standard("HOH"), None);
     }

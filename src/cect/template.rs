@@ -119,7 +119,7 @@ impl Template {
             }
             _ => Err(Error::Format {
                 path: path.to_owned(),
-                problem: "expected .pdb, .ent, .cif, .mmcif, .mrc, .map, .ccp4, .rec or .tsv, \
+                problem: "expected .pdb, .pdb1 and the like, .ent, .cif, .mmcif, .mrc, .map, .ccp4, .rec or .tsv, \
                           each also with .gz"
                     .to_owned(),
             }),

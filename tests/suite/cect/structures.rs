@@ -421,7 +421,7 @@ fn templates_open_every_kind_of_file() {
 
     let unknown = save("notes.txt", b"hello");
     let message = told(&Template::open(&unknown).unwrap_err());
-    assert!(message.contains("notes.txt: expected .pdb, .ent, .cif"), "{message}");
+    assert!(message.contains("notes.txt: expected .pdb, .pdb1 and the like, .ent, .cif"), "{message}");
 }
 
 proptest! {
