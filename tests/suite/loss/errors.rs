@@ -317,8 +317,16 @@ fn weight_decay_goes_by_group() {
 fn a_tensor_that_is_none_is_refused() {
     let vs = nn::VarStore::new(Device::Cpu);
     let loss = LmclConfig::default().init(&vs.root(), C, D).unwrap();
-    let error = loss.forward(&Tensor::new(), &Tensor::from_slice(&[0i64])).unwrap_err();
-    assert_eq!(error.to_string(), "embeddings: expected values, got an undefined tensor");
+    let mut guarded = Guarded { inner: LmclConfig::default().init(&(vs.root() / "guarded"), C, D).unwrap() };
+    let labels = Tensor::from_slice(&[0i64]);
+    for error in [
+        loss.forward(&Tensor::new(), &labels).unwrap_err(),
+        guarded.forward(&Tensor::new(), &labels).unwrap_err(),
+        guarded.check(&Tensor::new(), &labels).unwrap_err(),
+        guarded.update(&Tensor::new(), &labels).unwrap_err(),
+    ] {
+        assert_eq!(error.to_string(), "embeddings: expected values, got an undefined tensor");
+    }
 }
 
 #[test]
