@@ -12,8 +12,8 @@ use crate::{Error, Result, error::require_defined, metrics::EmbeddingSet};
 /// Each batch: `[B, 1, S, S, S]` on the device of `net`, `[B]` `Int64` on any.
 ///
 /// # Errors
-/// What a batch brings; [`Error::Tensor`] for labels of another kind or none; [`Error::Metric`] for a zero or
-/// non-finite embedding, or for none at all.
+/// What a batch brings; [`Error::Tensor`] for labels of another kind or number, or none; [`Error::Metric`] for a
+/// zero or non-finite embedding, or for none at all.
 ///
 /// # Examples
 /// ```
@@ -47,13 +47,21 @@ pub fn embed(
             });
         }
         let embeddings = net.forward_t(&volumes, false).to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-        let [_, columns] = embeddings.size()[..] else {
+        let [rows, columns] = embeddings.size()[..] else {
             return Err(Error::Tensor {
                 what: "embeddings",
                 expected: "the network to give [B, D]".into(),
                 got: format!("{:?}", embeddings.size()),
             });
         };
+        // The set sees their sums only, and what one batch lacks another may have too many of.
+        if batch_labels.size() != [rows] {
+            return Err(Error::Tensor {
+                what: "labels",
+                expected: format!("[{rows}], one for each embedding of the batch"),
+                got: format!("{:?}", batch_labels.size()),
+            });
+        }
         let columns = usize::try_from(columns).unwrap_or(0);
         if !labels.is_empty() && columns != dim {
             return Err(Error::Tensor {

@@ -198,6 +198,15 @@ fn embedding_is_evaluation_without_a_graph() {
         refused(vec![batch(&[1, 3], &[0]), batch(&[1, 1], &[1]), batch(&[1, 2], &[2])]),
         "embeddings: expected every batch to give 3 columns, got [1, 1]"
     );
+    // Five labels of five embeddings, if nobody looks at the batches they came in.
+    assert_eq!(
+        refused(vec![batch(&[3, 3], &[0, 0]), batch(&[2, 3], &[1, 1, 1])]),
+        "labels: expected [3], one for each embedding of the batch, got [2]"
+    );
+    assert_eq!(
+        refused(vec![Ok((Tensor::ones([2, 3], (Kind::Float, Device::Cpu)), Tensor::from_slice2(&[[0i64], [1]])))]),
+        "labels: expected [2], one for each embedding of the batch, got [2, 1]"
+    );
     assert_eq!(
         refused(vec![Err(Error::Split("of a batch".into()))]),
         Error::Split("of a batch".into()).to_string(),
