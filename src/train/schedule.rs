@@ -98,8 +98,9 @@ impl WarmUp {
     /// they rise to. For [`Trainer::before_step`](super::Trainer::before_step).
     ///
     /// # Errors
-    /// As [`SoftLmccl::set_margin`] and [`SoftLmccl::set_center_weight`].
+    /// As [`validate`](Self::validate), [`SoftLmccl::set_margin`] and [`SoftLmccl::set_center_weight`].
     pub fn apply(&self, loss: &mut SoftLmccl, target: &SoftLmcclConfig, progress: f64) -> Result<()> {
+        self.validate()?;
         let risen = |part: f64| if progress < part { progress / part } else { 1.0 };
         loss.set_margin(target.lmcl.margin * risen(self.margin))?;
         loss.set_center_weight(target.center_weight * risen(self.center_weight))

@@ -227,6 +227,13 @@ fn samplers_and_sets_refuse_what_they_cannot_serve() {
     ] {
         assert_eq!(warm_up.validate().unwrap_err().to_string(), message);
     }
+    // Over twenty runs, where a fifth of one was meant, the margin would never be what it should rise to.
+    let vs = nn::VarStore::new(Device::Cpu);
+    let target = SoftLmcclConfig::default();
+    let mut loss = target.init(&vs.root(), C, D).unwrap();
+    let error = WarmUp { margin: 20.0, center_weight: 0.0 }.apply(&mut loss, &target, 1.0).unwrap_err();
+    assert_eq!(error.to_string(), "invalid `margin`: expected a part from 0 to 1, got 20");
+    assert_eq!(loss.config(), target);
 }
 
 /// A batch that is refused has moved nothing, whichever optimizer would have stepped.
