@@ -126,6 +126,11 @@ pub struct TermReport {
     pub value: f64,
 }
 
+/// A weight as people read it: that of a warm-up or of `1.0 / 3.0` has sixteen digits.
+fn three_digits(weight: f64) -> f64 {
+    format!("{weight:.2e}").parse().unwrap_or(weight)
+}
+
 impl fmt::Display for LossReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3} =", self.total)?;
@@ -133,7 +138,7 @@ impl fmt::Display for LossReport {
             let plus = if index == 0 { "" } else { " +" };
             match *weight {
                 1.0 => write!(f, "{plus} {name} {value:.3}")?,
-                weight => write!(f, "{plus} {weight}·{name} {value:.3}")?,
+                weight => write!(f, "{plus} {}·{name} {value:.3}", three_digits(weight))?,
             }
         }
         Ok(())

@@ -178,6 +178,27 @@ fn a_term_is_found_by_its_name_and_scales_multiply() {
     assert_eq!((report.total, report.to_string()), (2.5, "2.500 = 0.5·a 3.000 + 0.125·b 8.000".to_owned()));
 }
 
+/// In a warm-up a weight is any part of what it rises to.
+#[test]
+fn weights_are_shown_to_three_digits() {
+    for (weight, shown) in [
+        (0.3 * (7.0 / 58.0) / 0.2, "0.181"),
+        (1.0 / 3.0, "0.333"),
+        (0.1 + 0.2, "0.3"),
+        (0.05, "0.05"),
+        (1e-7 / 3.0, "0.0000000333"),
+        (1234.56, "1230"),
+        (0.0, "0"),
+        (-2.0, "-2"),
+    ] {
+        let report = (weight * LossTerms::single("a", Tensor::from(0.0))).report().unwrap();
+        assert_eq!(report.to_string().split_once(" = ").unwrap().1, format!("{shown}·a 0.000"));
+        assert_eq!(report.terms[0].1.to_bits(), weight.to_bits(), "the number itself is whole");
+    }
+    let report = (0.9999 * LossTerms::single("a", Tensor::from(2.0))).report().unwrap();
+    assert_eq!(report.to_string(), "2.000 = 1·a 2.000");
+}
+
 #[test]
 fn losses_are_send() {
     fn is_send<T: Send>() {}
