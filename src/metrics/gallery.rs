@@ -67,9 +67,12 @@ impl Gallery {
     /// Makes one prototype of all embeddings of each class.
     ///
     /// # Errors
-    /// [`MetricError::ZeroPrototype`] if the embeddings of a class cancel out and [`Prototype::Mean`] is
-    /// asked for.
+    /// [`MetricError::ZeroPrototype`] if the embeddings of a class cancel out, to within the rounding of `f32`, and
+    /// [`Prototype::Mean`] is asked for.
     pub fn enroll(examples: &EmbeddingSet, prototype: Prototype) -> Result<Self, MetricError> {
+        // Half a last place of each value of a unit row, and room for as much more: the direction of what is left
+        // when rows cancel out is that of their rounding.
+        const NOTHING: f64 = f32::EPSILON as f64;
         let index = PairIndex::new(examples.labels());
         if prototype == Prototype::Medoid {
             let medoids: Vec<usize> = index.classes().map(|rows| medoid(examples, rows)).collect();
@@ -79,11 +82,12 @@ impl Gallery {
         let mut labels = Vec::with_capacity(index.classes().len());
         for (mut mean, rows) in means.outer_iter_mut().zip(index.classes()) {
             let label = examples.labels()[rows[0]];
-            for (mean, &sum) in mean.iter_mut().zip(&sum_of(examples, rows)) {
-                *mean = (sum / rows.len() as f64) as f32;
-            }
-            if mean.iter().all(|x: &f32| x.abs() <= 0.0) {
+            let exact: Vec<_> = sum_of(examples, rows).iter().map(|sum| sum / rows.len() as f64).collect();
+            if exact.iter().map(|x| x * x).sum::<f64>() <= NOTHING * NOTHING {
                 return Err(MetricError::ZeroPrototype { label });
+            }
+            for (mean, exact) in mean.iter_mut().zip(exact) {
+                *mean = exact as f32;
             }
             labels.push(i64::from(label));
         }

@@ -321,6 +321,11 @@ fn refusals() {
     let all_known = gallery.search(&one([1.0, 1.0], 0)).unwrap();
     let all_unknown = gallery.search(&one([1.0, 1.0], 4)).unwrap();
     let opposite = EmbeddingSet::new(array![[1.0f32, 2.0], [-1.0, -2.0]].view(), &[6, 6]).unwrap();
+    let around = Array2::from_shape_fn((3, 2), |(row, column)| {
+        let angle = row as f32 * std::f32::consts::TAU / 3.0;
+        [angle.cos(), angle.sin()][column]
+    });
+    let around = EmbeddingSet::new(around.view(), &[5, 5, 5]).unwrap();
     let solid = EmbeddingSet::new(array![[1.0f32, 2.0, 3.0]].view(), &[0]).unwrap();
     let pair = EmbeddingSet::new(array![[1.0f32, 2.0], [1.0, 3.0]].view(), &[6, 6]).unwrap();
     let rows = [
@@ -339,6 +344,8 @@ fn refusals() {
             Gallery::enroll(&opposite, Prototype::Mean).map(|_| ()),
             "the mean of class 6 is zero, so it has no direction",
         ),
+        // What rounding leaves of three directions that cancel out is none.
+        (Gallery::enroll(&around, Prototype::Mean).map(|_| ()), "the mean of class 5 is zero, so it has no direction"),
         (gallery.search(&solid).map(|_| ()), "embeddings of 3 and of 2 dimensions have no cosine"),
         (gallery.pair_scores(&solid).map(|_| ()), "embeddings of 3 and of 2 dimensions have no cosine"),
         (gallery.pair_scores(&one([1.0, 1.0], 0)).map(|_| ()), "need matching and non-matching pairs, got 1 and 0"),
