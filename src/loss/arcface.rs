@@ -123,6 +123,17 @@ impl ArcFace {
     pub fn config(&self) -> ArcFaceConfig {
         self.config
     }
+
+    /// Changes the margin, for a warm-up.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as in [`ArcFaceConfig::validate`]; the margin stays as it was.
+    pub fn set_margin(&mut self, margin: f64) -> Result<()> {
+        let config = ArcFaceConfig { margin, ..self.config };
+        config.validate()?;
+        self.config = config;
+        Ok(())
+    }
 }
 
 impl Loss for ArcFace {

@@ -205,6 +205,20 @@ fn a_margin_may_change_only_within_its_bounds() {
         assert_eq!(lmcl.set_margin(margin).unwrap_err().to_string(), message);
     }
     assert_eq!(lmcl.config().margin.to_bits(), 1.5f64.to_bits());
+
+    let mut arcface = ArcFaceConfig::default().init(&(vs.root() / "arcface"), C, D).unwrap();
+    arcface.set_margin(0.25).unwrap();
+    let error = arcface.set_margin(1.6).unwrap_err();
+    assert_eq!(error.to_string(), "invalid `margin`: expected an angle in 0..=pi/2 radians, got 1.6");
+    assert_eq!(arcface.config(), ArcFaceConfig { margin: 0.25, ..Default::default() });
+    let x = Tensor::from_slice2(&[[1.0f32, 0.5]]);
+    let same = ArcFaceConfig { margin: 0.25, ..Default::default() }.init(&(vs.root() / "same"), C, D).unwrap();
+    {
+        let _frozen = no_grad_guard();
+        same.prototypes().shallow_clone().copy_(arcface.prototypes());
+    }
+    let [moved, made] = [&arcface, &same].map(|loss| loss.forward(&x, &Tensor::from_slice(&[1i64])).unwrap().total());
+    assert_eq!(moved, made, "it is the loss of that margin");
 }
 
 #[test]
