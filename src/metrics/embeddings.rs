@@ -43,7 +43,8 @@ impl EmbeddingSet {
     /// Checks and normalizes the rows.
     ///
     /// # Shapes
-    /// * `embeddings`: `[N, D]`, any memory layout, any lengths but zero
+    /// * `embeddings`: `[N, D]`, any memory layout, any lengths but zero; a view of the [`ndarray`](crate::ndarray)
+    ///   that this crate re-exports
     /// * `labels`: `[N]`, class numbers from 0 to `u32::MAX`; they need not be contiguous
     ///
     /// # Errors

@@ -33,6 +33,13 @@ fn sorted(pairs: &PairScores) -> Vec<(u64, bool)> {
     sorted
 }
 
+/// Whatever version of it a program names beside this crate.
+#[test]
+fn rows_are_of_the_ndarray_that_comes_with_the_crate() {
+    let rows = soft_lmccl::ndarray::array![[3.0f32, 4.0], [0.0, 2.0]];
+    assert_eq!(EmbeddingSet::new(rows.view(), &[0, 1]).unwrap().row(0), [0.6, 0.8]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
