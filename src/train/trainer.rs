@@ -175,7 +175,8 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         self
     }
 
-    /// Writes the weights of the epoch with the highest validation score, to be [`load`](checkpoint::load)ed.
+    /// Writes the weights of the epoch with the highest validation score, to be [`load`](checkpoint::load)ed: a file
+    /// of their own, and [`validate`](Self::validate) has to be there.
     pub fn keep_best(mut self, path: impl Into<PathBuf>) -> Self {
         self.best = Some(path.into());
         self
@@ -194,10 +195,10 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// of `vs` take the values of the checkpoint.
     ///
     /// # Errors
-    /// As [`Loss::forward`], the data and the functions given; [`Error::Config`] for patience without validation;
-    /// [`Error::Checkpoint`] for a checkpoint of another run; [`Error::Io`]; [`Error::Tensor`] when there are fewer
-    /// volumes than a batch needs, or when the loss or a weight is no longer finite: the last checkpoint is from
-    /// before that.
+    /// As [`Loss::forward`], the data and the functions given; [`Error::Config`] for patience or best weights without
+    /// validation; [`Error::Checkpoint`] for a checkpoint of another run; [`Error::Io`]; [`Error::Tensor`] when there
+    /// are fewer volumes than a batch needs, or when the loss or a weight is no longer finite: the last checkpoint is
+    /// from before that.
     pub fn run(
         mut self,
         net: &impl nn::ModuleT,
@@ -214,6 +215,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
                 got: format!("{patience} epochs without one"),
             });
         }
+        self.require_a_best_file()?;
         let labels = data.labels();
         let steps = self.config.steps(labels.len());
         let mut state = self.begin(vs, labels)?;
@@ -270,6 +272,23 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         }
         let Progress { step, best, seconds, .. } = state.progress;
         Ok(Outcome { end, steps: step, best, seconds })
+    }
+
+    /// Whether the file of the best weights can be what it says, asked before the first step: otherwise it would come
+    /// out after an epoch, or never.
+    fn require_a_best_file(&self) -> Result<()> {
+        let Some(best) = &self.best else { return Ok(()) };
+        let refuse =
+            |expected: &str, got: String| Err(Error::Config { field: "keep_best", expected: expected.to_owned(), got });
+        if self.validate.is_none() {
+            let got = format!("{} without one", best.display());
+            return refuse("a validation that says which weights are best", got);
+        }
+        if [self.checkpoint.as_ref().map(|(path, _)| path), self.log.as_ref()].contains(&Some(best)) {
+            return refuse("a file that the run writes nothing else to", best.display().to_string());
+        }
+        remove_partials(best);
+        require_writable(best)
     }
 
     /// The state that the run begins or goes on with.

@@ -477,6 +477,31 @@ fn a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step() {
     assert_eq!(error.to_string(), format!("cannot write {}", path.display()));
 }
 
+/// What a run would find out after an epoch, or never.
+#[test]
+fn a_best_file_that_would_not_hold_the_best_weights_is_refused_before_the_first_step() {
+    let directory = TempDir::new().unwrap();
+    let refused = |change: fn(Run, &Path) -> Run, best: &str| {
+        let path = directory.path().join(best);
+        let change = |trainer| change(trainer, &path);
+        let error = train(config(), directory.path(), change, |_| panic!("a step")).unwrap_err();
+        error.to_string().replace(&directory.path().display().to_string(), "DIR")
+    };
+    assert_eq!(
+        refused(|trainer, best| trainer.keep_best(best), "best.safetensors"),
+        "invalid `keep_best`: expected a validation that says which weights are best, got DIR/best.safetensors without one"
+    );
+    let validated = |trainer: Run, best: &Path| trainer.keep_best(best).validate(|| Ok(0.5));
+    assert_eq!(refused(validated, "missing/best.safetensors"), "cannot write DIR/missing/best.safetensors");
+    for same in ["run.safetensors", "run.csv"] {
+        assert_eq!(
+            refused(validated, same),
+            format!("invalid `keep_best`: expected a file that the run writes nothing else to, got DIR/{same}")
+        );
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn a_run_without_end_tells_so() {
     let config = FitConfig { epochs: usize::MAX, ..config() };
