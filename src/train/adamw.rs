@@ -87,7 +87,8 @@ impl AdamWConfig {
 /// w ← w − η·m̂/(√v̂ + ε)         m̂ = m/(1 − β₁ᵗ),  v̂ = v/(1 − β₂ᵗ)
 /// ```
 /// with `η` the learning rate, `δ` the weight decay of the parameter's group and `t` the steps in
-/// which this parameter had a gradient; one that has none in a step stays as it is.
+/// which this parameter had a gradient; one that has none in a step stays as it is. Moments follow a store that is
+/// cast or moved between two steps.
 ///
 /// The results are those of libtorch's AdamW but for the rounding of single operations. Written anew
 /// because `tch` gives no way to its state, without which no run can be continued exactly.
@@ -140,10 +141,21 @@ impl Moments {
     fn of(variable: &Tensor) -> Result<Self> {
         Ok(Self { steps: 0, first: variable.f_zeros_like()?, second: variable.f_zeros_like()? })
     }
+
+    /// Goes where the variable is, which its store may have cast or moved since the last step.
+    fn follow(&mut self, variable: &Tensor) -> Result<()> {
+        for moment in [&mut self.first, &mut self.second] {
+            if (moment.kind(), moment.device()) != (variable.kind(), variable.device()) {
+                *moment = moment.f_to_device(variable.device())?.f_to_kind(variable.kind())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl AdamW {
-    /// The hyper-parameters in force.
+    /// The hyper-parameters in force, but for weight decay that a group has of its own by
+    /// [`set_weight_decay`](Optimizer::set_weight_decay).
     pub fn config(&self) -> AdamWConfig {
         self.config
     }
@@ -217,7 +229,10 @@ impl Optimizer for AdamW {
                 continue;
             }
             let moments = match moments {
-                Some(moments) => moments,
+                Some(moments) => {
+                    moments.follow(&variable.tensor)?;
+                    moments
+                }
                 none => none.insert(Moments::of(&variable.tensor)?),
             };
             let decay = self.decay.get(&variable.group).copied().unwrap_or(self.config.weight_decay);

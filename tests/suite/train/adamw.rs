@@ -87,6 +87,27 @@ fn parameters_that_come_later_are_trained_and_frozen_ones_rest() {
     assert_eq!(later, before);
 }
 
+/// What a warm-up in single precision has learned goes on in double: with one gradient a weight moves by the
+/// learning rate in every step.
+#[test]
+fn moments_follow_a_store_that_was_cast() {
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let weight = vs.root().ones("weight", &[2]);
+    let config = AdamWConfig { learning_rate: 0.1, weight_decay: 0.0, ..Default::default() };
+    let mut optimizer = config.build(&vs).unwrap();
+    for (step, kind) in [Kind::Float, Kind::Double, Kind::Float].into_iter().enumerate() {
+        match kind {
+            Kind::Double => vs.double(),
+            _ => vs.float(),
+        }
+        optimizer.zero_grad();
+        (&weight * 5.0).sum(kind).backward();
+        optimizer.step().unwrap();
+        assert_eq!(weight.kind(), kind);
+        assert!((weight.double_value(&[1]) - (0.9 - 0.1 * step as f64)).abs() < 1e-6, "step {step}: {weight:?}");
+    }
+}
+
 #[test]
 fn values_out_of_range_are_refused() {
     let vs = nn::VarStore::new(Device::Cpu);
