@@ -15,7 +15,8 @@
 //!
 //! # Shapes
 //! `B` batch, `D` embedding dimension, `C` classes. Embeddings may be `f16`, `bf16`, `f32` or `f64`;
-//! heads, centers and logits are `f32` (`f64` after `VarStore::double`).
+//! heads, centers and logits are `f32` (`f64` after `VarStore::double`). What casts the whole store afterwards casts
+//! them too: cast the network alone, as in `(vs.root() / "net").bfloat16()`.
 
 mod arcface;
 mod center;

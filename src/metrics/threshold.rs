@@ -120,7 +120,10 @@ impl VerificationThreshold {
 
     /// Whether it was fitted on scores that were rounded to the grid of a
     /// [`ScoreHistogram`](super::ScoreHistogram). Any other score is rounded in the same way before it is compared,
-    /// so that the pairs which it was fitted on are judged as they were there.
+    /// so that the pairs which it was fitted on are judged as they were there, but for those whose cosine rounds to
+    /// the neighboring step when it is summed up in another order (see [`verify`](crate::verify)): of random
+    /// embeddings one pair for one threshold in twenty, where [`verify`](Self::verify) or
+    /// [`rates_on`](Self::rates_on) judges them.
     #[must_use]
     pub fn on_grid(&self) -> bool {
         self.on_grid

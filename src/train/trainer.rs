@@ -58,7 +58,8 @@ type Validate<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 /// One path belongs to one run at a time. On the CPU, with the same number of threads, a run that was
 /// killed at any moment and resumed ends with the same bits as one that was not: batches come from a saved
 /// position, moments from the checkpoint, and libtorch's generator is seeded in each step from
-/// [`FitConfig::seed`] and the step.
+/// [`FitConfig::seed`] and the step. That generator is one for the process: networks that draw (dropout) need a
+/// process for each run to repeat.
 ///
 /// # Examples
 /// ```
