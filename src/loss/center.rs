@@ -222,9 +222,11 @@ impl CenterLoss {
 
     /// The embeddings where they are compared with the centers.
     fn place(&self, batch: &Batch) -> Tensor {
+        // A batch that was checked for the head of a joint loss has that one's precision.
+        let embeddings = batch.embeddings.to_kind(self.centers.kind());
         match self.config.space {
-            CenterSpace::Raw => batch.embeddings.shallow_clone(),
-            CenterSpace::UnitSphere => l2_normalize(&batch.embeddings, NORM_FLOOR),
+            CenterSpace::Raw => embeddings,
+            CenterSpace::UnitSphere => l2_normalize(&embeddings, NORM_FLOOR),
         }
     }
 

@@ -3,7 +3,7 @@
 use soft_lmccl::{
     Result,
     loss::{
-        ArcFaceConfig, CenterLossConfig, Chunked, Chunks, Guarded, LmclConfig, Loss, Negatives,
+        ArcFaceConfig, CenterDistance, CenterLossConfig, Chunked, Chunks, Guarded, LmclConfig, Loss, Negatives,
         NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig, functional::class_residuals,
     },
     params::NO_DECAY_GROUP,
@@ -359,6 +359,29 @@ fn residuals_want_labels_that_are_labels() {
     // Sums are of the embeddings' kind, whatever the centers are.
     let half = class_residuals(&rows.to_kind(Kind::Half), &rows, &Tensor::from_slice(&[0i64, 0])).unwrap();
     assert_eq!(half.sums.kind(), Kind::Half);
+}
+
+/// Embeddings meet centers in the precision of the centers, whatever the head beside them has.
+#[test]
+fn a_center_term_of_another_precision_has_a_gradient() {
+    let embeddings = || Tensor::from_slice2(&[[1.0f32, 0.5], [0.2, -1.0]]).set_requires_grad(true);
+    let labels = Tensor::from_slice(&[0i64, 2]);
+    for distance in [CenterDistance::Squared, CenterDistance::Euclidean] {
+        let config = CenterLossConfig { distance, ..Default::default() };
+        let (vs, mut doubled) = (nn::VarStore::new(Device::Cpu), nn::VarStore::new(Device::Cpu));
+        let mut loss = SoftLmcclConfig { center: config, ..Default::default() }.init(&vs.root(), C, D).unwrap();
+        let (x, y) = (embeddings(), embeddings());
+        let single = loss.forward(&x, &labels).unwrap();
+        single.total().backward();
+        *loss.center_mut() = config.init(&doubled.root(), C, D).unwrap();
+        doubled.double();
+        let double = loss.forward(&y, &labels).unwrap();
+        double.total().f_backward().unwrap();
+        loss.update(&y, &labels).unwrap();
+        assert_eq!((y.grad().kind(), loss.center().centers().kind()), (Kind::Float, Kind::Double));
+        assert!((x.grad() - y.grad()).abs().max().double_value(&[]) < 1e-5);
+        assert!((single.total() - double.total()).abs().double_value(&[]) < 1e-5);
+    }
 }
 
 /// What comes in through `center_mut` need not be what `init` made.
