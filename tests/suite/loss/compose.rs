@@ -193,7 +193,7 @@ fn weights_are_shown_to_three_digits() {
     ] {
         let report = (weight * LossTerms::single("a", Tensor::from(0.0))).report().unwrap();
         assert_eq!(report.to_string().split_once(" = ").unwrap().1, format!("{shown}·a 0.000"));
-        assert_eq!(report.terms[0].1.to_bits(), weight.to_bits(), "the number itself is whole");
+        assert_eq!(report.terms[0].weight.to_bits(), weight.to_bits(), "the number itself is whole");
     }
     let report = (0.9999 * LossTerms::single("a", Tensor::from(2.0))).report().unwrap();
     assert_eq!(report.to_string(), "2.000 = 1·a 2.000");
