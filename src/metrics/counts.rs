@@ -61,16 +61,19 @@ impl ScoreCounts {
         Self { regions: (0..REGIONS).map(|_| Mutex::default()).collect() }
     }
 
-    /// From the number of pairs of each key of a kind.
+    /// Adds the pairs of neighboring keys of one kind.
     #[cfg(feature = "torch")]
-    pub(crate) fn from_dense(matching: &[i64], non_matching: &[i64]) -> Self {
-        let sum = Self::empty();
-        for (kind, counts) in [(MATCHING, matching), (NON_MATCHING, non_matching)] {
-            for (key, &count) in counts.iter().enumerate() {
-                sum.put(kind, key, count.unsigned_abs());
+    pub(crate) fn put_all(&self, same: bool, mut first: usize, mut counts: &[i64]) {
+        let kind = if same { MATCHING } else { NON_MATCHING };
+        while !counts.is_empty() {
+            let place = first % REGION;
+            let (of_region, others) = counts.split_at(counts.len().min(REGION - place));
+            let mut region = self.region(first / REGION);
+            for (place, &count) in (place..).zip(of_region).filter(|&(_, &count)| count > 0) {
+                region.add(kind, place, count.unsigned_abs());
             }
+            (first, counts) = (first + of_region.len(), others);
         }
-        sum
     }
 
     /// Adds another part.

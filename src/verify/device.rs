@@ -195,10 +195,13 @@ impl Source for DeviceSet {
 
 /// The tile asked for, or the largest that the budget allows.
 fn tile(pairs: &Pairs<'_, DeviceSet>, how: &AllPairs) -> Result<usize> {
-    let longest = pairs.rows.labels.len().max(pairs.columns.map_or(0, |columns| columns.labels.len()));
-    let layout = Layout::bytes(pairs.rows.labels.len(), pairs.columns.map(|columns| columns.labels.len()));
-    // The counters on the device, their copy on the host, and what they become there.
-    let counters = 2 * (2 * KEYS as u64 + 1) * size_of::<i64>() as u64 + ScoreCounts::BYTES;
+    let (rows, columns) = (pairs.rows.labels.len(), pairs.columns.map(|columns| columns.labels.len()));
+    let longest = rows.max(columns.unwrap_or(0));
+    let members = (rows + columns.unwrap_or(rows)) * size_of::<i64>();
+    let layout = Layout::bytes(rows, columns) + members as u64;
+    // The counters on the device; of one kind at a time those that are not 0 and, twice, what is copied to the host; and
+    // what they become there.
+    let counters = (5 * KEYS as u64 + 1) * size_of::<i64>() as u64 + ScoreCounts::BYTES;
     let bytes = |tile: usize| {
         let operands = 2 * tile * pairs.rows.dim() * size_of::<f32>();
         layout + counters + (tile * tile * PAIR_BYTES + operands) as u64
@@ -232,6 +235,9 @@ struct Worker<'a> {
     lowest: Tensor,
     /// Non-matching pairs by key, then matching ones, then what is no pair.
     counters: Tensor,
+    /// The members that are rows and columns, uploaded once: what is copied from the host waits for the tile before.
+    row_members: Tensor,
+    column_members: Tensor,
 }
 
 impl<'a> Worker<'a> {
@@ -247,17 +253,22 @@ impl<'a> Worker<'a> {
             one: Tensor::f_ones([1], (Kind::Int64, device))?,
             lowest: Tensor::from(i64::from(LOWEST_ROUNDED)),
             counters: Tensor::f_zeros([2 * KEYS + 1], (Kind::Int64, device))?,
+            row_members: uploaded(layout.row_members(0..pairs.rows.labels.len()), device)?,
+            column_members: uploaded(
+                layout.column_members(0..pairs.columns.unwrap_or(pairs.rows).labels.len()),
+                device,
+            )?,
         })
     }
 
     /// Counts the pairs of a tile; returns how many.
     fn count_tile(&mut self, rows: Span, columns: Span) -> Result<u64> {
         let (height, width) = (rows.len() as i64, columns.len() as i64);
-        let left = gather(self.pairs.rows, self.layout.row_members(rows.clone()))?;
-        let right = gather(self.pairs.columns.unwrap_or(self.pairs.rows), self.layout.column_members(columns.clone()))?;
+        let left = gather(self.pairs.rows, &self.row_members, &rows)?;
+        let right = gather(self.pairs.columns.unwrap_or(self.pairs.rows), &self.column_members, &columns)?;
         let mut scores = self.scores.f_narrow(0, 0, height * width)?.f_view([height, width])?;
         // In steps from the start, which is exact, then rounded as on the host: each operation is a pass over the whole
-        // tile, and on a device that multiplies fast they are what takes the time.
+        // tile.
         let steps = f64::from(GRID_STEPS);
         let _ = left.f_mul_scalar(steps)?.f_matmul_out(&scores, &right.f_tr()?)?;
         let _ = scores.f_clamp_(-steps, steps)?.f_add_scalar_(f64::from(GRID_ROUND))?;
@@ -285,14 +296,27 @@ impl<'a> Worker<'a> {
         Ok(if on_diagonal { rows.len() * (rows.len() - 1) / 2 } else { rows.len() * columns.len() } as u64)
     }
 
+    /// Only those keys leave the device between which there are pairs: all would take longer than a short run.
     fn counts(self) -> Result<ScoreCounts> {
-        let counters: Vec<i64> = Vec::try_from(self.counters.f_to_device(Device::Cpu)?)?;
-        let (non_matching, rest) = counters.split_at(GRID_KEYS);
-        Ok(ScoreCounts::from_dense(&rest[..GRID_KEYS], non_matching))
+        let counts = ScoreCounts::empty();
+        for (same, start) in [(false, 0), (true, KEYS)] {
+            let counters = self.counters.f_narrow(0, start, KEYS)?;
+            let occupied = counters.f_nonzero()?;
+            if occupied.numel() > 0 {
+                let (first, last) = (occupied.f_min()?.f_int64_value(&[])?, occupied.f_max()?.f_int64_value(&[])?);
+                let counters = counters.f_narrow(0, first, last - first + 1)?.f_to_device(Device::Cpu)?;
+                counts.put_all(same, first as usize, &Vec::try_from(counters)?);
+            }
+        }
+        Ok(counts)
     }
 }
 
-fn gather(set: &DeviceSet, members: impl Iterator<Item = usize>) -> Result<Tensor> {
+fn uploaded(members: impl Iterator<Item = usize>, device: Device) -> Result<Tensor> {
     let members: Vec<i64> = members.map(|member| member as i64).collect();
-    Ok(set.unit.f_index_select(0, &Tensor::from_slice(&members).f_to_device(set.device())?)?)
+    Ok(Tensor::f_from_slice(&members)?.f_to_device(device)?)
+}
+
+fn gather(set: &DeviceSet, members: &Tensor, span: &Span) -> Result<Tensor> {
+    Ok(set.unit.f_index_select(0, &members.f_narrow(0, span.start as i64, span.len() as i64)?)?)
 }
