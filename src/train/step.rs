@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::Optimizer;
 use crate::{
-    Result,
+    Error, Result,
     loss::{Loss, LossReport},
 };
 
@@ -15,8 +15,8 @@ use crate::{
 /// [`Loss::update`] yourself. `optimizer` is any of `tch`'s, or [`AdamW`](super::AdamW), whose state can be saved.
 ///
 /// # Errors
-/// As [`Loss::forward`] and [`Loss::update`]: neither the weights nor the centers have moved then. As
-/// [`Optimizer::step`].
+/// As [`Loss::forward`] and [`Loss::update`], and [`Error::Tensor`] where nothing takes a gradient: neither the
+/// weights nor the centers have moved then. As [`Optimizer::step`].
 ///
 /// # Examples
 /// ```
@@ -42,8 +42,16 @@ pub fn backward_step(
     labels: &Tensor,
 ) -> Result<LossReport> {
     let terms = loss.forward(embeddings, labels)?;
+    let total = terms.total();
+    if !total.requires_grad() {
+        return Err(Error::Tensor {
+            what: "embeddings",
+            expected: "a gradient that reaches the network or a head of the loss".into(),
+            got: "none: all of them are frozen, or gradients are off".into(),
+        });
+    }
     optimizer.zero_grad();
-    terms.total().f_backward()?;
+    total.f_backward()?;
     loss.update(embeddings, labels)?;
     optimizer.step()?;
     terms.report()

@@ -6,7 +6,7 @@ use approx::assert_relative_eq;
 use soft_lmccl::{
     Error, Result,
     loss::{Loss, LossTerms},
-    tch::{Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig},
+    tch::{Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig, no_grad_guard},
     train::{FitConfig, backward_step, embed, fit},
 };
 
@@ -50,6 +50,23 @@ fn the_update_sees_fresh_gradients_and_weights_that_have_not_moved() {
     watch.refuses = true;
     backward_step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap_err();
     assert_relative_eq!(parameter.double_value(&[]), -1.0);
+}
+
+#[test]
+fn a_step_that_nothing_takes_part_in_is_refused() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
+    let mut optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
+    let mut watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
+    let labels = Tensor::from_slice(&[0i64]);
+    let message = "embeddings: expected a gradient that reaches the network or a head of the loss, \
+                   got none: all of them are frozen, or gradients are off";
+    let frozen = Tensor::from_slice(&[1.0f32]);
+    assert_eq!(backward_step(&mut watch, &mut optimizer, &frozen, &labels).unwrap_err().to_string(), message);
+    let _frozen = no_grad_guard();
+    let moved = &parameter * 3.0;
+    assert_eq!(backward_step(&mut watch, &mut optimizer, &moved, &labels).unwrap_err().to_string(), message);
+    assert!(watch.seen.is_empty());
 }
 
 /// `x·w` on the network's side; nothing to learn on the loss', which notes the labels of each batch.
