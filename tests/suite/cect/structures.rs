@@ -118,7 +118,7 @@ fn operators_go_to_their_chains() {
 #[test]
 fn awkward_mmcif_is_read() {
     let before = "# a comment with loop_ in it\n_x.a 'a dog's life'\n_x.b\n;text field\n\
-                  data_inside; loop_\n;\n_x.c \"it's\"\nloop_\n_y.a\n_y.b\n1 'two words' ? .\n";
+                  data_inside; loop_\n;\n_x.c \"it's\"\n_x.d Kühlbrandt\n_x.e 12345678901\nloop_\n_y.a\n_y.b\n1 'two words' ? .\n";
     let mut text = mmcif(before);
     text.extend(b"data_second\n_atom_site.type_symbol X\n");
     assert_eq!(open("x.cif", &text).unwrap().scatterers().len(), 2);
