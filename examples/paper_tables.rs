@@ -14,6 +14,9 @@
 mod args;
 #[path = "paper_tables/augmented.rs"]
 mod augmented;
+#[cfg(test)]
+#[path = "paper_tables/cell_tests.rs"]
+mod cell_tests;
 #[path = "paper_tables/classes.rs"]
 mod classes;
 #[path = "paper_tables/data.rs"]

@@ -50,10 +50,6 @@ impl Domains {
             NeuronData::Subtomograms { table, contrast, known, .. } => {
                 let files = open_files(table, *contrast, settings.side)?;
                 let split = split_by_name(files.classes(), known)?;
-                // One that cannot be used is told before hours are spent on the others.
-                for index in 0..files.len() {
-                    files.sample(index)?;
-                }
                 Neuron::Subtomograms(files, split)
             }
         };
@@ -69,16 +65,21 @@ impl Domains {
         Domain::ALL.to_vec()
     }
 
-    /// Whether the user's subtomograms are enough for a run, asked before any work: one that is broken off for want of
-    /// them counts as finished.
+    /// Whether the user's subtomograms can be used and are enough for these runs, asked before any work: a run that is
+    /// broken off for want of them counts as finished.
     ///
     /// # Errors
-    /// [`Error::Config`] with what is missing.
-    pub fn require_enough(&self, run: &Run) -> Result<()> {
+    /// [`Error::Config`] with what is missing; as reading any of them.
+    pub fn require_subtomograms(&self, runs: &[Run]) -> Result<()> {
         let Neuron::Subtomograms(files, _) = &self.neuron else { return Ok(()) };
-        if !run.tests.contains(&Domain::R1) {
-            return Ok(());
-        }
+        let wanted: Vec<_> = runs.iter().filter(|run| run.tests.contains(&Domain::R1)).collect();
+        wanted.iter().try_for_each(|run| self.require_enough(files, run))?;
+        // Only now, since this reads all of them.
+        let count = if wanted.is_empty() { 0 } else { files.len() };
+        (0..count).try_for_each(|index| files.sample(index).map(drop))
+    }
+
+    fn require_enough(&self, files: &LabeledFiles, run: &Run) -> Result<()> {
         let Source { split, .. } = self.source(Domain::R1, run.roles, run.seed, Supply::default())?;
         let refuse = |expected: String, got: String| {
             let got = format!("{got} for {}", run.id());

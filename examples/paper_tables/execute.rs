@@ -124,7 +124,7 @@ pub fn execute(args: &Args, domains: &Domains, runs: &[Run], store: &Store) -> R
         say(format_args!("{made} of {total} runs are there already"));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    left.iter().try_for_each(|run| domains.require_enough(run))?;
+    domains.require_subtomograms(&left)?;
     let mut volumes = Volumes { domains, sets: HashMap::new() };
     let left = left
         .into_iter()
