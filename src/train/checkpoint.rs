@@ -156,7 +156,7 @@ pub fn load<C: DeserializeOwned>(path: impl AsRef<Path>, vs: &mut nn::VarStore, 
     let header: Header<C> = header(&archive)?;
     let mut problems = Vec::new();
     header.check_classes(classes, &mut problems);
-    let values = variables(&file, vs, &mut problems)?;
+    let values = variables(&file, vs, &Scope::Whole, &mut problems)?;
     archive.refuse(&problems)?;
     apply(values)?;
     Ok(Meta { config: header.config, classes: header.classes })
@@ -170,7 +170,70 @@ pub fn load<C: DeserializeOwned>(path: impl AsRef<Path>, vs: &mut nn::VarStore, 
 pub fn load_weights(path: impl AsRef<Path>, vs: &mut nn::VarStore) -> Result<()> {
     let archive = Archive::read(path.as_ref())?;
     let mut problems = Vec::new();
-    let values = variables(&archive.tensors()?, vs, &mut problems)?;
+    let values = variables(&archive.tensors()?, vs, &Scope::Whole, &mut problems)?;
+    archive.refuse(&problems)?;
+    apply(values)
+}
+
+/// What the tensors of a file mean, without reading them into anything: what to make before [`load_part`] or [`load`].
+///
+/// `C` may have fewer fields than the configuration that was saved.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Checkpoint`] if the file is no checkpoint, or its configuration is no `C`.
+///
+/// # Examples
+/// See [`load_part`].
+pub fn describe<C: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Meta<C>> {
+    let archive = Archive::read(path.as_ref())?;
+    archive.tensors()?;
+    let Header { config, classes, .. } = header(&archive)?;
+    Ok(Meta { config, classes })
+}
+
+/// Reads one part of a store, such as a network without the heads that it was trained with: from any safetensors
+/// file, if all that it and `vs` hold under the path `part` match one to one in name, shape and kind.
+///
+/// Whatever lies elsewhere, in the file as in `vs`, is left alone: to embed with a trained network, or to go on with
+/// new heads on other classes.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, or if `vs` has no variable under that path, with `vs`
+/// unchanged.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{loss::SoftLmcclConfig, model::NetworkConfig, train::checkpoint, tch::{Device, nn}};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Recipe { network: NetworkConfig, side: i64 }
+///
+/// # let path = std::env::temp_dir().join(format!("soft-lmccl-part-{}.safetensors", std::process::id()));
+/// // A network for 17 classes, with its heads and centers.
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let config = Recipe { network: NetworkConfig::default().with_embedding_dim(16), side: 8 };
+/// let _net = config.network.init(&(vs.root() / "net"), config.side)?;
+/// let _loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 17, 16)?;
+/// let classes = (0..17).map(|class| class.to_string()).collect();
+/// checkpoint::save(&path, &vs, &checkpoint::Meta { config, classes })?;
+///
+/// // The same network for two other classes.
+/// let Recipe { network, side } = checkpoint::describe(&path)?.config;
+/// let mut vs = nn::VarStore::new(Device::Cpu);
+/// let _net = network.init(&(vs.root() / "net"), side)?;
+/// let _loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 2, 16)?;
+/// checkpoint::load_part(&path, &mut vs, "net")?;
+/// # std::fs::remove_file(&path).ok();
+/// # Ok(()) }
+/// ```
+pub fn load_part(path: impl AsRef<Path>, vs: &mut nn::VarStore, part: &str) -> Result<()> {
+    let archive = Archive::read(path.as_ref())?;
+    let mut problems = Vec::new();
+    let values = variables(&archive.tensors()?, vs, &Scope::Under(part), &mut problems)?;
+    if values.is_empty() && problems.is_empty() {
+        problems.push(format!("neither it nor the store has anything under `{part}`"));
+    }
     archive.refuse(&problems)?;
     apply(values)
 }
@@ -206,7 +269,7 @@ pub fn load_run<C: Serialize>(
     let config =
         serde_json::to_string(&meta.config).and_then(|json| serde_json::from_str(&json)).map_err(json_failed)?;
     list_differences("config", &header.config, &config, &mut problems);
-    let values = variables(&file, vs, &mut problems)?;
+    let values = variables(&file, vs, &Scope::Whole, &mut problems)?;
     let Some(saved) = header.run else {
         problems.push("it holds weights, but not the state of a run".into());
         return archive.refuse(&problems);
@@ -284,9 +347,30 @@ impl<C> Header<C> {
     }
 }
 
+/// Which variables are read.
+enum Scope<'a> {
+    Whole,
+    /// Those whose names begin with this path.
+    Under(&'a str),
+}
+
+impl Scope<'_> {
+    fn holds(&self, name: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Under(path) => name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')),
+        }
+    }
+}
+
 /// Every variable with its new value, as far as the file fits.
-fn variables(file: &SafeTensors<'_>, vs: &nn::VarStore, problems: &mut Vec<String>) -> Result<Vec<(Tensor, Tensor)>> {
-    let mut variables: Vec<_> = vs.variables().into_iter().collect();
+fn variables(
+    file: &SafeTensors<'_>,
+    vs: &nn::VarStore,
+    scope: &Scope<'_>,
+    problems: &mut Vec<String>,
+) -> Result<Vec<(Tensor, Tensor)>> {
+    let mut variables: Vec<_> = vs.variables().into_iter().filter(|(name, _)| scope.holds(name)).collect();
     variables.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut values = Vec::with_capacity(variables.len());
     for (name, variable) in &variables {
@@ -296,8 +380,8 @@ fn variables(file: &SafeTensors<'_>, vs: &nn::VarStore, problems: &mut Vec<Strin
         }
     }
     let expected = |name: &str| variables.binary_search_by(|(known, _)| known.as_str().cmp(name)).is_ok();
-    let mut extra: Vec<_> =
-        file.names().into_iter().filter(|name| !name.starts_with(RUN_PREFIX) && !expected(name)).collect();
+    let variable = |name: &str| scope.holds(name) && !name.starts_with(RUN_PREFIX);
+    let mut extra: Vec<_> = file.names().into_iter().filter(|name| variable(name) && !expected(name)).collect();
     extra.sort_unstable();
     problems.extend(extra.into_iter().map(|name| format!("`{name}` is not expected")));
     Ok(values)

@@ -47,6 +47,8 @@ pub const READERS: &[Reader] = &[
     #[cfg(feature = "torch")]
     Reader { name: "checkpoint", extension: "safetensors", seeds: torch::checkpoints, tokens: torch::HEADER, read: torch::weights, names_the_file: true },
     #[cfg(feature = "torch")]
+    Reader { name: "checkpoint-part", extension: "safetensors", seeds: torch::in_parts, tokens: torch::HEADER, read: torch::part, names_the_file: true },
+    #[cfg(feature = "torch")]
     Reader { name: "run", extension: "safetensors", seeds: torch::runs, tokens: torch::HEADER, read: torch::run, names_the_file: true },
     #[cfg(feature = "torch")]
     Reader { name: "config", extension: "json", seeds: torch::configs, tokens: JSON, read: torch::config, names_the_file: false },
@@ -421,6 +423,30 @@ mod torch {
 
     pub fn weights(path: &Path) -> Answer {
         STORE.with_borrow_mut(|vs| checkpoint::load::<SoftLmcclConfig>(path, vs, &meta().classes))?;
+        Ok(())
+    }
+
+    /// A store of two parts.
+    fn two_parts() -> nn::VarStore {
+        let vs = nn::VarStore::new(Device::Cpu);
+        for part in ["net", "loss"] {
+            let _ = (vs.root() / part).ones("weight", &[2]);
+        }
+        vs
+    }
+
+    pub fn in_parts() -> Vec<Vec<u8>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seed.safetensors");
+        checkpoint::save(&path, &two_parts(), &meta()).unwrap();
+        vec![fs::read(&path).unwrap()]
+    }
+
+    pub fn part(path: &Path) -> Answer {
+        checkpoint::describe::<SoftLmcclConfig>(path)?.config.validate()?;
+        let mut vs = two_parts();
+        checkpoint::load_part(path, &mut vs, "net")?;
+        assert_eq!(vs.variables()["loss.weight"], Tensor::ones([2], (Kind::Float, Device::Cpu)));
         Ok(())
     }
 

@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use soft_lmccl::{
     loss::{Loss, SoftLmccl, SoftLmcclConfig},
     tch::{Device, Kind, Tensor, nn},
     train::{
         AdamWConfig, FitConfig, Optimizer, Progress, RunState, Sampler, Sampling, backward_step,
-        checkpoint::{Meta, load, load_run, load_weights, save, save_run},
+        checkpoint::{Meta, describe, load, load_part, load_run, load_weights, save, save_run},
     },
 };
 use tempfile::TempDir;
+
+use super::waves;
 
 const D: i64 = 4;
 
@@ -206,6 +208,78 @@ fn other_programs_read_what_is_saved_and_write_what_is_loaded() {
     let error = load_weights(&foreign, &mut vs).unwrap_err().to_string();
     assert!(error.contains("`center.centers` is F32 [3, 4], expected Float [4, 4]; `center.samples` is"), "{error}");
     assert_eq!(snapshot(&vs), before);
+}
+
+#[test]
+fn a_part_is_read_into_a_store_that_has_more_and_other_parts() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("part.safetensors");
+    let make = |classes: i64, width: i64| {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let net = vs.root() / "net";
+        let weight = net.add("weight", waves(&[2, width], classes as f64), true);
+        let steps = net.add("steps", Tensor::from_slice(&[classes]), false);
+        // Neither is under `net`.
+        let _like = (vs.root() / "network").ones("weight", &[classes]);
+        let _loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), classes, D).unwrap();
+        (vs, weight, steps)
+    };
+    let (trained, weight, _) = make(3, 2);
+    save(&path, &trained, &Meta { config: (), classes: names(&["a", "b", "c"]) }).unwrap();
+
+    let (mut vs, own, steps) = make(5, 2);
+    let before = snapshot(&vs);
+    load_part(&path, &mut vs, "net").unwrap();
+    assert_eq!((&own, steps.int64_value(&[0])), (&weight, 3));
+    let elsewhere = |all: Vec<(String, Tensor)>| -> Vec<_> {
+        all.into_iter().filter(|(name, _)| !name.starts_with("net.")).collect()
+    };
+    assert_eq!(elsewhere(snapshot(&vs)), elsewhere(before));
+
+    // Within the part nothing may differ; a file that is no checkpoint has parts as well.
+    let (mut other, ..) = make(3, 4);
+    let _more = (other.root() / "net").ones("more", &[1]);
+    let before = snapshot(&other);
+    let error = load_part(&path, &mut other, "net").unwrap_err().to_string();
+    assert!(error.ends_with("`net.more` is missing; `net.weight` is F32 [2, 2], expected Float [2, 4]"), "{error}");
+    assert_eq!(snapshot(&other), before);
+    let foreign = directory.path().join("foreign.safetensors");
+    let odd = [("net.weight", Tensor::ones([2, 2], (Kind::Float, Device::Cpu))), ("net.odd", Tensor::from(3i64))];
+    Tensor::write_safetensors(&odd, &foreign).unwrap();
+    let error = load_part(&foreign, &mut vs, "net").unwrap_err().to_string();
+    assert!(error.ends_with("`net.steps` is missing; `net.odd` is not expected"), "{error}");
+    for part in ["nets", "", "ne", "net."] {
+        let error = load_part(&path, &mut vs, part).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("neither it nor the store has anything under `{part}`")), "{error}");
+    }
+    // What only the file has is not read, and told.
+    let mut empty = nn::VarStore::new(Device::Cpu);
+    let error = load_part(&path, &mut empty, "net").unwrap_err().to_string();
+    assert!(error.ends_with("`net.steps` is not expected; `net.weight` is not expected"), "{error}");
+}
+
+#[test]
+fn a_file_describes_itself_before_anything_is_made() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Center {
+        rate: f64,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Fewer {
+        center: Center,
+    }
+    let directory = TempDir::new().unwrap();
+    let (path, _) = saved(&directory);
+    let whole = describe::<SoftLmcclConfig>(&path).unwrap();
+    assert_eq!(whole, Meta { config: SoftLmcclConfig::default(), classes: names(&["a", "b", "c"]) });
+    assert_eq!(describe::<Fewer>(&path).unwrap().config, Fewer { center: Center { rate: 0.5 } });
+    let error = describe::<FitConfig>(&path).unwrap_err().to_string();
+    assert!(error.contains("run.safetensors: its description: unknown field"), "{error}");
+
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let error = describe::<SoftLmcclConfig>(&path).unwrap_err().to_string();
+    assert!(error.contains("run.safetensors: not a safetensors file"), "{error}");
 }
 
 fn beginning(vs: &nn::VarStore, labels: &[i64]) -> RunState {
