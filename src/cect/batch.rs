@@ -51,6 +51,14 @@ impl Batch {
         Self::labeled(samples, |class| labels.get(&class).copied(), "unknown")
     }
 
+    /// Samples of any classes, labeled by their [`ClassId`]s: for comparing only, where nothing is trained.
+    ///
+    /// # Errors
+    /// As [`known`](Self::known), but for the classes.
+    pub fn of(samples: &[Sample]) -> Result<Self> {
+        Self::labeled(samples, |class| Some(i64::from(class.0)), "there")
+    }
+
     fn labeled(samples: &[Sample], label: impl Fn(ClassId) -> Option<i64>, role: &str) -> Result<Self> {
         let Some(first) = samples.first() else {
             return Err(Error::Tensor { what: "samples", expected: "at least one".into(), got: "none".into() });

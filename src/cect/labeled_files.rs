@@ -23,6 +23,8 @@ pub struct FilesConfig {
     /// Default [`Contrast::DarkProtein`]; subtomograms of bright protein are inverted, so that they look
     /// as simulated ones do.
     pub contrast: Contrast,
+    /// The class of every subtomogram of a table that has no column of labels. Default: such a table is refused.
+    pub unlabeled: Option<String>,
 }
 
 /// Labeled subtomograms in MRC files, read when they are asked for.
@@ -34,8 +36,9 @@ pub struct FilesConfig {
 /// | `path` | `rlnImageName`, `image`, `file` | an MRC file of one cubic subtomogram, also compressed with gzip |
 /// | `label` | `rlnClassNumber`, `class` | the class, a number or a word |
 ///
-/// Names do not depend on case; other columns are passed over. CSV and TSV need a header, `#` starts a
-/// comment, and quotes protect commas. Of a STAR file the first table with both columns counts, so that
+/// Names do not depend on case; other columns are passed over. Where nothing is known of the classes,
+/// [`FilesConfig::unlabeled`] stands for the second column. CSV and TSV need a header, `#` starts a
+/// comment, and quotes protect commas. Of a STAR file the first table with the columns counts, so that
 /// RELION's `data_optics` does no harm. Classes are numbered in the order of their labels, by value if
 /// all are numbers; labels that are written differently, as `1` and `1.0`, are two classes.
 ///
@@ -92,10 +95,11 @@ impl LabeledFiles {
         let of_table = |problem: String| Error::Format { path: table.to_owned(), problem };
         let text = input::read_text(table)?;
         let extension = table.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let unlabeled = config.unlabeled.as_deref();
         let rows = match extension.as_str() {
-            "csv" => separated(&text, b','),
-            "tsv" | "txt" => separated(&text, b'\t'),
-            "star" => from_star(&text),
+            "csv" => separated(&text, b',', unlabeled),
+            "tsv" | "txt" => separated(&text, b'\t', unlabeled),
+            "star" => from_star(&text, unlabeled),
             _ => Err("expected .csv, .tsv, .txt or .star".to_owned()),
         }
         .map_err(of_table)?;
@@ -169,21 +173,47 @@ impl Dataset for LabeledFiles {
     }
 }
 
-/// Places of the path and the label among the columns.
-fn columns<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<(usize, usize), String> {
-    let place = |wanted: &[&str], what: &str| {
-        let matching = |name: &str| wanted.contains(&name.trim().trim_start_matches('_').to_ascii_lowercase().as_str());
-        let mut places = names.clone().enumerate().filter(|(_, name)| matching(name)).map(|(place, _)| place);
-        match (places.next(), places.next()) {
-            (Some(place), None) => Ok(place),
-            (Some(_), Some(_)) => Err(format!("has more than one column for the {what}")),
-            (None, _) => Err(format!("has no column for the {what}; expected one of {}", wanted.join(", "))),
-        }
-    };
-    Ok((place(&PATH_COLUMNS, "path")?, place(&LABEL_COLUMNS, "label")?))
+/// Where a row has its path and its label.
+struct Columns<'a> {
+    path: usize,
+    label: Label<'a>,
 }
 
-fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
+enum Label<'a> {
+    Column(usize),
+    /// There is no such column, and this is the class of all.
+    Every(&'a str),
+}
+
+impl<'a> Columns<'a> {
+    fn among<'n>(names: impl Iterator<Item = &'n str> + Clone, unlabeled: Option<&'a str>) -> Result<Self, String> {
+        let place = |wanted: &[&str], what: &str| {
+            let matching =
+                |name: &str| wanted.contains(&name.trim().trim_start_matches('_').to_ascii_lowercase().as_str());
+            let mut places = names.clone().enumerate().filter(|(_, name)| matching(name)).map(|(place, _)| place);
+            match (places.next(), places.next()) {
+                (Some(_), Some(_)) => Err(format!("has more than one column for the {what}")),
+                (place, _) => Ok(place),
+            }
+        };
+        let missing = |wanted: &[&str], what: &str| {
+            format!("has no column for the {what}; expected one of {}", wanted.join(", "))
+        };
+        let path = place(&PATH_COLUMNS, "path")?.ok_or_else(|| missing(&PATH_COLUMNS, "path"))?;
+        let label = place(&LABEL_COLUMNS, "label")?.map(Label::Column).or(unlabeled.map(Label::Every));
+        Ok(Self { path, label: label.ok_or_else(|| missing(&LABEL_COLUMNS, "label"))? })
+    }
+
+    /// The row at a line of which `field` gives the fields.
+    fn row<'f>(&self, line: u64, field: impl Fn(usize) -> &'f str) -> Result<Row, String> {
+        match self.label {
+            Label::Column(label) => row(line, field(self.path), field(label)),
+            Label::Every(label) => row(line, field(self.path), label),
+        }
+    }
+}
+
+fn separated(text: &str, delimiter: u8, unlabeled: Option<&str>) -> Result<Vec<Row>, String> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .comment(Some(b'#'))
@@ -194,12 +224,12 @@ fn separated(text: &str, delimiter: u8) -> Result<Vec<Row>, String> {
     if header.is_empty() {
         return Err("is empty".into());
     }
-    let (path, label) = columns(header.iter()).map_err(|problem| format!("the header {problem}"))?;
+    let columns = Columns::among(header.iter(), unlabeled).map_err(|problem| format!("the header {problem}"))?;
     reader
         .into_records()
         .map(|record| {
             let record = record.map_err(|error| lines.told(&error))?;
-            row(lines.of(record.position()), &record[path], &record[label])
+            columns.row(lines.of(record.position()), |place| &record[place])
         })
         .collect()
 }
@@ -238,12 +268,13 @@ impl Lines<'_> {
     }
 }
 
-fn from_star(text: &str) -> Result<Vec<Row>, String> {
+fn from_star(text: &str, unlabeled: Option<&str>) -> Result<Vec<Row>, String> {
     let mut first_problem = None;
     for block in star::read(text)? {
-        match columns(block.columns.iter().copied()) {
-            Ok((path, label)) => {
-                return block.rows.into_iter().map(|(line, row_)| row(line as u64, row_[path], row_[label])).collect();
+        match Columns::among(block.columns.iter().copied(), unlabeled) {
+            Ok(columns) => {
+                let rows = block.rows.into_iter();
+                return rows.map(|(line, fields)| columns.row(line as u64, |place| fields[place])).collect();
             }
             Err(problem) => first_problem = Some(format!("the block `data_{}` {problem}", block.name)),
         }

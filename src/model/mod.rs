@@ -12,11 +12,13 @@
 //!
 //! The last three were classifiers; here the layer of the classes is replaced by that of the
 //! embedding, linear and batch-normalized as in the authors' code. [`NetworkConfig`] chooses one by
-//! name. In evaluation mode every network is a pure function of its input and weights.
+//! name. In evaluation mode every network is a pure function of its input and weights;
+//! [`HalfTurnMean`] around one asks it four times.
 
 mod cb3d;
 mod compact_net;
 mod dsrf3d;
+mod half_turns;
 mod layers;
 mod network;
 mod rb3d;
@@ -25,6 +27,7 @@ mod sphere_net;
 pub use cb3d::{Cb3d, Cb3dConfig, cb3d};
 pub use compact_net::{CompactNet, CompactNetConfig, compact_net};
 pub use dsrf3d::{Dsrf3d, Dsrf3dConfig, dsrf3d};
+pub use half_turns::{HalfTurnMean, half_turns};
 pub use network::{Architecture, Network, NetworkConfig};
 pub use rb3d::{Rb3d, Rb3dConfig, rb3d};
 pub use sphere_net::{SphereNet, SphereNetConfig, SphereStage, sphere_net};

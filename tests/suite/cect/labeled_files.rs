@@ -128,6 +128,32 @@ fn files_are_cropped_inverted_and_found_elsewhere() {
 }
 
 #[test]
+fn without_labels_all_are_of_the_class_that_is_named() {
+    let directory = directory();
+    let unlabeled = |name: &str, text: &str, class: &str| {
+        let config = FilesConfig { unlabeled: Some(class.to_owned()), ..Default::default() };
+        LabeledFiles::open(table(&directory, name, text), config)
+    };
+    let star = "data_optics\nloop_\n_rlnOpticsGroup\n1\n\ndata_particles\nloop_\n_rlnImageName\n_rlnTomoName\na.mrc x\nsub/c.mrc x\n";
+    for (name, text) in [("t.csv", "name,path\nx,a.mrc\ny,sub/c.mrc\n"), ("t.star", star)] {
+        let files = unlabeled(name, text, "particle").unwrap();
+        assert_eq!((files.classes(), files.len()), (&["particle".to_owned()][..], 2), "{name}");
+        assert_eq!(files.sample(1).unwrap().volume.voxels()[..2], [200.0, 201.0]);
+    }
+    // Labels that are there count, and have to be whole.
+    let files = unlabeled("t.csv", "path,label\na.mrc,b\nsub/c.mrc,a\n", "particle").unwrap();
+    assert_eq!(files.classes(), ["a", "b"]);
+    for (text, class, message) in [
+        ("path,label\na.mrc,\n", "particle", "line 2: the label is empty"),
+        ("path,label,class\na.mrc,1,1\n", "particle", "the header has more than one column for the label"),
+        ("path\na.mrc\n", "", "line 2: the label is empty"),
+    ] {
+        let error = told(&unlabeled("t.csv", text, class).unwrap_err());
+        assert!(error.ends_with(message), "{text:?}: {error}");
+    }
+}
+
+#[test]
 fn hostile_tables_are_told_with_their_line() {
     let directory = directory();
     let root = directory.path().display();

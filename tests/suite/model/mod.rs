@@ -2,6 +2,8 @@
 
 mod errors;
 mod forward;
+#[cfg(feature = "cect")]
+mod half_turns;
 mod names;
 mod parameters;
 

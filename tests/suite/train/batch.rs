@@ -27,6 +27,10 @@ fn samples_become_standardized_volumes_with_labels_in_the_order_of_the_split() {
     assert!(batch.volumes.get(0).allclose(&batch.volumes.get(1), 1e-5, 1e-6, false), "an offset is taken away");
     let unknown = Batch::unknown(&[sample(2, 5, 0.0), sample(2, 7, 0.0)], &split()).unwrap();
     assert_eq!(Vec::<i64>::try_from(&unknown.labels).unwrap(), [1, 0]);
+    // Without a split, of any class.
+    let all = Batch::of(&[sample(2, 2, 0.0), sample(2, 9, 9.0)]).unwrap();
+    assert_eq!(Vec::<i64>::try_from(&all.labels).unwrap(), [2, 9]);
+    assert_eq!(all.volumes.get(0), batch.volumes.get(0));
 }
 
 #[test]
@@ -51,5 +55,6 @@ fn what_is_no_batch_is_refused() {
     assert_eq!(refused(&[sample(2, 7, 0.0)]), "class split: class 7 is not known");
     let error = Batch::unknown(&[sample(2, 4, 0.0)], &split()).unwrap_err().to_string();
     assert_eq!(error, "class split: class 4 is not unknown");
-    assert!(Batch::known(&[flat], &split()).is_err());
+    assert!(Batch::known(std::slice::from_ref(&flat), &split()).is_err());
+    assert!(Batch::of(&[flat]).is_err());
 }
