@@ -13,6 +13,8 @@
 mod args;
 #[path = "../benches/ratios/bare.rs"]
 mod bare;
+#[path = "program/device.rs"]
+mod device;
 #[path = "verify_embeddings/npy.rs"]
 mod npy;
 #[path = "verify_embeddings/run.rs"]

@@ -7,9 +7,11 @@ use soft_lmccl::{
     Error, Result,
     cect::{SimulationConfig, catalogue},
     loss::{LmclConfig, Loss, SoftLmcclConfig, SoftmaxHeadConfig},
-    tch::{Cuda, Device, nn},
+    tch::{Device, nn},
     train::FitConfig,
 };
+
+use crate::program;
 
 /// Open-set verification of macromolecules that the network never saw.
 #[derive(Debug, Parser)]
@@ -56,7 +58,7 @@ pub struct Args {
     pub scale: f64,
 
     /// Where to train: cpu, cuda or cuda:N.
-    #[arg(long, default_value = "cpu", value_parser = parse_device)]
+    #[arg(long, default_value = "cpu", value_parser = program::device::parse)]
     pub device: Device,
 
     /// Directory of results, checkpoints and pictures; made if it is not there.
@@ -202,24 +204,6 @@ impl Plan {
 
 fn distinct<T: PartialEq>(items: &[T]) -> usize {
     items.iter().enumerate().filter(|(index, item)| !items[..*index].contains(item)).count()
-}
-
-fn parse_device(text: &str) -> std::result::Result<Device, String> {
-    let device = match text {
-        "cpu" => return Ok(Device::Cpu),
-        "cuda" => Device::Cuda(0),
-        other => match other.strip_prefix("cuda:").map(str::parse) {
-            Some(Ok(index)) => Device::Cuda(index),
-            _ => return Err("expected cpu, cuda or cuda:N".into()),
-        },
-    };
-    match device {
-        Device::Cuda(index) if (index as i64) < Cuda::device_count() => Ok(device),
-        _ => Err(format!(
-            "this libtorch sees {} CUDA devices; `cargo xtask doctor` tells which libtorch is in use",
-            Cuda::device_count()
-        )),
-    }
 }
 
 #[cfg(test)]

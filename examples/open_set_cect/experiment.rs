@@ -12,7 +12,7 @@ use soft_lmccl::{
     },
     loss::SoftLmcclConfig,
     metrics::{EmbeddingSet, PairProtocol, ReportOptions, RocCurve, VerificationReport},
-    model::{CompactNetConfig, compact_net},
+    model::NetworkConfig,
     tch::{self, nn},
     train::{End, FitConfig, InMemory, Trainer, embed},
 };
@@ -20,7 +20,7 @@ use soft_lmccl::{
 use crate::{
     args::{Args, LossName, Plan},
     pictures::{draw_results, draw_slices},
-    program::{aligned, interrupted, say},
+    program::{aligned, interrupted, say, trained::Trained},
     results::{Results, Run, set_name},
 };
 
@@ -229,7 +229,8 @@ pub struct Finished {
 struct RunConfig {
     loss: String,
     soft_lmccl: SoftLmcclConfig,
-    network: CompactNetConfig,
+    #[serde(flatten)]
+    trained: Trained,
     simulation: SimulationConfig,
     per_class: usize,
 }
@@ -238,15 +239,21 @@ struct RunConfig {
 fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<Finished>> {
     tch::manual_seed(seed as i64);
     let vs = nn::VarStore::new(plan.device);
-    let config = CompactNetConfig::default();
-    let net = compact_net(&(vs.root() / "net"), plan.train.side as i64, config.clone())?;
-    let mut loss = plan.loss(name, &(vs.root() / "loss"), data.known_names.len() as i64, config.embedding_dim)?;
+    let trained = Trained {
+        network: NetworkConfig::default(),
+        side: plan.train.side,
+        voxel_size: Some(plan.train.voxel_size),
+        half_turns: false,
+    };
+    let net = trained.init(&vs)?;
+    let (classes, dim) = (data.known_names.len() as i64, trained.network.embedding_dim());
+    let mut loss = plan.loss(name, &(vs.root() / "loss"), classes, dim)?;
 
     let fit = FitConfig { seed, ..plan.fit };
     let made_by = RunConfig {
         loss: name.to_string(),
         soft_lmccl: plan.soft_lmccl,
-        network: config,
+        trained,
         simulation: plan.train,
         per_class: plan.per_class,
     };

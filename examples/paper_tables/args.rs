@@ -3,14 +3,11 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
-use soft_lmccl::{
-    Result,
-    cect::Contrast,
-    tch::{Cuda, Device},
-};
+use soft_lmccl::{Result, cect::Contrast, tch::Device};
 
 use crate::{
     plan::Stage,
+    program,
     settings::{NeuronData, Settings, Size},
 };
 
@@ -72,6 +69,10 @@ pub struct Args {
     #[arg(long)]
     pub bright: bool,
 
+    /// Keep each trained network, with its heads, in `networks` of --out, for `embed_particles` to use.
+    #[arg(long)]
+    pub keep_networks: bool,
+
     /// Print the runs that are left, and stop.
     #[arg(long)]
     pub list: bool,
@@ -115,6 +116,7 @@ impl Args {
         args.extend(["--device".into(), self.device.text.clone().into(), "--out".into(), self.out.clone().into()]);
         args.extend(self.resume.then(|| "--resume".into()));
         args.extend(self.bright.then(|| "--bright".into()));
+        args.extend(self.keep_networks.then(|| "--keep-networks".into()));
         for (flag, path) in [("--background", &self.background), ("--subtomograms", &self.subtomograms)] {
             args.extend(path.iter().flat_map(|path| [flag.into(), path.clone().into()]));
         }
@@ -149,19 +151,5 @@ fn parse_stage(text: &str) -> std::result::Result<StageArg, String> {
 }
 
 fn parse_device(text: &str) -> std::result::Result<DeviceArg, String> {
-    let device = match text {
-        "cpu" => Device::Cpu,
-        "cuda" => Device::Cuda(0),
-        other => match other.strip_prefix("cuda:").map(str::parse) {
-            Some(Ok(index)) => Device::Cuda(index),
-            _ => return Err("expected cpu, cuda or cuda:N".into()),
-        },
-    };
-    match device {
-        Device::Cuda(index) if index as i64 >= Cuda::device_count() => Err(format!(
-            "this libtorch sees {} CUDA devices; `cargo xtask doctor` tells which libtorch is in use",
-            Cuda::device_count()
-        )),
-        device => Ok(DeviceArg { device, text: text.to_owned() }),
-    }
+    Ok(DeviceArg { device: program::device::parse(text)?, text: text.to_owned() })
 }

@@ -314,6 +314,15 @@ impl Source {
         Ok(Slab { side: signal.side(), clean, noisy })
     }
 
+    /// Edge of a voxel in Angstrom, where it is known.
+    pub fn voxel_size(&self) -> Option<f64> {
+        match &self.set {
+            Set::Isolated(set) | Set::Embedded(set) => Some(set.config().voxel_size),
+            Set::Crowded(set) => Some(set.config().voxel_size),
+            Set::Files(set) => set.voxel_size(),
+        }
+    }
+
     /// What the domain is, in a line.
     pub fn describe(&self) -> String {
         let (what, config) = match &self.set {

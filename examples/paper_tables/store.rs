@@ -15,6 +15,8 @@ use crate::{plan::Run, program::write_whole, settings::Settings, train::Record};
 pub struct Store {
     runs: PathBuf,
     unfinished: PathBuf,
+    /// Where trained networks are kept, if they are.
+    networks: Option<PathBuf>,
     settings: Settings,
 }
 
@@ -23,17 +25,24 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(out: &Path, settings: &Settings) -> Result<Self> {
-        let [runs, unfinished] = ["runs", "unfinished"].map(|name| out.join(name));
+    pub fn open(out: &Path, settings: &Settings, keep_networks: bool) -> Result<Self> {
+        let [runs, unfinished, networks] = ["runs", "unfinished", "networks"].map(|name| out.join(name));
         make_dir(&runs)?;
         make_dir(&unfinished)?;
-        Ok(Self { runs, unfinished, settings: settings.clone() })
+        if keep_networks {
+            make_dir(&networks)?;
+        }
+        Ok(Self { runs, unfinished, networks: keep_networks.then_some(networks), settings: settings.clone() })
     }
 
     /// Where a run keeps its checkpoint and its log until it is finished.
     pub fn sitting(&self, run: &Run) -> Sitting {
-        let path = |extension| self.unfinished.join(format!("{}.{extension}", run.id()));
-        Sitting { checkpoint: path("safetensors"), log: path("csv") }
+        let path = |directory: &Path, extension| directory.join(format!("{}.{extension}", run.id()));
+        Sitting {
+            checkpoint: path(&self.unfinished, "safetensors"),
+            log: path(&self.unfinished, "csv"),
+            network: self.networks.as_deref().map(|networks| path(networks, "safetensors")),
+        }
     }
 
     fn path(&self, run: &Run) -> PathBuf {
@@ -109,11 +118,12 @@ impl Store {
     }
 }
 
-/// What a run that is not finished leaves, to go on from.
+/// What a run that is not finished leaves, to go on from, and what is kept of one that is.
 #[derive(Debug, Clone)]
 pub struct Sitting {
     pub checkpoint: PathBuf,
     pub log: PathBuf,
+    pub network: Option<PathBuf>,
 }
 
 impl Sitting {

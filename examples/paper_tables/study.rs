@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<()> {
             got: args.only.join(","),
         });
     }
-    let store = Store::open(&args.out, &settings)?;
+    let store = Store::open(&args.out, &settings, args.keep_networks)?;
     if args.list {
         let left = execute::left(&runs, &store)?;
         let names: String = left.iter().map(|run| run.id() + "\n").collect();

@@ -12,10 +12,10 @@ use std::{
 
 use clap::{CommandFactory, Parser};
 use soft_lmccl::{
-    cect::{AugmentConfig, Contrast, HalfTurn, Map, Volume, catalogue},
+    cect::{AugmentConfig, Contrast, Map, Volume, catalogue},
     loss::SoftLmcclConfig,
-    tch::{Device, Tensor},
-    train::{Step, TrainingSet, WarmUp},
+    tch::{Device, Tensor, nn},
+    train::{Step, TrainingSet, WarmUp, checkpoint},
 };
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     output::{Results, notes},
     plan::{self, Column, Domain, Roles, Run, Stage},
     printed::printed,
+    program::trained::{NETWORK, Trained},
     recipe::{Objective, Regime, Supply},
     settings::{NeuronData, Settings, Size},
     store::Store,
@@ -333,6 +334,7 @@ fn a_worker_is_told_what_the_study_was() {
         "o",
         "--resume",
         "--bright",
+        "--keep-networks",
         "--subtomograms",
         "t.star",
         "--known",
@@ -342,24 +344,11 @@ fn a_worker_is_told_what_the_study_was() {
     let args = Args::parse_from(asked);
     let told = [OsString::from("paper_tables"), OsString::from("--worker")].into_iter().chain(args.for_worker());
     let worker = Args::parse_from(told);
-    assert!(worker.worker);
+    assert!(worker.worker && worker.keep_networks);
     assert_eq!(
         (worker.size, &worker.out, worker.resume, worker.bright, &worker.subtomograms, &worker.known),
         (args.size, &args.out, true, true, &args.subtomograms, &vec!["1".to_owned(), "2".to_owned()])
     );
-}
-
-#[test]
-fn half_turns_are_those_of_volumes() {
-    for side in [4, 5] {
-        let voxels: Vec<f32> = (0..side * side * side).map(|voxel| voxel as f32).collect();
-        let tensor = Tensor::from_slice(&voxels).view([1, 1, side as i64, side as i64, side as i64]);
-        let volume = Volume::new(side, voxels).unwrap();
-        for (axes, half_turn) in train::HALF_TURNS.into_iter().zip([HalfTurn::X, HalfTurn::Y, HalfTurn::Z]) {
-            let turned = train::turned(&tensor, axes).unwrap().flatten(0, -1);
-            assert_eq!(Vec::<f32>::try_from(turned).unwrap(), half_turn.of(&volume).voxels(), "{half_turn:?}");
-        }
-    }
 }
 
 /// Stops after so many steps.
@@ -390,7 +379,7 @@ fn a_run_that_was_broken_off_ends_as_one_that_was_not() {
     let dir = tempfile::tempdir().unwrap();
     let mut shared = Shared::default();
     let mut sit = |out: &str, stop: usize, resume: bool| {
-        let store = Store::open(&dir.path().join(out), domains.settings()).unwrap();
+        let store = Store::open(&dir.path().join(out), domains.settings(), true).unwrap();
         let sitting = store.sitting(&run);
         let record = train::run(&run, &domains, Device::Cpu, (&sitting, resume), &mut shared, &StopAt(stop)).unwrap();
         if let Some(record) = &record {
@@ -405,15 +394,29 @@ fn a_run_that_was_broken_off_ends_as_one_that_was_not() {
     let resumed = sit("broken", usize::MAX, true).unwrap();
     assert_eq!(resumed.curve.points.len(), 3 * 170 / 16);
     assert_eq!((&resumed.outcome, &resumed.curve), (&whole.outcome, &whole.curve));
+    // What is kept of either is the same network, of which the file says how to make it and what it wants to see.
+    let [whole, broken] = ["whole", "broken"].map(|out| {
+        let path = dir.path().join(out).join("networks").join(format!("{}.safetensors", run.id()));
+        let meta = checkpoint::describe::<Trained>(&path).unwrap();
+        assert_eq!((meta.classes.len(), meta.config.voxel_size, meta.config.half_turns), (17, Some(10.0), true));
+        let mut vs = nn::VarStore::new(Device::Cpu);
+        meta.config.init(&vs).unwrap();
+        checkpoint::load_part(&path, &mut vs, NETWORK).unwrap();
+        // Not byte for byte: the header is a map without an order.
+        let mut tensors = Tensor::read_safetensors(&path).unwrap();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        tensors
+    });
+    assert!(whole == broken);
     // Each of the aids does something, and a stream is another set.
     run.recipe.regime = Regime { epochs: Some(3), ..Regime::default() };
-    let store = Store::open(&dir.path().join("plain"), domains.settings()).unwrap();
+    let store = Store::open(&dir.path().join("plain"), domains.settings(), false).unwrap();
     let sitting = store.sitting(&run);
     let mut made = |run: &Run| {
         train::run(run, &domains, Device::Cpu, (&sitting, false), &mut shared, &StopAt(0)).unwrap().unwrap()
     };
     let plain = made(&run);
-    assert_ne!(plain.curve, whole.curve);
+    assert_ne!(plain.curve, resumed.curve);
     run.recipe.supply.streamed = true;
     let streamed = made(&run);
     assert_eq!(streamed.curve.points.len(), plain.curve.points.len());
@@ -465,7 +468,7 @@ fn results_of_other_settings_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let made = record("a", 1, 3, 1.0);
     let smoke = Settings::of(Size::Smoke);
-    let store = Store::open(dir.path(), &smoke).unwrap();
+    let store = Store::open(dir.path(), &smoke, false).unwrap();
     assert!(store.load(&made.run).unwrap().is_none());
     store.save(&made).unwrap();
     assert_eq!(store.load(&made.run).unwrap(), Some(made.clone()));
@@ -475,7 +478,7 @@ fn results_of_other_settings_are_refused() {
     let threads = |threads| Record { threads: Some(threads), ..made.clone() };
     assert!(told(&[threads(1), threads(4), threads(1)]).ends_with("; libtorch with 1 or 4 threads"));
     assert!(told(&[threads(1), made.clone()]).ends_with('Z'));
-    let other = Store::open(dir.path(), &Settings { per_class: 11, ..smoke.clone() }).unwrap();
+    let other = Store::open(dir.path(), &Settings { per_class: 11, ..smoke.clone() }, false).unwrap();
     let message = other.load(&made.run).unwrap_err().to_string();
     assert!(message.contains("made with other settings") && message.contains(&made.fingerprint), "{message}");
     assert!(other.all().is_err());

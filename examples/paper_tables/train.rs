@@ -8,9 +8,11 @@ use soft_lmccl::{
     Error, Result,
     cect::Batch,
     loss::Loss,
-    model::Network,
     tch::{self, Device, Kind, Tensor, nn, nn::ModuleT, no_grad_guard},
-    train::{self, End, FitConfig, InMemory, Step, Trainer, TrainingSet, WarmUp},
+    train::{
+        self, End, FitConfig, InMemory, Step, Trainer, TrainingSet, WarmUp,
+        checkpoint::{self, Meta},
+    },
 };
 
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     data::Domains,
     evaluate::{Evaluation, evaluate},
     plan::{Domain, Roles, Run},
+    program::trained::{Embedder, Trained},
     recipe::{Objective, Regime, Supply},
     store::Sitting,
 };
@@ -26,8 +29,6 @@ use crate::{
 const EMBED_BATCH: i64 = 128;
 /// Steps between checkpoints: some seconds of work.
 const CHECKPOINT_STEPS: usize = 50;
-/// The axes that half turns about x, y and z flip, of `[B, 1, z, y, x]`.
-pub const HALF_TURNS: [[i64; 2]; 3] = [[2, 3], [2, 4], [3, 4]];
 /// Points of a training curve, at most.
 const CURVE_POINTS: usize = 200;
 
@@ -168,7 +169,7 @@ pub fn run(
         _ => Box::new(source.stream(known.len())),
     };
 
-    let Regime { network, epochs, augment, warm_up, .. } = run.recipe.regime.clone();
+    let Regime { network, epochs, augment, warm_up, half_turns } = run.recipe.regime.clone();
     let network = network.unwrap_or_else(|| settings.network.clone());
     let fit = FitConfig {
         seed: run.seed,
@@ -178,9 +179,10 @@ pub fn run(
     };
     tch::manual_seed(run.seed as i64);
     let vs = nn::VarStore::new(device);
-    let net = network.init(&(vs.root() / "net"), settings.side as i64)?;
+    let trained = Trained { network, side: settings.side, voxel_size: source.voxel_size(), half_turns };
+    let net = trained.init(&vs)?;
     let path = &(vs.root() / "loss");
-    let (classes, dim) = (known.len() as i64, network.embedding_dim());
+    let (classes, dim) = (known.len() as i64, trained.network.embedding_dim());
     let data = match augment {
         Some(config) => Box::new(Augmented::new(data, config, settings.side, run.seed)?),
         None => data,
@@ -188,7 +190,7 @@ pub fn run(
     let fingerprint = settings.fingerprint(run);
     let (data, known_names) = (data.as_ref(), known.as_slice());
     let training = Training { net: &net, vs: &vs, data, fit, fingerprint: &fingerprint, known_names, sitting, resume };
-    let trained = match run.recipe.objective {
+    let ended = match run.recipe.objective {
         Objective::SoftLmccl(config) if warm_up != WarmUp::default() => {
             let mut loss = config.init(path, classes, dim)?;
             training.run(&mut loss, |loss, done| warm_up.apply(loss, &config, done), observer)
@@ -198,9 +200,14 @@ pub fn run(
             training.run(loss.as_mut(), |_, _| Ok(()), observer)
         }
     };
-    let (outcome, train_seconds) = match trained {
+    let (outcome, train_seconds) = match ended {
         Ok(end) if end.end == End::Stopped => return Ok(None),
-        Ok(end) => (test_all(run, domains, device, &net, shared, observer)?, end.seconds),
+        Ok(end) => {
+            if let Some(path) = &sitting.network {
+                checkpoint::save(path, &vs, &Meta { config: Kept { trained, run }, classes: known.clone() })?;
+            }
+            (test_all(run, domains, device, &net, shared, observer)?, end.seconds)
+        }
         Err(error @ Error::Tensor { what: "loss" | "weights", .. }) => {
             (Outcome::Failed(error.to_string()), started.elapsed().as_secs_f64())
         }
@@ -218,9 +225,17 @@ pub fn run(
     }))
 }
 
+/// What the file of a network that is kept says of it.
+#[derive(Serialize)]
+struct Kept<'a> {
+    #[serde(flatten)]
+    trained: Trained,
+    run: &'a Run,
+}
+
 /// All of a training but its loss.
 struct Training<'a> {
-    net: &'a Network,
+    net: &'a Embedder,
     vs: &'a nn::VarStore,
     data: &'a dyn TrainingSet,
     fit: FitConfig,
@@ -251,7 +266,7 @@ fn test_all(
     run: &Run,
     domains: &Domains,
     device: Device,
-    net: &Network,
+    net: &Embedder,
     shared: &Shared,
     observer: &impl Observer,
 ) -> Result<Outcome> {
@@ -260,7 +275,7 @@ fn test_all(
         observer.testing(test);
         let (_, batch) = shared.tests.iter().find(|(domain, _)| *domain == test).expect("rendered before training");
         let classes = domains.source(test, run.roles, run.seed, Supply::default())?.unknown();
-        let (raw, labels) = embed_raw(net, batch, device, run.recipe.regime.half_turns)?;
+        let (raw, labels) = embed_raw(net, batch, device)?;
         // Maps are for looking at: one seed of one split, where the network is at home.
         let mapped = run.seed == 1 && run.roles == Roles::Split(0) && test == run.train;
         match evaluate(test, classes, raw.view(), &labels, domains.settings(), mapped) {
@@ -273,33 +288,18 @@ fn test_all(
 }
 
 /// Embeddings with their lengths, which tell whether a network has collapsed.
-fn embed_raw(net: &Network, batch: &Batch, device: Device, half_turns: bool) -> Result<(Array2<f32>, Vec<i64>)> {
+fn embed_raw(net: &Embedder, batch: &Batch, device: Device) -> Result<(Array2<f32>, Vec<i64>)> {
     let _frozen = no_grad_guard();
     let mut pieces = Vec::new();
     for piece in batch.chunks(EMBED_BATCH, device) {
         let (volumes, _) = piece?;
-        let mut embeddings = net.forward_t(&volumes, false);
-        if half_turns {
-            for axes in HALF_TURNS {
-                embeddings += net.forward_t(&turned(&volumes, axes)?, false);
-            }
-            embeddings /= (1 + HALF_TURNS.len()) as f64;
-        }
-        pieces.push(embeddings.to_device(Device::Cpu).to_kind(Kind::Float));
+        pieces.push(net.forward_t(&volumes, false).to_device(Device::Cpu).to_kind(Kind::Float));
     }
     let all = Tensor::f_cat(&pieces, 0)?.contiguous();
     let dim = all.size()[1] as usize;
     let values = Vec::<f32>::try_from(all.flatten(0, -1))?;
     let rows = Array2::from_shape_vec((values.len() / dim, dim), values).expect("rows of one length");
     Ok((rows, Vec::<i64>::try_from(&batch.labels)?))
-}
-
-/// A half turn about the center, index `side / 2`, of `[B, 1, S, S, S]`; in an even box the first plane, which
-/// has no counterpart, stays where it is, as in [`HalfTurn::of`](soft_lmccl::cect::HalfTurn::of).
-pub fn turned(volumes: &Tensor, axes: [i64; 2]) -> Result<Tensor> {
-    let even = volumes.size()[2] % 2 == 0;
-    let flipped = volumes.f_flip(axes)?;
-    Ok(if even { flipped.f_roll([1, 1], axes)? } else { flipped })
 }
 
 /// The samples of the first so many known classes.

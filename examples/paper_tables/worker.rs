@@ -80,7 +80,7 @@ impl Observer for Teller {
 /// # Errors
 /// Reading from the other process; what a run fails with is told to it.
 pub fn serve(args: &Args, domains: &Domains) -> Result<()> {
-    let store = Store::open(&args.out, domains.settings())?;
+    let store = Store::open(&args.out, domains.settings(), args.keep_networks)?;
     let teller = Teller { out: Mutex::new(io::stdout()) };
     let mut shared = Shared::default();
     for line in io::stdin().lines() {

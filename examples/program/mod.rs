@@ -1,5 +1,8 @@
 //! What the long examples have in common as programs: Ctrl-C, exit codes, tables for a terminal, whole files.
 
+pub mod device;
+pub mod trained;
+
 use std::{
     error::Error as _,
     fmt::{self, Write as _},

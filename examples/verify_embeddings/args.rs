@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use soft_lmccl::metrics::ThresholdRule;
-use soft_lmccl::tch::{Cuda, Device};
+use soft_lmccl::tch::Device;
+
+use super::device;
 
 /// Exact verification figures over all pairs of embeddings, or over scores of pairs.
 #[derive(Debug, Parser)]
@@ -37,7 +39,7 @@ pub struct Args {
     pub far: Vec<f64>,
 
     /// Where the pairs are multiplied and counted: cpu, cuda or cuda:N.
-    #[arg(long, default_value = "cpu", value_parser = device, conflicts_with = "scores")]
+    #[arg(long, default_value = "cpu", value_parser = device::parse, conflicts_with = "scores")]
     pub device: Device,
 
     /// Draws of a bootstrap over classes, for 95 % intervals; holds all pairs in memory.
@@ -73,17 +75,4 @@ fn rule(text: &str) -> Result<ThresholdRule, String> {
             Err(_) => Err("expected a rate from 0 to 1, `eer` or `accuracy`".to_owned()),
         },
     }
-}
-
-fn device(text: &str) -> Result<Device, String> {
-    let number = match text {
-        "cpu" => return Ok(Device::Cpu),
-        "cuda" => 0,
-        _ => text
-            .strip_prefix("cuda:")
-            .and_then(|number| number.parse().ok())
-            .ok_or_else(|| "expected cpu, cuda or cuda:N".to_owned())?,
-    };
-    let found = usize::try_from(Cuda::device_count()).unwrap_or(0);
-    if number < found { Ok(Device::Cuda(number)) } else { Err(format!("libtorch sees {found} CUDA devices here")) }
 }

@@ -4,6 +4,8 @@
 mod args;
 #[path = "../../benches/ratios/bare.rs"]
 mod bare;
+#[path = "../../examples/program/device.rs"]
+mod device;
 #[path = "../../examples/verify_embeddings/npy.rs"]
 pub mod npy;
 #[path = "../../examples/verify_embeddings/run.rs"]
@@ -325,7 +327,7 @@ fn one_sentence_for_each_bad_file() {
         ("--embeddings c.npy!", "the following required arguments were not provided"),
         ("--scores c.npy! --same c.npy! --embeddings c.npy! --labels c.npy!", "cannot be used with"),
         ("--embeddings c.npy! --labels labels.npy! --far 1.5", "expected a rate from 0 to 1"),
-        ("--embeddings c.npy! --labels labels.npy! --device cuda:99", "CUDA devices here"),
+        ("--embeddings c.npy! --labels labels.npy! --device cuda:99", "this libtorch sees 0 CUDA devices"),
         (
             "--embeddings c.npy! --labels labels.npy! --threshold-out t --threshold-for best",
             "expected a rate from 0 to 1, `eer` or `accuracy`",
