@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use npyz::WriterBuilder;
-use soft_lmccl::{Error, Result, metrics::EmbeddingSet};
+use soft_lmccl::{Error, Result, cect::annotate_star, metrics::EmbeddingSet};
 
 use crate::{program::write_whole, subtomograms::Subtomograms};
 
@@ -12,18 +12,23 @@ use crate::{program::write_whole, subtomograms::Subtomograms};
 pub struct Found<'a> {
     /// The nearest enrolled class.
     pub nearest: &'a str,
+    /// Its number among the enrolled classes, from 1.
+    pub number: usize,
     /// The cosine to its prototype.
     pub score: f64,
     /// Whether that is near enough, if it was calibrated.
     pub accepted: Option<bool>,
 }
 
-/// Writes `embeddings.npy`, `labels.npy` if there are labels, and `particles.csv`.
+/// Writes `embeddings.npy`, `labels.npy` if there are labels, `particles.csv`, and `particles.star` if something was found
+/// of the particles of such a file. Files of an earlier command that these do not replace are not these particles': they
+/// are removed.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn write(
     out: &Path,
+    table: &Path,
     particles: &Subtomograms,
     embeddings: &EmbeddingSet,
     found: Option<&[Found<'_>]>,
@@ -32,20 +37,39 @@ pub fn write(
     let values = (0..embeddings.len()).flat_map(|row| embeddings.row(row).iter().copied());
     write_npy(&out.join("embeddings.npy"), &[rows, columns], values)?;
     let labels = out.join("labels.npy");
-    if particles.classes().is_empty() {
-        // Those of an earlier command are not these particles'.
-        match fs::remove_file(&labels) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::Io { action: "remove", path: labels, source });
-            }
-            _ => {}
-        }
-    } else {
-        write_npy(&labels, &[rows], embeddings.labels().iter().map(|&label| i64::from(label)))?;
+    match particles.classes() {
+        [] => remove(&labels)?,
+        _ => write_npy(&labels, &[rows], embeddings.labels().iter().map(|&label| i64::from(label)))?,
+    }
+    let star = out.join("particles.star");
+    match found.filter(|_| table.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("star"))) {
+        None => remove(&star)?,
+        Some(found) => write_whole(&star, annotate_star(table, &star_columns(found))?.as_bytes())?,
     }
     let path = out.join("particles.csv");
-    let table = table(particles, found).map_err(|source| Error::Io { action: "write", path: path.clone(), source })?;
-    write_whole(&path, &table)
+    let rows =
+        csv_rows(particles, found).map_err(|source| Error::Io { action: "write", path: path.clone(), source })?;
+    write_whole(&path, &rows)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { action: "remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The class as the number that RELION selects by, 0 where it was rejected, and in words.
+fn star_columns(found: &[Found<'_>]) -> [(&'static str, Vec<String>); 3] {
+    let column = |value: &dyn Fn(&Found<'_>) -> String| found.iter().map(value).collect();
+    let number = |found: &Found<'_>| if found.accepted == Some(false) { 0 } else { found.number };
+    [
+        ("rlnClassNumber", column(&|found| number(found).to_string())),
+        ("softLmcclNearest", column(&|found| found.nearest.to_owned())),
+        ("softLmcclScore", column(&|found| format!("{:.6}", found.score))),
+    ]
 }
 
 fn write_npy<T: npyz::AutoSerialize>(path: &Path, shape: &[u64], values: impl Iterator<Item = T>) -> Result<()> {
@@ -58,7 +82,7 @@ fn write_npy<T: npyz::AutoSerialize>(path: &Path, shape: &[u64], values: impl It
 }
 
 /// A row for each particle, in the order of its table and of the embeddings.
-fn table(particles: &Subtomograms, found: Option<&[Found<'_>]>) -> io::Result<Vec<u8>> {
+fn csv_rows(particles: &Subtomograms, found: Option<&[Found<'_>]>) -> io::Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let calibrated = found.is_some_and(|found| found.iter().any(|found| found.accepted.is_some()));
     let mut header = vec!["path"];
@@ -80,17 +104,17 @@ fn table(particles: &Subtomograms, found: Option<&[Found<'_>]>) -> io::Result<Ve
 
 /// How many particles are nearest to each class.
 pub fn summary(found: &[Found<'_>]) -> Vec<Vec<String>> {
-    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut counts: BTreeMap<(usize, &str), (usize, usize)> = BTreeMap::new();
     for found in found {
-        let (nearest, accepted) = counts.entry(found.nearest).or_default();
+        let (nearest, accepted) = counts.entry((found.number, found.nearest)).or_default();
         *nearest += 1;
         *accepted += usize::from(found.accepted == Some(true));
     }
     let calibrated = found.iter().any(|found| found.accepted.is_some());
-    let mut header = vec!["class".to_owned(), "nearest".to_owned()];
+    let mut header = ["number", "class", "nearest"].map(str::to_owned).to_vec();
     header.extend(calibrated.then(|| "accepted".to_owned()));
-    let rows = counts.into_iter().map(|(class, (nearest, accepted))| {
-        let mut row = vec![class.to_owned(), nearest.to_string()];
+    let rows = counts.into_iter().map(|((number, class), (nearest, accepted))| {
+        let mut row = vec![number.to_string(), class.to_owned(), nearest.to_string()];
         row.extend(calibrated.then(|| accepted.to_string()));
         row
     });

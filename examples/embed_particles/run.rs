@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
     let Some(embeddings) = particles.embed("embedding", |class| i64::from(class.0), &network)? else { return Ok(()) };
 
     let found = search.as_ref().map(|search| search.identify(&embeddings)).transpose()?;
-    output::write(&args.out, &particles, &embeddings, found.as_deref())?;
+    output::write(&args.out, &args.particles, &particles, &embeddings, found.as_deref())?;
     say(format_args!("{} embeddings of {} dimensions in {}", embeddings.len(), embeddings.dim(), args.out.display()));
     if let Some(found) = found {
         say(format_args!("\n{}", aligned(&output::summary(&found))));
@@ -139,6 +139,7 @@ impl Search<'_> {
         let searched = self.gallery.search(particles)?;
         let probes = searched.probes().iter().map(|probe| Found {
             nearest: &self.names[probe.nearest as usize],
+            number: probe.nearest as usize + 1,
             score: probe.score,
             accepted: self.calibrated.map(|point| probe.score >= point.threshold),
         });

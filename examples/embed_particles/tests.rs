@@ -158,6 +158,28 @@ fn the_nearest_enrolled_class_is_told_and_whether_it_is_near_enough() {
         assert!((found[3].parse::<f32>().unwrap() - score(best)).abs() < 1e-5, "{found:?}");
     }
 
+    // What RELION wrote comes back with the class to select by.
+    let star = "data_optics\n_rlnVoltage 300\n\ndata_particles\nloop_\n_rlnImageName\n_rlnMicrographName\n3.mrc t1\n1.mrc t2\n";
+    fs::write(folder.path().join("particles.star"), star).unwrap();
+    let line = "--network network.safetensors! --particles particles.star! --enroll enrolled.csv!";
+    told(folder.path(), line).unwrap();
+    let written = fs::read_to_string(folder.path().join("out/particles.star")).unwrap();
+    let head = star.split_inclusive("_rlnMicrographName\n").next().unwrap();
+    let columns = "_rlnClassNumber #3\n_softLmcclNearest #4\n_softLmcclScore #5\n";
+    let rows = written.strip_prefix(&format!("{head}{columns}")).unwrap();
+    for (row, (index, tomogram)) in rows.lines().zip([(3, "t1"), (1, "t2")]) {
+        let class = &nearest[index][2];
+        let number = if class == "class 0" { 1 } else { 2 };
+        let score = row.strip_prefix(&format!("{index}.mrc {tomogram} {number} \"{class}\" ")).unwrap();
+        let near = |a: &str, b: &str| (a.parse::<f64>().unwrap() - b.parse::<f64>().unwrap()).abs() < 1e-4;
+        assert!(near(score, &nearest[index][3]), "{row}");
+    }
+    let line = format!("{line} --calibrate others.csv! --fpir 0");
+    told(folder.path(), &line).unwrap();
+    let written = fs::read_to_string(folder.path().join("out/particles.star")).unwrap();
+    let rejected = fs::read_to_string(folder.path().join("out/particles.csv")).unwrap().matches(",false").count();
+    assert_eq!(written.matches(" t1 0 ").count() + written.matches(" t2 0 ").count(), rejected);
+
     // At a rate of 0 no subtomogram of the class that is not enrolled is accepted of those that it was calibrated on,
     // at 1 all are.
     for (fpir, of_others) in [("0", 0), ("1", 3)] {
@@ -167,6 +189,7 @@ fn the_nearest_enrolled_class_is_told_and_whether_it_is_near_enough() {
         assert_eq!(accepted, of_others, "{found:?}");
         let same = nearest.iter().zip(&found).all(|(a, b)| a.iter().eq(b.iter().take(4)));
         assert!(same);
+        assert!(!folder.path().join("out/particles.star").exists());
     }
 }
 

@@ -173,6 +173,50 @@ impl Dataset for LabeledFiles {
     }
 }
 
+/// The text of a STAR file with these columns, a value for each row, in the table that names the subtomograms: what was
+/// found of them, for the programs that wrote the file.
+///
+/// A column that is there already has its values replaced, others come last; all other lines stay as they are. That is
+/// the first table with a column for the path, as [`LabeledFiles`] reads it where [`FilesConfig::unlabeled`] is set.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Format`] if the file is no STAR file or has no such table; [`Error::Config`] for a column of
+/// another length than the table's, a name that is not one word, and a value that no line can hold.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl::cect::annotate_star;
+///
+/// let table = tempfile::tempdir()?.keep().join("particles.star");
+/// std::fs::write(&table, "data_particles\nloop_\n_rlnImageName #1\n_rlnClassNumber #2\na.mrc 1\nb.mrc 1\n")?;
+/// let classes = vec!["2".to_owned(), "1".to_owned()];
+/// let scores = vec!["0.93".to_owned(), "0.88".to_owned()];
+/// let text = annotate_star(&table, &[("rlnClassNumber", classes), ("score", scores)])?;
+/// assert!(text.ends_with("_rlnClassNumber #2\n_score #3\na.mrc 2 0.93\nb.mrc 1 0.88\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn annotate_star(table: impl AsRef<Path>, columns: &[(&str, Vec<String>)]) -> Result<String> {
+    let table = table.as_ref();
+    let refuse = |expected: String, got: String| Err(Error::Config { field: "columns", expected, got });
+    let of_table = |problem: String| Error::Format { path: table.to_owned(), problem };
+    let text = input::read_text(table)?;
+    let blocks = star::read(&text).map_err(of_table)?;
+    let named = |block: &&star::Block<'_>| Columns::among(block.columns.iter().copied(), Some("")).is_ok();
+    let Some(block) = blocks.iter().find(named) else {
+        return Err(of_table(format!("has no column for the path; expected one of {}", PATH_COLUMNS.join(", "))));
+    };
+    for (name, values) in columns {
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '#') {
+            return refuse("names of one word".into(), format!("`{name}`"));
+        }
+        if values.len() != block.rows.len() {
+            return refuse(format!("{} values, one for each row", block.rows.len()), values.len().to_string());
+        }
+    }
+    star::with_columns(&text, block, columns)
+        .or_else(|value| refuse("values of one line, without both kinds of quotes".into(), format!("`{value}`")))
+}
+
 /// Where a row has its path and its label.
 struct Columns<'a> {
     path: usize,

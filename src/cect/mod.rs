@@ -52,7 +52,7 @@ pub use crowd::{CrowdClass, CrowdConfig, CrowdedDataset, Particle};
 pub use dataset::{ClassId, Dataset, Sample, SimulatedDataset, render};
 pub use density::{ATOM_SIGMA, Extent, Scatterer, TEMPLATE_SIDE, VOXEL_SIZE, density, read_beads};
 pub use invent::{InventConfig, invent};
-pub use labeled_files::{FilesConfig, LabeledFiles};
+pub use labeled_files::{FilesConfig, LabeledFiles, annotate_star};
 pub use membrane::Membrane;
 pub use mrc::Map;
 pub use pose::Pose;

@@ -1,4 +1,6 @@
-//! The little of STAR that is needed: the tables of a file, with the lines of their rows.
+//! The little of STAR that is needed: the tables of a file, with the lines of their rows, and further columns for one.
+
+use std::collections::HashMap;
 
 /// One block of a STAR file: its names, and its rows.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -9,6 +11,10 @@ pub(super) struct Block<'a> {
     pub(super) columns: Vec<&'a str>,
     /// Each with the number of its line, counted from 1.
     pub(super) rows: Vec<(usize, Vec<&'a str>)>,
+    /// The line of each column's name.
+    column_lines: Vec<usize>,
+    /// Else a list of pairs.
+    is_loop: bool,
 }
 
 /// A value or a keyword of a line.
@@ -70,10 +76,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Block<'_>>, String> {
             Line::Loop if in_loop || !block.columns.is_empty() => {
                 return Err(format!("line {number}: a second table in the block `data_{}`", block.name));
             }
-            Line::Loop => in_loop = true,
+            Line::Loop => (in_loop, block.is_loop) = (true, true),
             // Behind the first row, and with values behind it, it is a value that begins as a column does.
             Line::Column(column, values) if !in_loop || (block.rows.is_empty() && values.is_empty()) => {
-                block.add_column(column).map_err(|problem| format!("line {number}: {problem}"))?;
+                block.add_column(number, column).map_err(|problem| format!("line {number}: {problem}"))?;
                 if !in_loop {
                     block.add_value(number, column, values).map_err(|problem| format!("line {number}: {problem}"))?;
                 }
@@ -93,11 +99,12 @@ pub(super) fn read(text: &str) -> Result<Vec<Block<'_>>, String> {
 }
 
 impl<'a> Block<'a> {
-    fn add_column(&mut self, column: &'a str) -> Result<(), String> {
+    fn add_column(&mut self, number: usize, column: &'a str) -> Result<(), String> {
         if self.columns.contains(&column) {
             return Err(format!("the column _{column} a second time"));
         }
         self.columns.push(column);
+        self.column_lines.push(number);
         Ok(())
     }
 
@@ -112,6 +119,71 @@ impl<'a> Block<'a> {
         }
         Ok(())
     }
+}
+
+/// The text that `block` was read from with these columns in its table, a value for each row: those that it has already
+/// are replaced, the others come last. All other lines stay as they are; a list of pairs becomes a loop of one row.
+///
+/// # Errors
+/// The first value that no word can hold.
+pub(super) fn with_columns<'v>(
+    text: &str,
+    block: &Block<'_>,
+    columns: &'v [(&str, Vec<String>)],
+) -> Result<String, &'v str> {
+    if let Some(value) = columns.iter().flat_map(|(_, column)| column).find(|value| as_word(value).is_none()) {
+        return Err(value);
+    }
+    let mut names = block.columns.clone();
+    let mut places = Vec::with_capacity(columns.len());
+    for (name, _) in columns {
+        let place = names.iter().position(|known| known == name).unwrap_or(names.len());
+        if place == names.len() {
+            names.push(name);
+        }
+        places.push(place);
+    }
+    let row = |index: usize| {
+        let mut values = block.rows[index].1.clone();
+        values.resize(names.len(), "");
+        for (&place, (_, column)) in places.iter().zip(columns) {
+            values[place] = &column[index];
+        }
+        // What the file has was a word there.
+        let words = values.into_iter().map(|value| as_word(value).unwrap_or_else(|| value.to_owned()));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let name = |place: usize| format!("_{} #{}", names[place], place + 1);
+    let rows: HashMap<usize, usize> = block.rows.iter().enumerate().map(|(row, (line, _))| (*line, row)).collect();
+    let mut lines: Vec<String> = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        match (block.is_loop, rows.get(&number)) {
+            (true, Some(&index)) => lines.push(row(index)),
+            (false, _) if block.column_lines.contains(&number) => {}
+            _ => lines.push(line.to_owned()),
+        }
+        if block.column_lines.last() == Some(&number) {
+            if block.is_loop {
+                lines.extend((block.columns.len()..names.len()).map(name));
+            } else {
+                lines.push("loop_".to_owned());
+                lines.extend((0..names.len()).map(name));
+                lines.push(row(0));
+            }
+        }
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+/// A value as one word of a line, in quotes where it would be read as something else without them.
+fn as_word(value: &str) -> Option<String> {
+    let reads = |text: &String| matches!(words(text).as_deref(), Ok([Word { text, .. }]) if *text == value);
+    let keyword = starts(value, "data_") || starts(value, "loop_") || value.starts_with('_');
+    let bare = (!keyword).then(|| value.to_owned());
+    // Not every program takes a quote within quotes of its kind.
+    let quotes = if value.contains('"') { ['\'', '"'] } else { ['"', '\''] };
+    let quoted = quotes.map(|quote| format!("{quote}{value}{quote}"));
+    bare.into_iter().chain(quoted).find(|text| reads(text) && !text.contains(['\n', '\r']))
 }
 
 /// Words between white space, or between quotes; `#` starts a comment, also behind a column's name.
@@ -143,7 +215,7 @@ fn quoted(text: &str, quote: char) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{read, with_columns};
 
     #[test]
     fn blocks_are_read_as_relion_writes_them() {
@@ -168,6 +240,42 @@ mod tests {
         // In quotes a keyword is a value, in a loop of one column as well.
         let blocks = read("data_\nloop_\n_a\n'data_x'\n'_b'\n").unwrap();
         assert_eq!(blocks[0].rows, [(4, vec!["data_x"]), (5, vec!["_b"])]);
+    }
+
+    #[test]
+    fn columns_are_added_and_replaced_and_nothing_else_changes() {
+        let text = "# version 30001\r\n\ndata_optics\n\nloop_\n_rlnVoltage #1\n300.0\n\ndata_particles # all\n\nloop_\n\
+                    _rlnImageName #1\n# between\n_rlnClassNumber #2\n  a.mrc   1 # late\n\n\"b c.mrc\"  2\n\ndata_rest\n_x 1\n";
+        let blocks = read(text).unwrap();
+        let column = |values: [&str; 2]| values.map(str::to_owned).to_vec();
+        let columns = [
+            ("rlnClassNumber", column(["7", "0"])),
+            ("score", column(["0.5", "-1"])),
+            ("name", column(["data_x", "it's \"so\""])),
+        ];
+        let written = with_columns(text, &blocks[1], &columns).unwrap();
+        assert_eq!(
+            written,
+            "# version 30001\n\ndata_optics\n\nloop_\n_rlnVoltage #1\n300.0\n\ndata_particles # all\n\nloop_\n\
+             _rlnImageName #1\n# between\n_rlnClassNumber #2\n_score #3\n_name #4\na.mrc 7 0.5 \"data_x\"\n\n\
+             \"b c.mrc\" 0 -1 'it's \"so\"'\n\ndata_rest\n_x 1\n"
+        );
+        let again = read(&written).unwrap();
+        assert_eq!(again[1].columns, ["rlnImageName", "rlnClassNumber", "score", "name"]);
+        assert_eq!(again[1].rows[1].1, ["b c.mrc", "0", "-1", "it's \"so\""]);
+        assert_eq!((&again[0].rows[0].1, &again[2].rows[0].1), (&vec!["300.0"], &vec!["1"]));
+
+        // One particle as a list of pairs.
+        let text = "data_\n_rlnImageName a.mrc\n# between\n_rlnClassNumber 1\n\n";
+        let blocks = read(text).unwrap();
+        let columns = [("rlnClassNumber", vec!["4".to_owned()]), ("empty", vec![String::new()])];
+        assert_eq!(
+            with_columns(text, &blocks[0], &columns).unwrap(),
+            "data_\n# between\nloop_\n_rlnImageName #1\n_rlnClassNumber #2\n_empty #3\na.mrc 4 \"\"\n\n"
+        );
+        for value in ["two\nlines", "both' \" quotes"] {
+            assert_eq!(with_columns(text, &blocks[0], &[("name", vec![value.to_owned()])]), Err(value));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use soft_lmccl::cect::{ClassId, Contrast, Dataset, FilesConfig, LabeledFiles, Map, Volume};
+use soft_lmccl::cect::{ClassId, Contrast, Dataset, FilesConfig, LabeledFiles, Map, Volume, annotate_star};
 use tempfile::TempDir;
 
 use super::{gzip, told};
@@ -288,4 +288,38 @@ fn a_file_without_contrast_is_named() {
     let config = FilesConfig { side: Some(4), ..Default::default() };
     let message = told(&LabeledFiles::open(&path, config).unwrap().sample(0).unwrap_err());
     assert!(message.ends_with("dull.mrc: expected voxels that differ, got 0 in all 4³"), "{message}");
+}
+
+#[test]
+fn what_was_found_goes_back_into_the_star_file() {
+    let directory = directory();
+    let path = table(&directory, "t.star", STAR);
+    let column = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect::<Vec<_>>();
+    let columns = [("rlnClassNumber", column(&["3", "1", "2"])), ("note", column(&["a b", "", "x"]))];
+    let written = table(&directory, "annotated.star", annotate_star(&path, &columns).unwrap());
+    let files = open(&written).unwrap();
+    assert_eq!(files.classes(), ["1", "2", "3"]);
+    assert_eq!([0, 1, 2].map(|index| files.class(index).0), [2, 0, 1]);
+    let text = fs::read_to_string(&written).unwrap();
+    assert!(text.starts_with("data_optics\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 300\n\n"), "{text}");
+    assert!(text.ends_with("_note #4\n0.5 a.mrc 3 \"a b\"\n1.5 b.mrc.gz 1 \"\"\n2 sub/c.mrc 2 x\n"), "{text}");
+
+    let two_kinds = column(&["a' \" b", "", ""]);
+    for (name, values, message) in [
+        ("rlnClassNumber", column(&["1"]), "invalid `columns`: expected 3 values, one for each row, got 1".to_owned()),
+        ("two words", column(&["", "", ""]), "invalid `columns`: expected names of one word, got `two words`".into()),
+        ("", column(&["", "", ""]), "invalid `columns`: expected names of one word, got ``".into()),
+        (
+            "note",
+            two_kinds,
+            "invalid `columns`: expected values of one line, without both kinds of quotes, got `a' \" b`".into(),
+        ),
+    ] {
+        assert_eq!(told(&annotate_star(&path, &[(name, values)]).unwrap_err()), message);
+    }
+    let path = table(&directory, "optics.star", "data_optics\nloop_\n_rlnVoltage\n300\n");
+    let message = told(&annotate_star(&path, &[]).unwrap_err());
+    assert!(
+        message.ends_with("optics.star: has no column for the path; expected one of path, rlnimagename, image, file")
+    );
 }

@@ -39,6 +39,8 @@ pub const READERS: &[Reader] = &[
     Reader { name: "table-tsv", extension: "tsv", seeds: cect::tsv, tokens: cect::TABLE, read: cect::table, names_the_file: true },
     #[cfg(feature = "cect")]
     Reader { name: "table-star", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::table, names_the_file: true },
+    #[cfg(feature = "cect")]
+    Reader { name: "star-annotated", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::annotated, names_the_file: true },
     #[cfg(feature = "torch")]
     Reader { name: "npy-matrix", extension: "npy", seeds: npy::matrices, tokens: npy::HEADER, read: npy::matrix, names_the_file: true },
     #[cfg(feature = "torch")]
@@ -154,7 +156,7 @@ mod cect {
     use std::{fs, path::Path};
 
     use soft_lmccl::cect::{
-        AssemblyChoice, Dataset, FilesConfig, LabeledFiles, Map, Structure, Template, Volume, read_beads,
+        AssemblyChoice, Dataset, FilesConfig, LabeledFiles, Map, Structure, Template, Volume, annotate_star, read_beads,
     };
 
     use super::Answer;
@@ -266,6 +268,16 @@ mod cect {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cect/catalogue");
         let files = LabeledFiles::open(path, FilesConfig { root: Some(root), ..Default::default() })?;
         assert!(!files.classes().is_empty() && !files.is_empty());
+        Ok(())
+    }
+
+    /// What is written of a file that was read reads as the same.
+    pub fn annotated(path: &Path) -> Answer {
+        let text = annotate_star(path, &[])?;
+        let directory = tempfile::tempdir()?;
+        let written = directory.path().join("written.star");
+        fs::write(&written, &text)?;
+        assert_eq!(annotate_star(&written, &[]).ok(), Some(text));
         Ok(())
     }
 
