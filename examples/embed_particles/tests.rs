@@ -166,8 +166,8 @@ fn the_nearest_enrolled_class_is_told_and_whether_it_is_near_enough() {
     let written = fs::read_to_string(folder.path().join("out/particles.star")).unwrap();
     let head = star.split_inclusive("_rlnMicrographName\n").next().unwrap();
     let columns = "_rlnClassNumber #3\n_softLmcclNearest #4\n_softLmcclScore #5\n";
-    let rows = written.strip_prefix(&format!("{head}{columns}")).unwrap();
-    for (row, (index, tomogram)) in rows.lines().zip([(3, "t1"), (1, "t2")]) {
+    let written_rows = written.strip_prefix(&format!("{head}{columns}")).unwrap();
+    for (row, (index, tomogram)) in written_rows.lines().zip([(3, "t1"), (1, "t2")]) {
         let class = &nearest[index][2];
         let number = if class == "class 0" { 1 } else { 2 };
         let score = row.strip_prefix(&format!("{index}.mrc {tomogram} {number} \"{class}\" ")).unwrap();
