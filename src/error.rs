@@ -77,6 +77,15 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Training came to numbers that are none, and cannot go on from there.
+    #[cfg(feature = "torch")]
+    #[error("training diverged at step {step}: {what}; a lower learning rate may help")]
+    Diverged {
+        /// The step after which it was found, counted from 1.
+        step: usize,
+        /// What is not finite.
+        what: String,
+    },
     /// A long run was stopped by the caller.
     #[error("stopped by the caller after {done} of {total} pairs")]
     Stopped {
@@ -205,7 +214,7 @@ pub enum MetricError {
         /// What was found.
         got: String,
     },
-    /// What was asked between the steps of a long computation said to stop.
+    /// The caller's callback asked to stop.
     #[error("stopped by the caller")]
     Stopped,
     /// A threshold fitted here would accept nothing, on these pairs or on any others.

@@ -208,9 +208,7 @@ pub fn run(
             }
             (test_all(run, domains, device, &net, shared, observer)?, end.seconds)
         }
-        Err(error @ Error::Tensor { what: "loss" | "weights", .. }) => {
-            (Outcome::Failed(error.to_string()), started.elapsed().as_secs_f64())
-        }
+        Err(error @ Error::Diverged { .. }) => (Outcome::Failed(error.to_string()), started.elapsed().as_secs_f64()),
         Err(error) => return Err(error),
     };
     Ok(Some(Record {

@@ -49,7 +49,7 @@ pub(super) fn residues<'s, 'a>(atoms: &'s [Atom<'a>]) -> impl Iterator<Item = &'
 pub(super) const MMCIF_CATEGORY: &str = "_atom_site";
 
 /// A file gives coordinates in Angstrom with up to six digits before the point.
-const FARTHEST: f64 = 1e6;
+pub(super) const FARTHEST: f64 = 1e6;
 
 /// Keeps of each residue the alternative that comes first, also where its atoms do not follow one another.
 #[derive(Default)]

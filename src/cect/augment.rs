@@ -38,9 +38,8 @@ pub struct AugmentConfig {
     /// Largest rotation in degrees, uniform among the rotations up to there; 180 is any. The wedge of
     /// the subtomogram turns with it, and interpolation softens the noise. Default 0, none.
     pub max_rotation: f64,
-    /// After a rotation, impose a missing wedge where other subtomograms have theirs: the largest tilt
-    /// in degrees. The turned wedge stays missing as well. Default 60; `None` leaves the turned wedge
-    /// alone.
+    /// Where subtomograms are rotated or noise is added, impose a missing wedge where other subtomograms have theirs:
+    /// the largest tilt in degrees. A turned wedge stays missing as well. Default 60; `None` leaves it alone.
     pub max_tilt: Option<f64>,
     /// Up to so many standard deviations of the subtomogram are added as white noise, drawn uniformly;
     /// with a `max_tilt`, noise that has the missing wedge. Default 0.
@@ -186,7 +185,7 @@ impl Augmenter {
         let fourier = Fourier::new(side);
         let wedge = config.max_tilt.filter(|_| config.max_rotation > 0.0 || config.noise > 0.0).map(|max_tilt| {
             let seen = SimulationConfig { max_tilt, ..Default::default() };
-            fourier.filter(|k| f64::from(u8::from(seen.in_wedge(k))))
+            fourier.filter(|k| f64::from(u8::from(seen.is_sampled(k))))
         });
         Ok(Self { config, side, fourier, wedge })
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Volume, input};
+use super::{Volume, atoms::FARTHEST, input};
 use crate::{Error, Result};
 
 /// Edge of a voxel of every template, in Angstrom.
@@ -18,13 +18,23 @@ pub const ATOM_SIGMA: f64 = 2.886_751_345_948_129;
 /// How far from an atom its density counts, in Angstrom: three sigma, rounded up.
 pub(super) const ATOM_REACH: f64 = 9.0;
 
+/// More electrons than any structure has; sums of so many stay finite in `f32` as well.
+const MOST_ELECTRONS: f64 = 1e12;
+
 /// A point that carries electrons: an atom, a residue, a bead.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scatterer {
-    /// `[x, y, z]` in Angstrom.
+    /// `[x, y, z]` in Angstrom, each less than a million either way.
     pub position: [f64; 3],
-    /// Number of electrons, zero or more.
+    /// Number of electrons, from zero to 10¹².
     pub electrons: f64,
+}
+
+impl Scatterer {
+    /// Whether the numbers are such as a structure has; NaN is none of them.
+    fn is_one(&self) -> bool {
+        self.position.iter().all(|c| c.abs() < FARTHEST) && (0.0..=MOST_ELECTRONS).contains(&self.electrons)
+    }
 }
 
 /// Where scatterers lie, by electrons.
@@ -44,14 +54,14 @@ impl Extent {
     /// Measures scatterers.
     ///
     /// # Errors
-    /// [`Error::Volume`] if there are none, one is not finite or has a negative number of electrons, or all
-    /// together have none.
+    /// [`Error::Volume`] if there are none, one is not within the bounds of [`Scatterer`], or all together have no
+    /// electrons or more than 10¹².
     pub fn of(scatterers: &[Scatterer]) -> Result<Self> {
         let mut electrons = 0.0;
         let mut moment = [0.0; 3];
         for (index, scatterer) in scatterers.iter().enumerate() {
             let Scatterer { position, electrons: weight } = *scatterer;
-            if !position.iter().all(|c| c.is_finite()) || !weight.is_finite() || weight < 0.0 {
+            if !scatterer.is_one() {
                 return Err(Error::Volume(format!("scatterer {index} lies at {position:?} with {weight} electrons")));
             }
             electrons += weight;
@@ -61,6 +71,9 @@ impl Extent {
         }
         if electrons <= 0.0 {
             return Err(Error::Volume("no electrons, so no density".to_owned()));
+        }
+        if electrons > MOST_ELECTRONS {
+            return Err(Error::Volume(format!("{electrons:e} electrons are more than any structure has")));
         }
         let center = moment.map(|sum| sum / electrons);
         let mut radius: f64 = 0.0;
@@ -177,7 +190,7 @@ fn weights(offset: f64, side: usize) -> Weights {
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read; [`Error::Format`] naming the first line that is not
-/// four finite numbers, or if there is none.
+/// four numbers that a [`Scatterer`] may have, or if there is none.
 pub fn read_beads(path: impl AsRef<Path>) -> Result<Vec<Scatterer>> {
     let path = path.as_ref();
     let text = input::read_text(path)?;
@@ -194,9 +207,7 @@ fn parse_beads(text: &str) -> Result<Vec<Scatterer>, String> {
         let values: Vec<f64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
         match values.as_slice() {
             &[x, y, z, electrons]
-                if line.split_whitespace().count() == 4
-                    && values.iter().all(|value| value.is_finite())
-                    && electrons >= 0.0 =>
+                if line.split_whitespace().count() == 4 && (Scatterer { position: [x, y, z], electrons }).is_one() =>
             {
                 beads.push(Scatterer { position: [x, y, z], electrons });
             }

@@ -226,8 +226,9 @@ impl SimulationConfig {
         -phase.sin() * (-(frequency / self.envelope).powi(2)).exp()
     }
 
-    /// Whether tilting sees the frequency `[z, y, x]`: the beam is along z, the tilt axis is y.
-    pub fn in_wedge(&self, [z, _, x]: [f64; 3]) -> bool {
+    /// Whether tilting sees the frequency `[z, y, x]`, else it is in the missing wedge: the beam is along z, the tilt
+    /// axis is y.
+    pub fn is_sampled(&self, [z, _, x]: [f64; 3]) -> bool {
         // The plane of the largest tilt is seen, although its sine and cosine round.
         let (sine, cosine) = self.max_tilt.to_radians().sin_cos();
         z.abs() * cosine <= x.abs() * sine + 1e-9
@@ -299,7 +300,7 @@ impl TiltSeries {
     /// As [`SimulationConfig::transmission`].
     pub(super) fn transmission(&self, frequency @ [z, y, x]: [f64; 3]) -> f64 {
         if self.tilts.is_empty() {
-            return f64::from(u8::from(self.config.in_wedge(frequency)));
+            return f64::from(u8::from(self.config.is_sampled(frequency)));
         }
         let k = (z * z + y * y + x * x).sqrt() / self.config.voxel_size;
         let critical = if k > 0.0 { 0.244_99 * k.powf(-1.664_9) + 2.814_1 } else { f64::INFINITY };

@@ -134,8 +134,8 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         Ok(Self { config, meta, checkpoint, resume: false, log, best, validate: None, before_step: None })
     }
 
-    /// What checkpoints say of themselves, and what must agree for a run to go on: the configuration that made
-    /// network, loss and data, and the class names in the order of their labels.
+    /// What checkpoints say of themselves, and what must agree for a run to go on, as all of [`FitConfig`] and the
+    /// labels must: the configuration that made network, loss and data, and the class names in the order of their labels.
     ///
     /// # Errors
     /// [`Error::Config`] if `config` cannot be written as JSON.
@@ -162,7 +162,8 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         self
     }
 
-    /// Writes each step's learning rate and terms as a row of CSV, and the validation score of each epoch.
+    /// Writes each step's learning rate and terms as a row of CSV, and the validation score of each epoch. A run that is
+    /// resumed goes on with the log of its earlier steps, which has to be there.
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
         self
@@ -196,10 +197,14 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// of `vs` take the values of the checkpoint.
     ///
     /// # Errors
-    /// As [`Loss::forward`], the data and the functions given; [`Error::Config`] for patience or best weights without
-    /// validation; [`Error::Checkpoint`] for a checkpoint of another run; [`Error::Io`]; [`Error::Tensor`] when there
-    /// are fewer volumes than a batch needs, or when the loss or a weight is no longer finite: the last checkpoint is
-    /// from before that.
+    /// As [`Loss::forward`], [`Sampler::new`], the data and the functions given; [`Error::Config`] for patience or best
+    /// weights without validation, for a run to resume without a checkpoint, and for two kinds of file in one place;
+    /// [`Error::Checkpoint`] for a checkpoint of another run; [`Error::Format`] for a log that lacks the steps before it;
+    /// [`Error::Io`]; [`Error::Tensor`] when there are fewer volumes than a batch needs; [`Error::Diverged`] when the loss
+    /// or a weight is no longer finite: the last checkpoint is from before that.
+    ///
+    /// # Panics
+    /// As `net` does, for volumes of a shape that it does not take.
     pub fn run(
         mut self,
         net: &impl nn::ModuleT,
@@ -216,7 +221,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
                 got: format!("{patience} epochs without one"),
             });
         }
-        self.require_a_best_file()?;
+        self.require_files_apart()?;
         let labels = data.labels();
         let steps = self.config.steps(labels.len());
         let mut state = self.begin(vs, labels)?;
@@ -243,11 +248,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             let report = backward_step(loss, &mut state.optimizer, &embeddings, &labels_of_batch)?;
             let step = step + 1;
             if !report.total.is_finite() {
-                return Err(Error::Tensor {
-                    what: "loss",
-                    expected: format!("a finite number at step {step}; a lower learning rate may help"),
-                    got: report.to_string(),
-                });
+                return Err(Error::Diverged { step, what: format!("the loss is {report}") });
             }
             state.progress.step = step;
             let epoch = self.epoch(step, labels.len());
@@ -275,18 +276,26 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         Ok(Outcome { end, steps: step, best, seconds })
     }
 
-    /// Whether the file of the best weights can be what it says, asked before the first step: otherwise it would come
-    /// out after an epoch, or never.
-    fn require_a_best_file(&self) -> Result<()> {
-        let Some(best) = &self.best else { return Ok(()) };
+    /// Whether each file can be what it is for, asked before the first step: otherwise it would come out after an epoch,
+    /// or never.
+    fn require_files_apart(&self) -> Result<()> {
         let refuse =
-            |expected: &str, got: String| Err(Error::Config { field: "keep_best", expected: expected.to_owned(), got });
+            |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.to_owned(), got });
+        let checkpoint = self.checkpoint.as_ref().map(|(path, _)| path);
+        if self.resume && checkpoint.is_none() {
+            return refuse("resume", "a checkpoint to go on from", "none".into());
+        }
+        const ALONE: &str = "a file that the run writes nothing else to";
+        if let Some(log) = self.log.as_ref().filter(|&log| checkpoint == Some(log)) {
+            return refuse("log", ALONE, log.display().to_string());
+        }
+        let Some(best) = &self.best else { return Ok(()) };
         if self.validate.is_none() {
             let got = format!("{} without one", best.display());
-            return refuse("a validation that says which weights are best", got);
+            return refuse("keep_best", "a validation that says which weights are best", got);
         }
-        if [self.checkpoint.as_ref().map(|(path, _)| path), self.log.as_ref()].contains(&Some(best)) {
-            return refuse("a file that the run writes nothing else to", best.display().to_string());
+        if [checkpoint, self.log.as_ref()].contains(&Some(best)) {
+            return refuse("keep_best", ALONE, best.display().to_string());
         }
         remove_partials(best);
         require_writable(best)
@@ -339,6 +348,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         if progress.best.is_none_or(|best| score > best.score) {
             (progress.best, progress.stale_epochs) = (Some(Best { epoch, score }), 0);
             if let Some(path) = &self.best {
+                require_finite(vs, progress.step)?;
                 checkpoint::save(path, vs, &self.meta)?;
             }
         } else {
@@ -370,11 +380,7 @@ fn require_finite(vs: &nn::VarStore, step: usize) -> Result<()> {
     variables.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     for (name, variable) in variables {
         if !bool::try_from(variable.detach().f_isfinite()?.f_all()?)? {
-            return Err(Error::Tensor {
-                what: "weights",
-                expected: format!("finite numbers at step {step}; a lower learning rate may help"),
-                got: format!("NaN or infinity in `{name}`"),
-            });
+            return Err(Error::Diverged { step, what: format!("NaN or infinity in `{name}`") });
         }
     }
     Ok(())

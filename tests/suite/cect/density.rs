@@ -77,6 +77,14 @@ fn what_has_no_density_is_refused() {
             vec![scatterer(0.0, 0.0, 0.0, 1.0), scatterer(f64::NAN, 0.0, 0.0, 1.0)],
             "volume: scatterer 1 lies at [NaN, 0.0, 0.0] with 1 electrons",
         ),
+        (
+            vec![scatterer(0.0, 0.0, 0.0, 1.0), scatterer(0.0, -1e300, 0.0, 1.0)],
+            &format!("volume: scatterer 1 lies at [0.0, {:?}, 0.0] with 1 electrons", -1e300),
+        ),
+        (
+            vec![scatterer(0.0, 0.0, 0.0, 9e11), scatterer(9.0, 0.0, 0.0, 9e11)],
+            "volume: 1.8e12 electrons are more than any structure has",
+        ),
         (vec![scatterer(0.0, 0.0, 0.0, -1.0)], "volume: scatterer 0 lies at [0.0, 0.0, 0.0] with -1 electrons"),
     ] {
         assert_eq!(density(&atoms, 40).unwrap_err().to_string(), message);

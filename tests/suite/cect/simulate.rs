@@ -274,7 +274,7 @@ fn tilts_fill_slabs_of_fourier_space() {
     // A step fine enough is the wedge, but for its edge.
     let fine = SimulationConfig { tilt_step: Some(0.5), ..config(20) };
     for k in [[0.0, 0.3, 0.2], [0.1, 0.0, 0.4], [0.4, 0.1, 0.1], [0.3, 0.0, 0.0]] {
-        assert_abs_diff_eq!(fine.transmission(k), f64::from(u8::from(fine.in_wedge(k))), epsilon = 1e-12);
+        assert_abs_diff_eq!(fine.transmission(k), f64::from(u8::from(fine.is_sampled(k))), epsilon = 1e-12);
     }
     assert!(config(20).tilts().is_empty());
     // 60 = 200 · 0.3, although 60/0.3 is a little less than 200 in binary.

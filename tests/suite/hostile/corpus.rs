@@ -30,6 +30,10 @@ const REASONS: &[(&str, &str, &str)] = &[
     ("beads", "infinite.tsv", "line 2: expected `x y z electrons`, got `1 2 inf 4`"),
     #[cfg(feature = "cect")]
     ("beads", "one-endless-line.tsv", "line 1: expected `x y z electrons`, got `xxxxxxxx"),
+    #[cfg(feature = "cect")]
+    ("beads", "more-electrons-than-numbers.tsv", "line 1: expected `x y z electrons`, got `0 0 0 1e308`"),
+    #[cfg(feature = "cect")]
+    ("beads", "far-away.tsv", "line 2: expected `x y z electrons`, got `1e300 0 0 1`"),
     ("threshold", "deep.json", "invalid type: sequence, expected f64 at line 1 column 1"),
     ("threshold", "counts-contradict.json", "`true_accepts` must be at most `matching` (4), got 9"),
     ("threshold", "more-pairs-than-are-counted.json", "`non_matching` must be at most 0 beside 18446744073709551615"),

@@ -457,14 +457,15 @@ fn weights_that_are_no_numbers_replace_no_checkpoint() {
         let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 2, D).unwrap();
         let (volumes, labels) = (waves(&[4, D], 0.3), Tensor::from_slice(&[0i64, 1, 0, 1]));
         let config = FitConfig { epochs, batch_size: 4, ..Default::default() };
-        let trainer = Trainer::new(config).unwrap().checkpoint(&path, every);
+        let best = directory.path().join("best.safetensors");
+        let trainer = Trainer::new(config).unwrap().checkpoint(&path, every).validate(|| Ok(0.5)).keep_best(&best);
         let error =
             trainer.run(&net, &mut loss, &vs, &InMemory::new(&volumes, &labels).unwrap(), to_the_end).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "weights: expected finite numbers at step 1; a lower learning rate may help, got NaN or infinity in `root`"
+            "training diverged at step 1: NaN or infinity in `root`; a lower learning rate may help"
         );
-        assert!(!path.exists());
+        assert!(!path.exists() && !best.exists());
     }
 }
 
@@ -499,7 +500,23 @@ fn a_best_file_that_would_not_hold_the_best_weights_is_refused_before_the_first_
             format!("invalid `keep_best`: expected a file that the run writes nothing else to, got DIR/{same}")
         );
     }
+    let log_in_its_place = |trainer: Run, best: &Path| trainer.checkpoint(best, 1).log(best);
+    assert_eq!(
+        refused(log_in_its_place, "one.file"),
+        "invalid `log`: expected a file that the run writes nothing else to, got DIR/one.file"
+    );
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn nothing_is_resumed_without_a_checkpoint() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let mut loss = SoftLmcclConfig::default().init(&vs.root(), 2, D).unwrap();
+    let (volumes, labels) = (waves(&[4, D], 0.3), Tensor::from_slice(&[0i64, 1, 0, 1]));
+    let data = InMemory::new(&volumes, &labels).unwrap();
+    let trainer = Trainer::new(FitConfig { batch_size: 4, ..Default::default() }).unwrap().resume(true);
+    let error = trainer.run(&Root(Tensor::ones([D], (Kind::Float, Device::Cpu))), &mut loss, &vs, &data, to_the_end);
+    assert_eq!(error.unwrap_err().to_string(), "invalid `resume`: expected a checkpoint to go on from, got none");
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn a_loss_that_is_no_number_ends_the_run() {
             .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "loss: expected a finite number at step 1; a lower learning rate may help, got NaN = idle NaN"
+        "training diverged at step 1: the loss is NaN = idle NaN; a lower learning rate may help"
     );
 }
 
