@@ -15,7 +15,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub network: PathBuf,
 
-    /// The subtomograms: a .csv, .tsv or .star file that names MRC files, and their labels if they are known.
+    /// The subtomograms: a .csv, .tsv or .star file that names MRC files, and their labels if they are known. Larger ones
+    /// than the network takes are cropped around their center.
     #[arg(long, value_name = "TABLE")]
     pub particles: PathBuf,
 

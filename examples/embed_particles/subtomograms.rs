@@ -14,7 +14,7 @@ use soft_lmccl::{
 use crate::{
     args::Args,
     program::{
-        interrupted,
+        interrupted, say,
         trained::{Embedder, Trained},
     },
 };
@@ -61,6 +61,12 @@ impl Subtomograms {
                  --any-voxel-size"
             );
             return Err(Error::Format { path: table.to_owned(), problem });
+        }
+        if let (None, Some(wanted)) = (files.voxel_size(), trained.voxel_size) {
+            let table = table.display();
+            say(format_args!(
+                "{table}: the headers give no voxel size; the network was trained on voxels of {wanted:.2} Å"
+            ));
         }
         Ok(Self { files })
     }

@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long)]
     pub bright: bool,
 
-    /// Keep each trained network, with its heads, in `networks` of --out, for `embed_particles` to use.
+    /// Keep each network that is trained now, with its heads, in `networks` of --out, for `embed_particles` to use.
     #[arg(long)]
     pub keep_networks: bool,
 

@@ -54,7 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "RULE", value_parser = rule, requires = "threshold_out")]
     pub threshold_for: Option<ThresholdRule>,
 
-    /// Print one JSON object and nothing else to stdout.
+    /// Print one JSON object and nothing else to stdout; of embeddings, with the time of the bare matrix products, which
+    /// are made once more for it.
     #[arg(long)]
     pub json: bool,
 }

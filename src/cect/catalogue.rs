@@ -77,7 +77,7 @@ macro_rules! entry {
     };
 }
 
-static ENTRIES: [Entry; 40] = [
+static ENTRIES: &[Entry] = &[
     entry!("1aon", "GroEL-GroES-ADP7 chaperonin complex", First, Known),
     entry!("1oel", "GroEL chaperonin 14-mer", First, Known),
     entry!("1bxn", "RuBisCO L8S8", First, Known),
@@ -168,8 +168,8 @@ pub fn split() -> OpenSetSplit {
 ///
 /// The extra classes are what else of the Protein Data Bank was at hand, fits the box and is neither a
 /// near-duplicate nor a part of another class, nor made of one: no other chaperonin of GroEL's kind,
-/// ferritin, antibody, 20S, 70S or 80S, and no other β-galactosidase. They are lighter than the main
-/// ones but for two capsids. 3gl1 is a domain of a chain like one in 3d2f; both are known.
+/// ferritin, antibody, 20S, 70S or 80S, and no other β-galactosidase. Most are lighter than the main
+/// ones. 3gl1 is a domain of a chain like one in 3d2f; both are known.
 ///
 /// # Examples
 /// ```
@@ -204,7 +204,7 @@ pub fn validation_split() -> OpenSetSplit {
 /// The classes in these roles, the order being that of [`extended`].
 fn roles(known: &[Role], unknown: &[Role]) -> OpenSetSplit {
     let ids = |roles: &[Role]| {
-        let entries = (0u32..).zip(&ENTRIES).filter(|(_, entry)| roles.contains(&entry.role));
+        let entries = (0u32..).zip(ENTRIES).filter(|(_, entry)| roles.contains(&entry.role));
         entries.map(|(index, _)| ClassId(index)).collect()
     };
     OpenSetSplit::new(ids(known), ids(unknown)).expect("each class of the catalogue has one role")
@@ -212,7 +212,7 @@ fn roles(known: &[Role], unknown: &[Role]) -> OpenSetSplit {
 
 /// Every embedded density: the extended catalogue, then what [`neuron`](super::neuron) adds.
 pub fn all() -> &'static [Entry] {
-    &ENTRIES
+    ENTRIES
 }
 
 /// The entry of that id.

@@ -83,7 +83,7 @@ impl Map {
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if the header contradicts
     /// itself or the size of the file, the mode is not one of 0, 1, 2, 6 and 12, the cell has other
-    /// than right angles, or a voxel is not finite.
+    /// than right angles, a voxel is not finite, or there are more than 2³⁰ of them.
     ///
     /// # Examples
     /// ```

@@ -22,7 +22,7 @@ const AXES: [[i64; 2]; 3] = [[2, 3], [2, 4], [3, 4]];
 /// `[B, 1, S, S, S]` → `[B, D]`, four times the work of the network inside.
 ///
 /// # Panics
-/// In `forward_t`, for volumes of another rank, which only a caller that passes by the data sets can have.
+/// In `forward_t` for evaluation, unless the volumes are `[B, 1, S, S, S]`.
 ///
 /// # Examples
 /// ```

@@ -42,7 +42,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// Every network, the smallest first.
+    /// Every network.
     pub const ALL: [Self; 5] = [Self::Compact, Self::Sphere20, Self::Dsrf3dV2, Self::Rb3d, Self::Cb3d];
 
     /// The name, as it is written in a configuration.

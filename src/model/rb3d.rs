@@ -71,7 +71,7 @@ impl Rb3dConfig {
 /// with ReLU and dropout, then the embedding.
 ///
 /// There is one pooling only, so the first hidden layer is large: at 40³ voxels it has 262,145,024
-/// of 264,362,176 parameters, 1 GiB, which training with Adam makes 4. A `hidden` of 64 makes 66 MiB.
+/// of 264,362,176 parameters, 1 GiB, which training with Adam makes 4. A `hidden` of 64 makes 63 MiB.
 ///
 /// # Shapes
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`; a side of 2 at least. Pooling leaves out the

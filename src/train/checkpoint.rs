@@ -118,7 +118,8 @@ struct RunHeader {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] if `config` cannot be written as JSON, or for a variable whose name
-/// begins with `@`.
+/// begins with `@`; [`Error::Tensor`] for a variable of a kind that is not written, such as a complex one;
+/// [`Error::Torch`] if one cannot be copied from its device.
 ///
 /// # Examples
 /// ```
@@ -177,7 +178,8 @@ pub fn load_weights(path: impl AsRef<Path>, vs: &mut nn::VarStore) -> Result<()>
 
 /// What the tensors of a file mean, without reading them into anything: what to make before [`load_part`] or [`load`].
 ///
-/// `C` may have fewer fields than the configuration that was saved.
+/// `C` may have fewer fields than the configuration that was saved, unless it denies unknown ones as the configurations
+/// of this crate do: put those into a type of yours.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] if the file is no checkpoint, or its configuration is no `C`.
@@ -220,10 +222,11 @@ pub fn describe<C: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Meta<C>> 
 ///
 /// // The same network for two other classes.
 /// let Recipe { network, side } = checkpoint::describe(&path)?.config;
-/// let mut vs = nn::VarStore::new(Device::Cpu);
-/// let _net = network.init(&(vs.root() / "net"), side)?;
-/// let _loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 2, 16)?;
-/// checkpoint::load_part(&path, &mut vs, "net")?;
+/// let mut other = nn::VarStore::new(Device::Cpu);
+/// let _net = network.init(&(other.root() / "net"), side)?;
+/// let _loss = SoftLmcclConfig::default().init(&(other.root() / "loss"), 2, 16)?;
+/// checkpoint::load_part(&path, &mut other, "net")?;
+/// assert_eq!(other.variables()["net.fc.weight"], vs.variables()["net.fc.weight"]);
 /// # std::fs::remove_file(&path).ok();
 /// # Ok(()) }
 /// ```

@@ -9,11 +9,15 @@ use crate::{Error, Result, error::require_defined, metrics::EmbeddingSet};
 /// unit-length embeddings on the host.
 ///
 /// # Shapes
-/// Each batch: `[B, 1, S, S, S]` on the device of `net`, `[B]` `Int64` on any.
+/// Each batch: `[B, …]` as `net` takes it, on its device; `[B]` `Int64` on any.
 ///
 /// # Errors
-/// What a batch brings; [`Error::Tensor`] for labels of another kind or number, or none; [`Error::Metric`] for a
-/// zero or non-finite embedding, or for none at all.
+/// What a batch brings; [`Error::Tensor`] for labels of another kind or number, or none, and for a network that does not
+/// give `[B, D]`, with one `D`; [`Error::Metric`] for a zero or non-finite embedding, for a label below 0 or above
+/// `u32::MAX`, or for no embedding at all.
+///
+/// # Panics
+/// As `net` does, for volumes of a shape that it does not take.
 ///
 /// # Examples
 /// ```

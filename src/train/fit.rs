@@ -115,11 +115,14 @@ impl fmt::Display for Step {
 /// checkpoints, validation, a log and volumes that need not fit in memory.
 ///
 /// # Shapes
-/// `volumes`: `[N, 1, S, S, S]`; `labels`: `[N]`, `Int64`; both on any device.
+/// `volumes`: `[N, …]` as `net` takes them; `labels`: `[N]`, `Int64`; both on any device.
 ///
 /// # Errors
-/// As [`FitConfig::validate`] and [`Loss::forward`]; [`Error::Tensor`] when there are fewer volumes
-/// than a batch needs, or when the loss is no longer finite.
+/// As [`FitConfig::validate`], [`InMemory::new`] and [`Trainer::run`]; patience has nothing to wait for here, and is
+/// refused.
+///
+/// # Panics
+/// As `net` does, for volumes of a shape that it does not take.
 ///
 /// # Examples
 /// ```

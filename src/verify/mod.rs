@@ -96,6 +96,7 @@ impl AllPairs {
     ///   non-matching pairs
     /// * [`Error::Config`] if `tile` is not from 1 to 8192 or `memory_budget` is too small for one thread;
     ///   the message says how much that takes
+    /// * `Error::Torch` for sets on a device, if it has not the memory, or if the two sets are on different ones
     pub fn count<'a, S: Embedded + 'a>(&self, pairs: impl Into<Pairs<'a, S>>) -> Result<ScoreHistogram, Error> {
         self.count_with(pairs, |_| ControlFlow::Continue(()))
     }
@@ -134,7 +135,7 @@ impl AllPairs {
     /// its own way, since [`Part`] alone says which pairs it has.
     ///
     /// # Errors
-    /// [`Error::Config`] as [`count`](Self::count); a part may lack a kind of pair.
+    /// As [`count`](Self::count), but that a part may lack a kind of pair.
     pub fn count_part<'a, S: Embedded + 'a>(
         &self,
         pairs: impl Into<Pairs<'a, S>>,
