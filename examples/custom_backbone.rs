@@ -111,7 +111,7 @@ fn main() -> Result<()> {
         if name != "untrained" {
             let config = FitConfig { epochs: 8, ..Default::default() };
             // Each step is told as it is made; stopping early would be `ControlFlow::Break`.
-            let _ = fit(&net, loss.as_mut(), &vs, (&known, &labels), config, |_| ControlFlow::Continue(()))?;
+            fit(&net, loss.as_mut(), &vs, (&known, &labels), config, |_| ControlFlow::Continue(()))?;
         }
         verify(name, &net)?;
     }

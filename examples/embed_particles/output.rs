@@ -34,8 +34,7 @@ pub fn write(
     found: Option<&[Found<'_>]>,
 ) -> Result<()> {
     let (rows, columns) = (embeddings.len() as u64, embeddings.dim() as u64);
-    let values = (0..embeddings.len()).flat_map(|row| embeddings.row(row).iter().copied());
-    write_npy(&out.join("embeddings.npy"), &[rows, columns], values)?;
+    write_npy(&out.join("embeddings.npy"), &[rows, columns], embeddings.view().iter().copied())?;
     let labels = out.join("labels.npy");
     match particles.classes() {
         [] => remove(&labels)?,

@@ -284,11 +284,7 @@ fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<F
             limited.matching, limited.non_matching
         ));
     }
-    let drawn = embeddings.pair_scores(PairProtocol::Sampled {
-        matching: limited.matching,
-        non_matching: limited.non_matching,
-        seed: limited.seed,
-    })?;
+    let drawn = embeddings.pair_scores(limited.protocol())?;
     let curve = embeddings.pair_scores(PairProtocol::All)?.roc();
     let report = VerificationReport::from_curve(embeddings.len() as u64, &curve, &drawn, &limited)?;
     Ok(Some(Finished { loss: name, seed, seconds: outcome.seconds, report, curve, embeddings }))

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use ndarray::ArrayView2;
 use soft_lmccl::{
     Result,
     cect::{ClassId, Dataset, OpenSetSplit, SimulatedDataset},
@@ -71,15 +70,7 @@ pub fn draw_results(out: &Path, finished: &[Finished], unknown_names: &[String])
     let series: Vec<_> = shown.iter().map(|run| RocSeries::new(run.loss.to_string(), &run.curve)).collect();
     roc(out.join("roc.svg"), "Verification of classes that were never trained on", &series)?;
 
-    let flat = shown
-        .iter()
-        .map(|run| {
-            let set = &run.embeddings;
-            let values: Vec<f32> = (0..set.len()).flat_map(|row| set.row(row).iter().copied()).collect();
-            let view = ArrayView2::from_shape((set.len(), set.dim()), &values).expect("rows of one length");
-            pca_2d(view)
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let flat = shown.iter().map(|run| pca_2d(run.embeddings.view())).collect::<Result<Vec<_>>>()?;
     let titles: Vec<_> = shown.iter().map(|run| run.loss.to_string()).collect();
     let panels: Vec<_> = titles
         .iter()

@@ -101,8 +101,7 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let set = EmbeddingSet::new(raw, labels)?;
     let options = ReportOptions::default().limited_to(&set);
-    let ReportOptions { matching, non_matching, seed, .. } = options;
-    let drawn = set.pair_scores(PairProtocol::Sampled { matching, non_matching, seed })?;
+    let drawn = set.pair_scores(options.protocol())?;
     let scores = set.pair_scores(PairProtocol::All)?;
     let curve = scores.roc();
     let counts = curve.counts();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use soft_lmccl::metrics::Interval;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::{
@@ -225,7 +226,7 @@ fn drawn_over_classes(
         splits.entry(record.run.roles).or_default().push(run);
     }
     let draws = entries.0.iter().map(|(_, evaluation)| evaluation.deviations.len()).min()?;
-    let mut drawn: Vec<f64> = (0..draws)
+    let drawn: Vec<f64> = (0..draws)
         .map(|draw| {
             // Another draw in each split: the same numbers would tie classes of different splits together.
             let of_split = splits.values().enumerate().map(|(split, runs)| {
@@ -239,9 +240,8 @@ fn drawn_over_classes(
             mean + of_split.sum::<f64>() / entries.0.len() as f64
         })
         .collect();
-    drawn.sort_unstable_by(f64::total_cmp);
-    let at = |q: f64| drawn[((drawn.len() - 1) as f64 * q).round() as usize];
-    (!drawn.is_empty()).then(|| (at((1.0 - LEVEL) / 2.0), at((1.0 + LEVEL) / 2.0)))
+    let Interval { low, high, .. } = Interval::percentile(drawn, LEVEL).ok()?;
+    Some((low, high))
 }
 
 /// `mean ± t·sd/√n`; none of one run.

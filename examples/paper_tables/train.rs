@@ -2,16 +2,16 @@
 
 use std::{fs, ops::ControlFlow, path::Path, time::Instant};
 
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use soft_lmccl::{
     Error, Result,
     cect::Batch,
     loss::Loss,
-    tch::{self, Device, Kind, Tensor, nn, nn::ModuleT, no_grad_guard},
+    tch::{self, Device, Tensor, nn},
     train::{
         self, End, FitConfig, InMemory, Step, Trainer, TrainingSet, WarmUp,
         checkpoint::{self, Meta},
+        embed_raw,
     },
 };
 
@@ -273,7 +273,8 @@ fn test_all(
         observer.testing(test);
         let (_, batch) = shared.tests.iter().find(|(domain, _)| *domain == test).expect("rendered before training");
         let classes = domains.source(test, run.roles, run.seed, Supply::default())?.unknown();
-        let (raw, labels) = embed_raw(net, batch, device)?;
+        // With their lengths, which tell whether a network has collapsed.
+        let (raw, labels) = embed_raw(net, batch.chunks(EMBED_BATCH, device))?;
         // Maps are for looking at: one seed of one split, where the network is at home.
         let mapped = run.seed == 1 && run.roles == Roles::Split(0) && test == run.train;
         match evaluate(test, classes, raw.view(), &labels, domains.settings(), mapped) {
@@ -283,21 +284,6 @@ fn test_all(
         }
     }
     Ok(Outcome::Tested(evaluations))
-}
-
-/// Embeddings with their lengths, which tell whether a network has collapsed.
-fn embed_raw(net: &Embedder, batch: &Batch, device: Device) -> Result<(Array2<f32>, Vec<i64>)> {
-    let _frozen = no_grad_guard();
-    let mut pieces = Vec::new();
-    for piece in batch.chunks(EMBED_BATCH, device) {
-        let (volumes, _) = piece?;
-        pieces.push(net.forward_t(&volumes, false).to_device(Device::Cpu).to_kind(Kind::Float));
-    }
-    let all = Tensor::f_cat(&pieces, 0)?.contiguous();
-    let dim = all.size()[1] as usize;
-    let values = Vec::<f32>::try_from(all.flatten(0, -1))?;
-    let rows = Array2::from_shape_vec((values.len() / dim, dim), values).expect("rows of one length");
-    Ok((rows, Vec::<i64>::try_from(&batch.labels)?))
 }
 
 /// The samples of the first so many known classes.

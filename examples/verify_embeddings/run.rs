@@ -84,25 +84,18 @@ fn of_scores(args: &Args, scores: &Path, same: &Path) -> Result<Measured> {
 /// Percentile intervals; `redrawn` is there only if draws had to be repeated.
 pub fn intervals(args: &Args, set: &EmbeddingSet, draws: u32, interrupted: &AtomicBool) -> Result<Value> {
     let options = BootstrapOptions { draws, ..Default::default() };
-    let interval = |estimate: Estimate| json!([estimate.interval.low, estimate.interval.high]);
-    let go_on = || if interrupted.load(Ordering::Relaxed) { Err(MetricError::Stopped) } else { Ok(()) };
     let found = set.bootstrap(&options, |roc| {
-        go_on()?;
-        Ok([roc.auc(), roc.eer(EerMethod::Linear)])
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(MetricError::Stopped);
+        }
+        let tar = args.far.iter().map(|&far| Ok(roc.at_far(far)?.point.tar()));
+        [Ok(roc.auc()), Ok(roc.eer(EerMethod::Linear))].into_iter().chain(tar).collect::<Result<Vec<_>, _>>()
     })?;
-    let [auc, eer] = found.estimates;
-    let tar = args.far.iter().map(|&far| {
-        let found = set.bootstrap(&options, |roc| {
-            go_on()?;
-            Ok([roc.at_far(far)?.point.tar()])
-        })?;
-        let [tar] = found.estimates;
-        Ok(json!({ "target_far": far, "tar": interval(tar) }))
-    });
-    let tar: Vec<_> = tar.collect::<Result<_>>()?;
-    let mut intervals = json!({
-        "level": options.level, "draws": draws, "auc": interval(auc), "eer": interval(eer), "tar_at_far": tar,
-    });
+    let mut intervals = found.estimates.iter().map(|Estimate { interval, .. }| json!([interval.low, interval.high]));
+    let mut next = || intervals.next().expect("an estimate of each figure");
+    let (auc, eer) = (next(), next());
+    let tar: Vec<Value> = args.far.iter().map(|&far| json!({ "target_far": far, "tar": next() })).collect();
+    let mut intervals = json!({ "level": options.level, "draws": draws, "auc": auc, "eer": eer, "tar_at_far": tar });
     if found.redrawn > 0 {
         intervals["redrawn"] = found.redrawn.into();
     }

@@ -28,6 +28,31 @@ impl Interval {
     pub fn contains(&self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)
     }
+
+    /// The interval between two percentiles of draws, `(1 − level)/2` and `(1 + level)/2`, interpolated linearly
+    /// between order statistics (type 7 of Hyndman and Fan).
+    ///
+    /// # Errors
+    /// [`MetricError::Argument`] if `level` is not strictly between 0 and 1, there are no draws, or one is NaN.
+    ///
+    /// # Examples
+    /// ```
+    /// use soft_lmccl::metrics::Interval;
+    ///
+    /// let interval = Interval::percentile((0..=100).map(f64::from).collect(), 0.9)?;
+    /// assert!((interval.low - 5.0).abs() < 1e-9 && (interval.high - 95.0).abs() < 1e-9);
+    /// # Ok::<(), soft_lmccl::MetricError>(())
+    /// ```
+    pub fn percentile(mut draws: Vec<f64>, level: f64) -> Result<Self, MetricError> {
+        require_level(level)?;
+        if draws.is_empty() || draws.iter().any(|draw| draw.is_nan()) {
+            let got = if draws.is_empty() { "none" } else { "NaN" };
+            return Err(MetricError::Argument { field: "draws", expected: "numbers".into(), got: got.into() });
+        }
+        draws.sort_unstable_by(f64::total_cmp);
+        let tail = (1.0 - level) / 2.0;
+        Ok(Self { low: quantile(&draws, tail), high: quantile(&draws, 1.0 - tail), level })
+    }
 }
 
 /// Wilson's score interval for a share: `successes` of `trials` that are independent.
@@ -147,10 +172,10 @@ pub struct Estimate {
 }
 
 /// What [`EmbeddingSet::bootstrap`] found.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bootstrap<const N: usize> {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bootstrap {
     /// The figures, in the order in which the closure gave them.
-    pub estimates: [Estimate; N],
+    pub estimates: Vec<Estimate>,
     /// Draws that were thrown away and repeated, because they held only matching or only non-matching
     /// pairs: many of them mean that there are too few classes for an interval.
     pub redrawn: u64,
@@ -158,11 +183,11 @@ pub struct Bootstrap<const N: usize> {
 
 /// What [`EmbeddingSet::bootstrap_draws`] drew.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BootstrapDraws<const N: usize> {
+pub struct BootstrapDraws<F> {
     /// The figures on the data as they are.
-    pub values: [f64; N],
+    pub values: F,
     /// The figures in each draw.
-    pub draws: Vec<[f64; N]>,
+    pub draws: Vec<F>,
     /// As in [`Bootstrap`].
     pub redrawn: u64,
 }
@@ -193,7 +218,7 @@ impl EmbeddingSet {
     /// # Errors
     /// As [`BootstrapOptions::validate`]; [`MetricError::OneClass`] if the set lacks a kind of pair;
     /// [`MetricError::Argument`] if it has fewer than three classes, since two must be drawn once each and every draw
-    /// is the same, or if a figure is NaN; and whatever `figures` returns, such as [`MetricError::Stopped`] to stop.
+    /// is the same, if a figure is NaN or if there are not as many in each draw; and whatever `figures` returns, such as [`MetricError::Stopped`] to stop.
     ///
     /// # Examples
     /// ```
@@ -210,30 +235,26 @@ impl EmbeddingSet {
     /// let found = set.bootstrap(&options, |roc| {
     ///     Ok([roc.auc(), roc.eer(EerMethod::Linear), roc.at_far(0.1)?.point.tar()])
     /// })?;
-    /// let [auc, eer, tar] = found.estimates;
-    /// assert!(auc.interval.contains(auc.value) && eer.interval.contains(eer.value));
-    /// assert!(tar.interval.low < tar.interval.high);
+    /// assert_eq!(found.estimates.len(), 3); // any number, in an array or in a `Vec`
+    /// assert!(found.estimates.iter().all(|figure| figure.interval.contains(figure.value)));
     /// # Ok::<(), soft_lmccl::MetricError>(())
     /// ```
     ///
     /// # References
     /// R. M. Bolle, N. K. Ratha, S. Pankanti, *Error analysis of pattern recognition systems: the subsets
     /// bootstrap*, Computer Vision and Image Understanding 93, 2004.
-    pub fn bootstrap<const N: usize>(
+    pub fn bootstrap<F: AsRef<[f64]> + Send>(
         &self,
         options: &BootstrapOptions,
-        figures: impl Fn(&RocCurve) -> Result<[f64; N], MetricError> + Sync,
-    ) -> Result<Bootstrap<N>, MetricError> {
+        figures: impl Fn(&RocCurve) -> Result<F, MetricError> + Sync,
+    ) -> Result<Bootstrap, MetricError> {
         self.require_classes_to_draw()?;
         let BootstrapDraws { values, draws, redrawn } = self.bootstrap_draws(options, figures)?;
-        let estimates = std::array::from_fn(|figure| {
-            let mut drawn: Vec<f64> = draws.iter().map(|values| values[figure]).collect();
-            drawn.sort_unstable_by(f64::total_cmp);
-            let tail = (1.0 - options.level) / 2.0;
-            let interval =
-                Interval { low: quantile(&drawn, tail), high: quantile(&drawn, 1.0 - tail), level: options.level };
-            Estimate { value: values[figure], interval }
-        });
+        let of_figure = |(figure, &value): (usize, &f64)| {
+            let drawn = draws.iter().map(|values| values.as_ref()[figure]).collect();
+            Ok(Estimate { value, interval: Interval::percentile(drawn, options.level)? })
+        };
+        let estimates = values.as_ref().iter().enumerate().map(of_figure).collect::<Result<_, MetricError>>()?;
         Ok(Bootstrap { estimates, redrawn })
     }
 
@@ -268,21 +289,24 @@ impl EmbeddingSet {
     /// assert!(sharp.values[0] > blurred.values[0] && better > 190);
     /// # Ok::<(), soft_lmccl::MetricError>(())
     /// ```
-    pub fn bootstrap_draws<const N: usize>(
+    pub fn bootstrap_draws<F: AsRef<[f64]> + Send>(
         &self,
         options: &BootstrapOptions,
-        figures: impl Fn(&RocCurve) -> Result<[f64; N], MetricError> + Sync,
-    ) -> Result<BootstrapDraws<N>, MetricError> {
+        figures: impl Fn(&RocCurve) -> Result<F, MetricError> + Sync,
+    ) -> Result<BootstrapDraws<F>, MetricError> {
         options.validate()?;
-        let figures = |curve: &RocCurve| require_numbers(figures(curve)?);
         let scores = self.pair_scores(PairProtocol::All)?;
         let values = figures(&scores.roc())?;
+        let count = values.as_ref().len();
+        require_numbers(count, values.as_ref())?;
         let resampler = Resampler::new(self, scores.scores());
-        let (draws, redrawn): (Vec<[f64; N]>, Vec<u64>) = (0..options.draws)
+        let (draws, redrawn): (Vec<F>, Vec<u64>) = (0..options.draws)
             .into_par_iter()
             .map(|draw| {
                 let (curve, redrawn) = resampler.draw(options.seed, draw);
-                Ok((figures(&curve)?, redrawn))
+                let values = figures(&curve)?;
+                require_numbers(count, values.as_ref())?;
+                Ok((values, redrawn))
             })
             .collect::<Result<Vec<_>, MetricError>>()?
             .into_iter()
@@ -359,7 +383,7 @@ impl Resampler {
     }
 }
 
-/// Linear interpolation between order statistics, `(n − 1)·q` from the first (type 7 of Hyndman and Fan).
+/// `(n − 1)·q` from the first.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let position = (sorted.len() - 1) as f64 * q;
     let (below, above) = (position.floor(), position.ceil());
@@ -368,15 +392,12 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
     if low.is_infinite() || below >= above { low } else { low + (high - low) * (position - below) }
 }
 
-fn require_numbers<const N: usize>(figures: [f64; N]) -> Result<[f64; N], MetricError> {
-    if figures.iter().any(|figure| figure.is_nan()) {
-        return Err(MetricError::Argument {
-            field: "figures",
-            expected: "numbers".to_owned(),
-            got: format!("{figures:?}"),
-        });
+fn require_numbers(count: usize, figures: &[f64]) -> Result<(), MetricError> {
+    if figures.len() == count && !figures.iter().any(|figure| figure.is_nan()) {
+        return Ok(());
     }
-    Ok(figures)
+    let expected = format!("{count} numbers");
+    Err(MetricError::Argument { field: "figures", expected, got: format!("{figures:?}") })
 }
 
 fn require_level(level: f64) -> Result<(), MetricError> {

@@ -98,6 +98,12 @@ impl EmbeddingSet {
         &self.values[index * self.dim..][..self.dim]
     }
 
+    /// All embeddings, `[N, D]`.
+    #[must_use]
+    pub fn view(&self) -> ArrayView2<'_, f32> {
+        ArrayView2::from_shape((self.len(), self.dim), &self.values).expect("as many values as rows of `dim`")
+    }
+
     /// All embeddings, one after another.
     pub(crate) fn values(&self) -> &[f32] {
         &self.values

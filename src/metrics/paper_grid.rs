@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::embeddings::EmbeddingSet;
 use super::folds::{FoldedAccuracy, deal, mean_and_std, parts};
-use super::pairs::{PairCounts, PairProtocol};
+use super::pairs::PairCounts;
 use super::report::ReportOptions;
 use crate::MetricError;
 
@@ -95,11 +95,7 @@ impl PaperGridReport {
     pub fn of(set: &EmbeddingSet, options: &ReportOptions) -> Result<Self, MetricError> {
         options.validate()?;
         let rows = centered(set)?;
-        let pairs = set.pairs(PairProtocol::Sampled {
-            matching: options.matching,
-            non_matching: options.non_matching,
-            seed: options.seed,
-        })?;
+        let pairs = set.pairs(options.protocol())?;
         let distances = pairs.iter().map(|&(i, j)| squared_distance(&rows[i], &rows[j])).collect();
         let same: Vec<bool> = pairs.iter().map(|&(i, j)| set.labels()[i] == set.labels()[j]).collect();
         let fold_of = deal(pairs.len(), options.folds, options.seed)?;

@@ -70,6 +70,13 @@ impl ReportOptions {
         self.far_targets.iter().try_for_each(|&target| require_rate("far_targets", target))
     }
 
+    /// The pairs that the accuracy is measured on.
+    #[must_use]
+    pub fn protocol(&self) -> PairProtocol {
+        let Self { matching, non_matching, seed, .. } = *self;
+        PairProtocol::Sampled { matching, non_matching, seed }
+    }
+
     /// The same mixture of pairs with as many as `set` has, where it has fewer than asked for; at least one of each
     /// kind that is asked for and there.
     ///
@@ -189,11 +196,7 @@ impl VerificationReport {
     /// [`ReportOptions::limited_to`] may help); [`MetricError::FoldOneClass`] if a fold lacks a kind.
     pub fn of(set: &EmbeddingSet, options: &ReportOptions) -> Result<Self, MetricError> {
         options.validate()?;
-        let drawn = set.pair_scores(PairProtocol::Sampled {
-            matching: options.matching,
-            non_matching: options.non_matching,
-            seed: options.seed,
-        })?;
+        let drawn = set.pair_scores(options.protocol())?;
         let curve = set.pair_scores(PairProtocol::All)?.roc();
         Self::from_curve(set.len() as u64, &curve, &drawn, options)
     }

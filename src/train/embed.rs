@@ -1,6 +1,6 @@
 //! The one door from torch to the host.
 
-use ndarray::ArrayView2;
+use ndarray::Array2;
 use tch::{Device, Kind, Tensor, nn, no_grad_guard};
 
 use crate::{Error, Result, error::require_defined, metrics::EmbeddingSet};
@@ -38,6 +38,22 @@ pub fn embed(
     net: &impl nn::ModuleT,
     batches: impl IntoIterator<Item = Result<(Tensor, Tensor)>>,
 ) -> Result<EmbeddingSet> {
+    let (embeddings, labels) = embed_raw(net, batches)?;
+    Ok(EmbeddingSet::new(embeddings.view(), &labels)?)
+}
+
+/// As [`embed`], with the lengths that the network gives: `[N, D]` embeddings and `[N]` labels, what
+/// [`CollapseReport::of`](crate::metrics::CollapseReport::of) looks at.
+///
+/// # Errors
+/// As [`embed`], but that lengths and labels may be any, and that there may be none.
+///
+/// # Panics
+/// As `net` does, for volumes of a shape that it does not take.
+pub fn embed_raw(
+    net: &impl nn::ModuleT,
+    batches: impl IntoIterator<Item = Result<(Tensor, Tensor)>>,
+) -> Result<(Array2<f32>, Vec<i64>)> {
     let _frozen = no_grad_guard();
     let (mut values, mut labels, mut dim) = (Vec::new(), Vec::new(), 0);
     for batch in batches {
@@ -58,7 +74,7 @@ pub fn embed(
                 got: format!("{:?}", embeddings.size()),
             });
         };
-        // The set sees their sums only, and what one batch lacks another may have too many of.
+        // In all there may be as many, where one batch has too many of what another lacks.
         if batch_labels.size() != [rows] {
             return Err(Error::Tensor {
                 what: "labels",
@@ -78,7 +94,7 @@ pub fn embed(
         values.extend(Vec::<f32>::try_from(embeddings.flatten(0, -1))?);
         labels.extend(Vec::<i64>::try_from(batch_labels.to_device(Device::Cpu))?);
     }
-    let rows = values.len().checked_div(dim).unwrap_or(0);
-    let view = ArrayView2::from_shape((rows, dim), &values).expect("every batch has given rows of `dim` numbers");
-    Ok(EmbeddingSet::new(view, &labels)?)
+    let shape = (labels.len(), dim);
+    let embeddings = Array2::from_shape_vec(shape, values).expect("every batch has given rows of `dim` numbers");
+    Ok((embeddings, labels))
 }

@@ -5,7 +5,7 @@ use std::{fmt, ops::ControlFlow, time::Duration};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
-use super::{End, InMemory, Sampling, Schedule, Trainer, optimizer::require_weight_decay};
+use super::{InMemory, Outcome, Sampling, Schedule, Trainer, optimizer::require_weight_decay};
 use crate::{
     Error, Result,
     loss::{Loss, LossReport},
@@ -128,7 +128,7 @@ impl fmt::Display for Step {
 /// ```
 /// # fn main() -> soft_lmccl::Result<()> {
 /// use std::ops::ControlFlow;
-/// use soft_lmccl::{loss::SoftLmcclConfig, model::{CompactNetConfig, compact_net}, train::{FitConfig, fit}};
+/// use soft_lmccl::{loss::SoftLmcclConfig, model::{CompactNetConfig, compact_net}, train::{End, FitConfig, fit}};
 /// use soft_lmccl::tch::{Device, Kind, Tensor, nn};
 ///
 /// let volumes = Tensor::randn([12, 1, 8, 8, 8], (Kind::Float, Device::Cpu));
@@ -138,12 +138,12 @@ impl fmt::Display for Step {
 /// let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 3, 4)?;
 /// let config = FitConfig { epochs: 2, batch_size: 6, ..Default::default() };
 /// let mut seen = 0;
-/// let end = fit(&net, &mut loss, &vs, (&volumes, &labels), config, |step| {
+/// let outcome = fit(&net, &mut loss, &vs, (&volumes, &labels), config, |step| {
 ///     println!("{step}"); // 1/4, 1 s left: 17.426 = lmcl 15.371 + 0.3·center 2.000 + softmax 1.455
 ///     seen += 1;
 ///     ControlFlow::Continue(())
 /// })?;
-/// assert!(end.is_continue() && seen == 4);
+/// assert_eq!((outcome.end, outcome.steps, seen), (End::Finished, 4, 4));
 /// # Ok(()) }
 /// ```
 pub fn fit(
@@ -153,10 +153,6 @@ pub fn fit(
     (volumes, labels): (&Tensor, &Tensor),
     config: FitConfig,
     observe: impl FnMut(&Step) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>> {
-    let outcome = Trainer::new(config)?.run(net, loss, vs, &InMemory::new(volumes, labels)?, observe)?;
-    Ok(match outcome.end {
-        End::Stopped => ControlFlow::Break(()),
-        End::Finished | End::Early => ControlFlow::Continue(()),
-    })
+) -> Result<Outcome> {
+    Trainer::new(config)?.run(net, loss, vs, &InMemory::new(volumes, labels)?, observe)
 }

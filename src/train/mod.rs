@@ -18,7 +18,7 @@ mod trainer;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use checkpoint::{Best, Progress, RunState};
-pub use embed::embed;
+pub use embed::{embed, embed_raw};
 pub use fit::{FitConfig, Step, fit};
 pub use optimizer::{Optimizer, set_weight_decay};
 pub use sampler::{Sampler, Sampling};

@@ -368,9 +368,8 @@ mod device {
     fn counts_differ_from_the_hosts_within_the_rounding_error_only() {
         let dim = 33;
         let set = random_set(150, dim, 4);
-        let values: Vec<f32> = (0..150).flat_map(|row| set.row(row).to_vec()).collect();
         let labels: Vec<i64> = set.labels().iter().map(|&label| i64::from(label)).collect();
-        let embeddings = Tensor::from_slice(&values).view([150, dim as i64]);
+        let embeddings = Tensor::try_from(&set.view().to_owned()).unwrap();
         // Of another kind, and not contiguous.
         let embeddings = embeddings.to_kind(Kind::Double).tr().contiguous().tr();
         let on_device = DeviceSet::new(&embeddings, &Tensor::from_slice(&labels)).unwrap();

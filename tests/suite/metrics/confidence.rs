@@ -278,7 +278,18 @@ fn refusals() {
         assert!(boot(draws, level).is_ok(), "{draws} draws for {level}");
     }
     let not_a_number = set.bootstrap(&BootstrapOptions::default(), |_| Ok([0.5, f64::NAN]));
-    assert_eq!(not_a_number.unwrap_err().to_string(), "invalid `figures`: expected numbers, got [0.5, NaN]");
+    assert_eq!(not_a_number.unwrap_err().to_string(), "invalid `figures`: expected 2 numbers, got [0.5, NaN]");
+    let ragged = set.bootstrap(&BootstrapOptions::default(), |roc| {
+        Ok(if roc.counts() == set.pair_counts() { vec![0.5] } else { vec![0.5, 0.5] })
+    });
+    assert_eq!(ragged.unwrap_err().to_string(), "invalid `figures`: expected 1 numbers, got [0.5, 0.5]");
+    for (draws, level, message) in [
+        (vec![], 0.9, "invalid `draws`: expected numbers, got none"),
+        (vec![0.5, f64::NAN], 0.9, "invalid `draws`: expected numbers, got NaN"),
+        (vec![0.5], 1.0, "invalid `level`: expected a share strictly between 0 and 1, got 1"),
+    ] {
+        assert_eq!(Interval::percentile(draws, level).unwrap_err().to_string(), message);
+    }
     let stopped = set.bootstrap(&BootstrapOptions::default(), |_| Err::<[f64; 1], _>(MetricError::Stopped));
     assert_eq!(stopped.unwrap_err().to_string(), "stopped by the caller");
     // What the closure refuses comes back.

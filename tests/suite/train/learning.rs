@@ -8,7 +8,7 @@ use soft_lmccl::{
     metrics::{PairProtocol, VerificationReport},
     model::{CompactNetConfig, compact_net},
     tch::{self, Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig, no_grad_guard},
-    train::{FitConfig, backward_step, embed, fit},
+    train::{End, FitConfig, backward_step, embed, fit},
 };
 
 use super::waves;
@@ -62,12 +62,12 @@ fn held_out_classes_are_told_apart_after_training() {
     let before = auc(&net, &held_out);
     let config = FitConfig { epochs: 6, batch_size: 16, ..Default::default() };
     let mut totals = Vec::new();
-    let end = fit(&net, &mut loss, &vs, (&known.0, &known.1), config, |step| {
+    let outcome = fit(&net, &mut loss, &vs, (&known.0, &known.1), config, |step| {
         totals.push(step.loss.total);
         ControlFlow::Continue(())
     })
     .unwrap();
-    assert!(end.is_continue());
+    assert_eq!(outcome.end, End::Finished);
     assert_eq!(totals.len(), config.steps(12 * 32));
     assert!(totals[totals.len() - 1] < 0.3 * totals[0], "{totals:?}");
     let after = auc(&net, &held_out);
@@ -151,18 +151,18 @@ fn a_run_stops_where_its_observer_says_and_repeats_bit_for_bit() {
         }
         let config = FitConfig { epochs: 3, batch_size: 8, seed: 7, ..Default::default() };
         let mut seen = Vec::new();
-        let end = fit(&net, &mut loss, &vs, (&volumes, &labels), config, |step| {
+        let outcome = fit(&net, &mut loss, &vs, (&volumes, &labels), config, |step| {
             seen.push((step.step, step.steps, step.loss.clone()));
             if step.step == steps { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .unwrap();
-        (end, seen, loss.prototypes().detach().copy())
+        (outcome.end, seen, loss.prototypes().detach().copy())
     };
     let (end, seen, _) = run(4);
-    assert!(end.is_break());
+    assert_eq!(end, End::Stopped);
     assert_eq!(seen.iter().map(|(step, ..)| *step).collect::<Vec<_>>(), [1, 2, 3, 4]);
     let (end, all, weights) = run(99);
-    assert!(end.is_continue());
+    assert_eq!(end, End::Finished);
     assert_eq!((all.len(), all[0].1), (9, 9));
     assert_eq!(all[..4], seen);
     assert_eq!(run(99).2, weights);

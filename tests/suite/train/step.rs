@@ -7,7 +7,7 @@ use soft_lmccl::{
     Error, Result,
     loss::{Loss, LossTerms},
     tch::{Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig, no_grad_guard},
-    train::{FitConfig, backward_step, embed, fit},
+    train::{End, FitConfig, backward_step, embed, embed_raw, fit},
 };
 
 /// `Σ x`; notes the parameter and its gradient as `update` finds them.
@@ -110,13 +110,11 @@ fn batches(config: FitConfig) -> Vec<Vec<i64>> {
     let vs = nn::VarStore::new(Device::Cpu);
     let labels = Tensor::arange(12, (Kind::Int64, Device::Cpu));
     let mut loss = Idle::default();
-    fit(&line(&vs, true), &mut loss, &vs, (&labels.to_kind(Kind::Float).view([12, 1]), &labels), config, |_| {
-        ControlFlow::Continue(())
-    })
-    .unwrap()
-    .is_continue()
-    .then_some(loss.0)
-    .unwrap()
+    let volumes = labels.to_kind(Kind::Float).view([12, 1]);
+    let outcome =
+        fit(&line(&vs, true), &mut loss, &vs, (&volumes, &labels), config, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(outcome.end, End::Finished);
+    loss.0
 }
 
 #[test]
@@ -153,7 +151,7 @@ fn a_run_follows_its_schedule_and_decays_its_weights() {
             assert_relative_eq!(net.weight.double_value(&[]), shrunk, max_relative = SINGLE_REL);
             ControlFlow::Continue(())
         });
-    assert!(end.unwrap().is_continue());
+    assert_eq!(end.unwrap().end, End::Finished);
     assert_eq!(rates.len(), 10);
     assert_relative_eq!(rates[0], 0.01 / 25.0, max_relative = 1e-12);
     // Half-way up a cosine at 15 %: between the steps at 10 % and 20 %, which lie evenly about it.
@@ -203,6 +201,15 @@ fn embedding_is_evaluation_without_a_graph() {
         Ok((Tensor::ones(shape, (Kind::Float, Device::Cpu)), Tensor::from_slice(labels)))
     };
     assert_eq!(embed(&net, [batch(&[2, 3], &[0, 1]), batch(&[1, 3], &[1])]).unwrap().len(), 3);
+    // As they are, with labels that no set takes; none as well.
+    let (raw, labels) = embed_raw(&net, [batch(&[2, 3], &[-1, 1]), batch(&[1, 3], &[7])]).unwrap();
+    assert_eq!((raw.dim(), labels), ((3, 3), vec![-1, 1, 7]));
+    let frozen = no_grad_guard();
+    let forwarded = net.forward_t(&Tensor::ones([1, 3], (Kind::Float, Device::Cpu)), false);
+    drop(frozen);
+    assert_eq!(raw.row(0).to_vec(), Vec::<f32>::try_from(forwarded.get(0)).unwrap());
+    assert_eq!(embed_raw(&net, []).unwrap().0.dim(), (0, 0));
+    assert!(embed(&net, []).is_err());
     let refused = |batches: Vec<Result<(Tensor, Tensor)>>| embed(&net, batches).unwrap_err().to_string();
     assert_eq!(
         refused(vec![batch(&[2, 3, 1], &[0, 1])]),
