@@ -10,8 +10,9 @@
 //! A table names subtomograms in MRC files, as `cect::LabeledFiles` reads it; of `--particles` the labels may be
 //! missing. With `--enroll`, labeled subtomograms of classes that the network need never have seen become a prototype a
 //! class; with `--calibrate`, others tell which particles are of none of them. Written to `--out`: `embeddings.npy`,
-//! `labels.npy` for `verify_embeddings` where there are labels, `particles.csv`, and the STAR file with what was found:
-//! `rlnClassNumber` by the order of the enrolled classes, 0 where none is near enough, beside name and score.
+//! `labels.npy` for `verify_embeddings` where there are labels, `particles.csv`, the STAR file with what was found
+//! (`rlnClassNumber` by the order of the enrolled classes, 0 where none is near enough, beside name and score), and
+//! `calibration.json` with the threshold.
 
 #[path = "embed_particles/args.rs"]
 mod args;

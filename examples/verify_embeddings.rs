@@ -45,11 +45,11 @@ fn main() -> ExitCode {
             let unprinted = printed.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
             let unprinted = unprinted.map(|error| anyhow::Error::new(error).context("cannot write to standard output"));
             let Some(error) = unprinted.or(unsaved) else { return ExitCode::SUCCESS };
-            eprintln!("error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             if INTERRUPTED.load(Ordering::Relaxed) { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }

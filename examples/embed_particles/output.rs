@@ -3,9 +3,13 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use npyz::WriterBuilder;
-use soft_lmccl::{Error, Result, cect::annotate_star, metrics::EmbeddingSet};
+use soft_lmccl::{
+    Error, Result,
+    cect::annotate_star,
+    metrics::{DirPoint, EmbeddingSet},
+};
 
-use crate::{program::write_whole, subtomograms::Subtomograms};
+use crate::{program::whole::Written, subtomograms::Subtomograms};
 
 /// What a particle was found to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,44 +24,55 @@ pub struct Found<'a> {
     pub accepted: Option<bool>,
 }
 
-/// Writes `embeddings.npy`, `labels.npy` if there are labels, `particles.csv`, and `particles.star` if something was found
-/// of the particles of such a file. Files of an earlier command that these do not replace are not these particles': they
-/// are removed.
+/// Everything that is ever written to `--out`.
+const NAMES: [&str; 5] = ["embeddings.npy", "labels.npy", "particles.csv", "particles.star", "calibration.json"];
+
+/// Writes `embeddings.npy`, `labels.npy` if there are labels, `particles.csv`, `particles.star` if something was found
+/// of the particles of such a file, and `calibration.json` if there is one.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`]; what an earlier command left is still there then, unless renaming failed.
 pub fn write(
     out: &Path,
     table: &Path,
     particles: &Subtomograms,
     embeddings: &EmbeddingSet,
     found: Option<&[Found<'_>]>,
+    calibration: Option<&DirPoint>,
 ) -> Result<()> {
+    let failed = |name: &str| {
+        let path = out.join(name);
+        move |source| Error::Io { action: "write", path, source }
+    };
+    let [embeddings_npy, labels_npy, particles_csv, particles_star, calibration_json] = NAMES;
     let (rows, columns) = (embeddings.len() as u64, embeddings.dim() as u64);
-    write_npy(&out.join("embeddings.npy"), &[rows, columns], embeddings.view().iter().copied())?;
-    let labels = out.join("labels.npy");
-    match particles.classes() {
-        [] => remove(&labels)?,
-        _ => write_npy(&labels, &[rows], embeddings.labels().iter().map(|&label| i64::from(label)))?,
+    let values = npy(&[rows, columns], embeddings.view().iter().copied()).map_err(failed(embeddings_npy))?;
+    let mut files = vec![(embeddings_npy, values)];
+    if !particles.classes().is_empty() {
+        let labels = embeddings.labels().iter().map(|&label| i64::from(label));
+        files.push((labels_npy, npy(&[rows], labels).map_err(failed(labels_npy))?));
     }
-    let star = out.join("particles.star");
-    match found.filter(|_| table.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("star"))) {
-        None => remove(&star)?,
-        Some(found) => write_whole(&star, annotate_star(table, &star_columns(found))?.as_bytes())?,
+    files.push((particles_csv, csv_rows(particles, found).map_err(failed(particles_csv))?));
+    let is_star = table.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("star"));
+    if let Some(found) = found.filter(|_| is_star) {
+        files.push((particles_star, annotate_star(table, &star_columns(found))?.into_bytes()));
     }
-    let path = out.join("particles.csv");
-    let rows =
-        csv_rows(particles, found).map_err(|source| Error::Io { action: "write", path: path.clone(), source })?;
-    write_whole(&path, &rows)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Io { action: "remove", path: path.to_owned(), source })
+    if let Some(point) = calibration {
+        let json = serde_json::to_string_pretty(point).expect("a point is plain data with string keys");
+        files.push((calibration_json, (json + "\n").into_bytes()));
+    }
+    let written: Vec<_> =
+        files.iter().map(|(name, bytes)| Written::beside(&out.join(name), bytes)).collect::<Result<_>>()?;
+    // Files of two commands never lie side by side: old ones go before new ones come.
+    for path in NAMES.map(|name| out.join(name)) {
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::Io { action: "replace", path, source });
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    written.into_iter().try_for_each(Written::place)
 }
 
 /// The class as the number that RELION selects by, 0 where it was rejected, and in words.
@@ -71,13 +86,12 @@ fn star_columns(found: &[Found<'_>]) -> [(&'static str, Vec<String>); 3] {
     ]
 }
 
-fn write_npy<T: npyz::AutoSerialize>(path: &Path, shape: &[u64], values: impl Iterator<Item = T>) -> Result<()> {
+fn npy<T: npyz::AutoSerialize>(shape: &[u64], values: impl Iterator<Item = T>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let written = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd();
-    written
-        .and_then(|mut writer| writer.extend(values).and_then(|()| writer.finish()))
-        .map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })?;
-    write_whole(path, &bytes)
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes).begin_nd()?;
+    writer.extend(values)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// A row for each particle, in the order of its table and of the embeddings.

@@ -14,7 +14,9 @@ use crate::{
     args::Args,
     output::{self, Found},
     program::{
-        aligned, say,
+        aligned,
+        lock::lock,
+        say,
         trained::{NETWORK, Trained},
     },
     subtomograms::{Labels, Subtomograms, TrainedNetwork},
@@ -42,6 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     };
     fs::create_dir_all(&args.out).map_err(|source| Error::Io { action: "create", path: args.out.clone(), source })?;
+    let _alone = lock(&args.out)?;
 
     let mut vs = nn::VarStore::new(args.device);
     let net = trained.init(&vs)?;
@@ -55,7 +58,8 @@ pub fn run(args: &Args) -> Result<()> {
     let Some(embeddings) = particles.embed("embedding", |class| i64::from(class.0), &network)? else { return Ok(()) };
 
     let found = search.as_ref().map(|search| search.identify(&embeddings)).transpose()?;
-    output::write(&args.out, &args.particles, &particles, &embeddings, found.as_deref())?;
+    let calibration = search.as_ref().and_then(|search| search.calibrated.as_ref());
+    output::write(&args.out, &args.particles, &particles, &embeddings, found.as_deref(), calibration)?;
     say(format_args!("{} embeddings of {} dimensions in {}", embeddings.len(), embeddings.dim(), args.out.display()));
     if let Some(found) = found {
         say(format_args!("\n{}", aligned(&output::summary(&found))));
@@ -82,6 +86,13 @@ impl References {
             if known.is_empty() || unknown.is_empty() {
                 let expected = format!("some of {} and of other classes", enrolled.classes().join(", "));
                 return Err(refuse(&expected, others.classes().join(", ")));
+            }
+            // One class that is written in two ways would be one enrolled and one other.
+            for name in unknown {
+                let alike = |enrolled: &&String| enrolled.to_lowercase() == name.to_lowercase();
+                if let Some(enrolled) = enrolled.classes().iter().find(alike) {
+                    return Err(refuse(&format!("one spelling of `{enrolled}`"), format!("`{name}`")));
+                }
             }
             if let Some(path) = others.in_common(&enrolled) {
                 return Err(refuse("other subtomograms than --enroll", path.display().to_string()));
@@ -114,12 +125,15 @@ impl References {
 }
 
 fn tell(point: &DirPoint, known: u64, unknown: u64) {
+    let accepted = match point.threshold.is_finite() {
+        true => format!("accepted from a score of {} on", point.threshold),
+        false => "no score is near enough".to_owned(),
+    };
     say(format_args!(
         "calibrated: {:.1} % of {known} subtomograms of enrolled classes are identified, {} of {unknown} others are taken \
-         for one of them; accepted from a score of {:.4} on",
+         for one of them; {accepted}",
         100.0 * point.dir,
         point.false_alarms,
-        point.threshold
     ));
     if !point.resolvable {
         say(format_args!("{unknown} others are too few to measure a rate of {}", point.target_fpir));

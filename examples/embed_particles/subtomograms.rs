@@ -14,12 +14,12 @@ use soft_lmccl::{
 use crate::{
     args::Args,
     program::{
-        interrupted, say,
+        interrupted,
         trained::{Embedder, Trained},
     },
 };
 
-/// The class of all where there are no labels.
+/// The class of all where there are no labels; nobody reads it.
 const UNLABELED: &str = "unlabeled";
 
 /// Voxels of sizes that differ by less than this share are of one size.
@@ -44,29 +44,28 @@ impl Subtomograms {
     /// # Errors
     /// As [`LabeledFiles::open`]; voxels of another size than the network was trained on, unless they are asked for.
     pub fn open(table: &Path, labels: Labels, args: &Args, trained: &Trained) -> Result<Self> {
-        let files = LabeledFiles::open(
-            table,
-            FilesConfig {
-                root: args.root.clone(),
-                side: Some(trained.side),
-                contrast: if args.bright { Contrast::BrightProtein } else { Contrast::DarkProtein },
-                unlabeled: (labels == Labels::Welcome).then(|| UNLABELED.to_owned()),
-            },
-        )?;
-        if let (Some(found), Some(wanted), false) = (files.voxel_size(), trained.voxel_size, args.any_voxel_size)
-            && (found / wanted - 1.0).abs() > SAME_SIZE
-        {
+        let config = FilesConfig {
+            root: args.root.clone(),
+            side: Some(trained.side),
+            contrast: if args.bright { Contrast::BrightProtein } else { Contrast::DarkProtein },
+            unlabeled: (labels == Labels::Welcome).then(|| UNLABELED.to_owned()),
+        };
+        let files = LabeledFiles::open(table, config).map_err(|error| match error {
+            Error::Format { path, problem } if problem.contains("; paths start at") && args.root.is_none() => {
+                Error::Format { path, problem: problem + ", or where --root says" }
+            }
+            other => other,
+        })?;
+        if let (Some(wanted), false) = (trained.voxel_size, args.any_voxel_size) {
+            let found = match files.voxel_size() {
+                Some(found) if (found / wanted - 1.0).abs() <= SAME_SIZE => return Ok(Self { files }),
+                Some(found) => format!("voxels of {found:.2} Å"),
+                None => "voxels of unknown size".to_owned(),
+            };
             let problem = format!(
-                "voxels of {found:.2} Å, but the network was trained on {wanted:.2} Å: rescale the subtomograms, or try \
-                 --any-voxel-size"
+                "{found}, but the network was trained on {wanted:.2} Å: rescale the subtomograms, or try --any-voxel-size"
             );
             return Err(Error::Format { path: table.to_owned(), problem });
-        }
-        if let (None, Some(wanted)) = (files.voxel_size(), trained.voxel_size) {
-            let table = table.display();
-            say(format_args!(
-                "{table}: the headers give no voxel size; the network was trained on voxels of {wanted:.2} Å"
-            ));
         }
         Ok(Self { files })
     }
@@ -77,10 +76,7 @@ impl Subtomograms {
 
     /// The names of the classes in the order of their numbers; none if there are no labels.
     pub fn classes(&self) -> &[String] {
-        match self.files.classes() {
-            [only] if only == UNLABELED => &[],
-            classes => classes,
-        }
+        if self.files.has_labels() { self.files.classes() } else { &[] }
     }
 
     /// The file and, where there are labels, the class of each.

@@ -9,13 +9,18 @@ use serde::Serialize;
 use soft_lmccl::{
     cect::{Map, Sample, SimulatedDataset, SimulationConfig, Volume, catalogue, render},
     loss::SoftLmcclConfig,
+    metrics::DirPoint,
     model::{CompactNetConfig, NetworkConfig},
     tch::{self, Device, nn},
     train::checkpoint::{self, Meta},
 };
 use tempfile::TempDir;
 
-use crate::{args::Args, program::trained::Trained, run};
+use crate::{
+    args::Args,
+    program::{lock::lock, trained::Trained},
+    run,
+};
 
 const SIDE: usize = 16;
 /// Subtomograms of each of three classes.
@@ -37,10 +42,10 @@ fn folder() -> TempDir {
     {
         // Numbers that depend on no other test.
         let _frozen = tch::no_grad_guard();
-        for (_, variable) in vs.variables() {
+        for (name, mut variable) in vs.variables() {
             let waves = tch::Tensor::arange(variable.numel() as i64, (tch::Kind::Float, Device::Cpu)).square() * 0.7;
-            let values = (waves.sin() * 0.4).view_as(&variable).to_kind(variable.kind());
-            let _ = variable.shallow_clone().g_add_(&values.abs());
+            let values = (waves.sin() * 0.4).view_as(&variable);
+            variable.copy_(&if name.ends_with("running_var") { values.abs() + 0.5 } else { values });
         }
     }
     let classes: Vec<String> = (0..5).map(|class| format!("trained on {class}")).collect();
@@ -78,7 +83,14 @@ fn folder() -> TempDir {
     let voxels: Vec<f32> = (0..SIDE.pow(3)).map(|voxel| (voxel % 7) as f32).collect();
     Map::from_volume(&Volume::new(SIDE, voxels).unwrap(), 13.68).save(at("coarse.mrc")).unwrap();
     Map::from_volume(&Volume::new(4, vec![0.5; 64]).unwrap(), 10.0).save(at("small.mrc")).unwrap();
-    for name in ["coarse", "small"] {
+    Map::from_volume(&Volume::new(SIDE, (0..SIDE.pow(3)).map(|v| (v % 5) as f32).collect()).unwrap(), 0.0)
+        .save(at("unsized.mrc"))
+        .unwrap();
+    fs::write(at("elsewhere.csv"), "path\nnowhere/0.mrc\n").unwrap();
+    fs::write(at("spelled.csv"), "path,label\n9.mrc,CLASS 0\n10.mrc,class 1\n").unwrap();
+    // A label like any other.
+    fs::write(at("named.csv"), "path,label\n0.mrc,unlabeled\n3.mrc,unlabeled\n").unwrap();
+    for name in ["coarse", "small", "unsized"] {
         fs::write(at(&format!("{name}.csv")), format!("path,label\n{name}.mrc,x\n")).unwrap();
     }
     folder
@@ -122,6 +134,10 @@ fn particles_become_embeddings_in_the_order_of_their_table() {
     assert!(embeddings.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-5));
     assert!(!at("labels.npy").exists());
     assert!(fs::read_to_string(at("particles.csv")).unwrap().starts_with("path\n"));
+
+    told(folder.path(), "--network network.safetensors! --particles named.csv! --enroll named.csv!").unwrap();
+    assert!(at("labels.npy").exists());
+    assert!(fs::read_to_string(at("particles.csv")).unwrap().contains("0.mrc,unlabeled,unlabeled,"));
 
     // The file says that half turns are averaged.
     told(folder.path(), "--network turning.safetensors! --particles all.csv!").unwrap();
@@ -177,6 +193,9 @@ fn the_nearest_enrolled_class_is_told_and_whether_it_is_near_enough() {
     let line = format!("{line} --calibrate others.csv! --fpir 0");
     told(folder.path(), &line).unwrap();
     let written = fs::read_to_string(folder.path().join("out/particles.star")).unwrap();
+    let json = fs::read(folder.path().join("out/calibration.json")).unwrap();
+    let point: DirPoint = serde_json::from_slice(&json).unwrap();
+    assert_eq!((point.target_fpir, point.false_alarms), (0.0, 0));
     let rejected = fs::read_to_string(folder.path().join("out/particles.csv")).unwrap().matches(",false").count();
     assert_eq!(written.matches(" t1 0 ").count() + written.matches(" t2 0 ").count(), rejected);
 
@@ -206,6 +225,16 @@ fn what_was_asked_for_wrongly_is_told_in_a_sentence_and_nothing_is_written() {
             "coarse.csv: voxels of 13.68 Å, but the network was trained on 10.00 Å: rescale the subtomograms, or try \
              --any-voxel-size",
         ),
+        (
+            "--network network.safetensors! --particles unsized.csv!",
+            "unsized.csv: voxels of unknown size, but the network was trained on 10.00 Å: rescale the subtomograms, or try \
+             --any-voxel-size",
+        ),
+        ("--network network.safetensors! --particles elsewhere.csv!", "; paths start at `DIR`, or where --root says"),
+        (
+            &format!("{all} --enroll enrolled.csv! --calibrate spelled.csv!"),
+            "invalid `--calibrate`: expected one spelling of `class 0`, got `CLASS 0`",
+        ),
         ("--network network.safetensors! --particles small.csv!", "4 voxels along each edge cannot be cropped to 16"),
         (&format!("{all} --enroll unlabeled.csv!"), "the header has no column for the label"),
         (&format!("{all} --calibrate others.csv!"), "--enroll <TABLE>"),
@@ -225,11 +254,28 @@ fn what_was_asked_for_wrongly_is_told_in_a_sentence_and_nothing_is_written() {
         ),
         (&format!("{all} --device cuda:99"), "CUDA devices"),
     ] {
-        let message = told(folder.path(), line).unwrap_err();
+        let message = told(folder.path(), line).unwrap_err().replace(&folder.path().display().to_string(), "DIR");
         assert!(message.contains(part), "{line}: {message}");
         assert!(!folder.path().join("out").exists(), "{line}");
     }
     told(folder.path(), "--network network.safetensors! --particles coarse.csv! --any-voxel-size").unwrap();
+}
+
+#[test]
+fn two_programs_do_not_write_to_one_directory() {
+    let folder = folder();
+    let line = "--network network.safetensors! --particles all.csv!";
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let held = lock(&out).unwrap();
+    assert!(held.is_some());
+    let message = told(folder.path(), line).unwrap_err();
+    assert!(
+        message.starts_with("invalid `--out`: expected a directory that no other program is writing to"),
+        "{message}"
+    );
+    drop(held);
+    told(folder.path(), line).unwrap();
 }
 
 #[test]

@@ -20,7 +20,7 @@ use soft_lmccl::{
 use crate::{
     args::{Args, LossName, Plan},
     pictures::{draw_results, draw_slices},
-    program::{aligned, interrupted, say, trained::Trained},
+    program::{aligned, interrupted, lock::lock, say, trained::Trained},
     results::{Results, Run, set_name},
 };
 
@@ -43,6 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
     for directory in [plan.out.join(CHECKPOINTS), plan.out.join(LOGS)] {
         fs::create_dir_all(&directory).map_err(|source| Error::Io { action: "create", path: directory, source })?;
     }
+    let _alone = lock(&plan.out)?;
     let mut results = Results::new();
     results.notes = notes(&plan, &templates, &split);
     for note in &results.notes {

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path, time::Instant};
 use serde::Serialize;
 use soft_lmccl::{Result, cect::SimulationConfig, metrics::VerificationReport};
 
-use crate::program::write_whole;
+use crate::program::whole::Written;
 
 /// One loss trained with one seed.
 #[derive(Debug, Serialize)]
@@ -48,8 +48,8 @@ impl Results {
         }
         self.wall_seconds = self.started.elapsed().as_secs_f64();
         let json = serde_json::to_string_pretty(self).expect("records are plain data with string keys") + "\n";
-        write_whole(&out.join("results.json"), json.as_bytes())?;
-        write_whole(&out.join("results.md"), self.markdown().as_bytes())
+        Written::beside(&out.join("results.json"), json.as_bytes())?.place()?;
+        Written::beside(&out.join("results.md"), self.markdown().as_bytes())?.place()
     }
 
     /// The paper's table, a row for each run.

@@ -122,6 +122,13 @@ pub fn execute(args: &Args, domains: &Domains, runs: &[Run], store: &Store) -> R
     let (made, total) = (runs.len() - left.len(), runs.len());
     if made > 0 {
         say(format_args!("{made} of {total} runs are there already"));
+        let unkept = runs.iter().filter(|run| !left.contains(run) && store.lacks_network(run)).count();
+        if unkept > 0 {
+            say(format_args!(
+                "the networks of {unkept} of them were not kept; remove their records in {} to have them trained again",
+                args.out.join("runs").display()
+            ));
+        }
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     domains.require_subtomograms(&left)?;

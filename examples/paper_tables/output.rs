@@ -14,7 +14,7 @@ use crate::{
     data::Domains,
     plan::{Column, Domain, Roles, Stage},
     printed::{FIGURES, Figure},
-    program::{aligned, say, write_whole},
+    program::{aligned, say, whole::Written},
     settings::Settings,
     store::{Store, to_json},
     summary::{Cell, Clustering, Difference, Estimate, cell, difference},
@@ -131,8 +131,8 @@ pub fn write(args: &Args, domains: &Domains, store: &Store) -> Result<()> {
         return Ok(());
     }
     let results = Results::of(&records, domains.settings());
-    write_whole(&args.out.join("results.json"), &to_json(&results))?;
-    write_whole(&args.out.join("results.md"), markdown(&results).as_bytes())?;
+    Written::beside(&args.out.join("results.json"), &to_json(&results))?.place()?;
+    Written::beside(&args.out.join("results.md"), markdown(&results).as_bytes())?.place()?;
     webpage::write(&args.out, &records, &results, domains)?;
     say(format_args!("\n{}", aligned(&auc_table(&results))));
     say(format_args!("{} runs, {}", results.runs, args.out.join("report.html").display()));

@@ -8,7 +8,7 @@ use std::{
 
 use soft_lmccl::{Error, Result};
 
-use crate::{plan::Run, program::write_whole, settings::Settings, train::Record};
+use crate::{plan::Run, program::whole::Written, settings::Settings, train::Record};
 
 /// The directory of a study.
 #[derive(Debug, Clone)]
@@ -43,6 +43,11 @@ impl Store {
             log: path(&self.unfinished, "csv"),
             network: self.networks.as_deref().map(|networks| path(networks, "safetensors")),
         }
+    }
+
+    /// Whether networks are to be kept and that of this run is not there.
+    pub fn lacks_network(&self, run: &Run) -> bool {
+        self.sitting(run).network.is_some_and(|path| !path.exists())
     }
 
     fn path(&self, run: &Run) -> PathBuf {
@@ -90,7 +95,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`]; the run is then as if it had not been made.
     pub fn save(&self, record: &Record) -> Result<()> {
-        write_whole(&self.path(&record.run), &to_json(record))?;
+        Written::beside(&self.path(&record.run), &to_json(record))?.place()?;
         self.sitting(&record.run).remove()
     }
 

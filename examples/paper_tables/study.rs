@@ -10,7 +10,7 @@ use crate::{
     data::Domains,
     execute::{self, execute},
     output, plan,
-    program::say,
+    program::{lock::lock, say},
     store::Store,
     worker,
 };
@@ -44,6 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
         return print(&format!("{names}{} of {} runs are left\n", left.len(), runs.len()));
     }
     if !args.report_only {
+        let _alone = lock(&args.out)?;
         let size = args.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         say(format_args!("{} runs at size {size}, results in {}", runs.len(), args.out.display()));
         let failed = execute(args, &domains, &runs, &store).err();

@@ -1,19 +1,20 @@
-//! What the long examples have in common as programs: Ctrl-C, exit codes, tables for a terminal, whole files.
+//! What the long examples have in common as programs: Ctrl-C, exit codes, tables for a terminal, and in files beside this
+//! one devices, whole files, networks that one program trains and another uses.
 
 pub mod device;
+pub mod lock;
 pub mod trained;
+pub mod whole;
 
 use std::{
     error::Error as _,
     fmt::{self, Write as _},
-    fs::{self, File},
     io::{self, Write as _},
-    path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use soft_lmccl::{Error, Result};
+use soft_lmccl::Result;
 
 /// Set by Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -31,16 +32,16 @@ pub fn run(program: impl FnOnce() -> Result<()>) -> ExitCode {
             // Asked twice: at once.
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; once more to stop at once");
+        complain(format_args!("\nstopping after this step; once more to stop at once"));
     });
     match program() {
         Ok(()) if interrupted() => ExitCode::from(130),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(format_args!("error: {error}"));
             let mut cause = error.source();
             while let Some(source) = cause {
-                eprintln!("  because: {source}");
+                complain(format_args!("  because: {source}"));
                 cause = source.source();
             }
             ExitCode::FAILURE
@@ -54,6 +55,11 @@ pub fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// A line about what is wrong; where nobody listens, the exit code tells.
+fn complain(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Columns of equal width, for a terminal.
 pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
@@ -65,20 +71,4 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     text
-}
-
-/// Writes a sibling, syncs it and renames it: a reader, or a crash, never meets half a file.
-///
-/// # Errors
-/// [`Error::Io`]; what was at `path` is still there then.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    let written = File::create(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&partial, path));
-    written.map_err(|source| {
-        // The first error is the one that matters; a leftover sibling is not read by anyone.
-        let _ = fs::remove_file(&partial);
-        Error::Io { action: "write", path: path.to_owned(), source }
-    })
 }

@@ -14,6 +14,16 @@ use crate::{Error, Result};
 /// The largest text that is read as a structure: five times the largest entry of the PDB.
 const MAX_TEXT_BYTES: u64 = 1 << 31;
 
+/// How files begin that people have and nothing here reads, and what they are.
+const OTHERS: [(&[u8], &str); 6] = [
+    (b"BZh", "compressed with bzip2"),
+    (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd"),
+    (&[0xfd, b'7', b'z', b'X', b'Z'], "compressed with xz"),
+    (&[b'P', b'K', 3, 4], "a zip archive"),
+    (&[0xff, 0xfe], "UTF-16"),
+    (&[0xfe, 0xff], "UTF-16"),
+];
+
 /// Of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -31,9 +41,14 @@ pub(super) fn open(path: &Path) -> Result<Input> {
         let source = std::io::ErrorKind::IsADirectory.into();
         return Err(read_error(path, source));
     }
-    let mut magic = [0; 2];
-    let compressed = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
+    let mut magic = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut magic).map_err(|source| read_error(path, source))?;
     file.rewind().map_err(|source| read_error(path, source))?;
+    let compressed = magic.starts_with(&[0x1f, 0x8b]);
+    if let Some((_, name)) = OTHERS.iter().find(|(start, _)| magic.starts_with(start)) {
+        let problem = format!("is {name}; only gzip is unpacked, and text is UTF-8");
+        return Err(Error::Format { path: path.to_owned(), problem });
+    }
     let reader = BufReader::new(file);
     Ok(if compressed {
         Input { reader: Box::new(MultiGzDecoder::new(reader)), length: None }

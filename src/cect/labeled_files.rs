@@ -38,8 +38,8 @@ pub struct FilesConfig {
 ///
 /// Names do not depend on case; other columns are passed over. Where nothing is known of the classes,
 /// [`FilesConfig::unlabeled`] stands for the second column. CSV and TSV need a header, `#` starts a
-/// comment, and quotes protect commas. Of a STAR file the first table with the columns counts, so that
-/// RELION's `data_optics` does no harm. Classes are numbered in the order of their labels, by value if
+/// comment, and quotes protect commas. Of a STAR file the one table with the columns counts, so that
+/// RELION's `data_optics` does no harm; there may be `rlnImagePixelSize`, which headers do not always have. Classes are numbered in the order of their labels, by value if
 /// all are numbers; labels that are written differently, as `1` and `1.0`, are two classes.
 ///
 /// All headers are looked at once, so that a file that is missing or no MRC file is found before a
@@ -66,10 +66,19 @@ pub struct FilesConfig {
 #[derive(Debug, Clone)]
 pub struct LabeledFiles {
     names: Vec<String>,
+    has_labels: bool,
     rows: Vec<(PathBuf, ClassId)>,
     side: usize,
     voxel_size: Option<f64>,
     contrast: Contrast,
+}
+
+/// What a table says.
+struct Table {
+    rows: Vec<Row>,
+    has_labels: bool,
+    /// In Angstrom.
+    voxel_size: Option<f64>,
 }
 
 /// A row of the table: its line, the file as it is written there, the label.
@@ -78,6 +87,9 @@ struct Row {
     file: String,
     label: String,
 }
+
+/// What to do about stacks of images.
+const NO_STACKS: &str = "expected a file of one subtomogram (in RELION 5, extract 3-D subtomograms, not 2-D stacks)";
 
 const PATH_COLUMNS: [&str; 4] = ["path", "rlnimagename", "image", "file"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "rlnclassnumber", "class"];
@@ -96,7 +108,7 @@ impl LabeledFiles {
         let text = input::read_text(table)?;
         let extension = table.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
         let unlabeled = config.unlabeled.as_deref();
-        let rows = match extension.as_str() {
+        let Table { rows, has_labels, voxel_size: stated } = match extension.as_str() {
             "csv" => separated(&text, b',', unlabeled),
             "tsv" | "txt" => separated(&text, b'\t', unlabeled),
             "star" => from_star(&text, unlabeled),
@@ -107,11 +119,11 @@ impl LabeledFiles {
             return Err(of_table("holds no subtomograms".into()));
         }
         let root = config.root.clone().unwrap_or_else(|| table.parent().map(Path::to_owned).unwrap_or_default());
-        let (side, voxel_size) = common_size(&rows, &root, config.side).map_err(of_table)?;
+        let (side, measured) = common_size(&rows, &root, config.side).map_err(of_table)?;
         let names = ordered(&rows);
         let classes: HashMap<&str, ClassId> = names.iter().map(String::as_str).zip((0..).map(ClassId)).collect();
         let rows = rows.iter().map(|row| (root.join(&row.file), classes[row.label.as_str()])).collect();
-        Ok(Self { names, rows, side, voxel_size, contrast: config.contrast })
+        Ok(Self { names, has_labels, rows, side, voxel_size: stated.or(measured), contrast: config.contrast })
     }
 
     /// Side of every subtomogram in voxels.
@@ -119,7 +131,12 @@ impl LabeledFiles {
         self.side
     }
 
-    /// Edge of a voxel in Angstrom, if the headers give it.
+    /// Whether the table has a column of labels; else all are of the class that [`FilesConfig::unlabeled`] names.
+    pub fn has_labels(&self) -> bool {
+        self.has_labels
+    }
+
+    /// Edge of a voxel in Angstrom, if a STAR file's `rlnImagePixelSize` or else the headers give it.
     pub fn voxel_size(&self) -> Option<f64> {
         self.voxel_size
     }
@@ -248,6 +265,10 @@ impl<'a> Columns<'a> {
         Ok(Self { path, label: label.ok_or_else(|| missing(&LABEL_COLUMNS, "label"))? })
     }
 
+    fn has_labels(&self) -> bool {
+        matches!(self.label, Label::Column(_))
+    }
+
     /// The row at a line of which `field` gives the fields.
     fn row<'f>(&self, line: u64, field: impl Fn(usize) -> &'f str) -> Result<Row, String> {
         match self.label {
@@ -257,7 +278,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn separated(text: &str, delimiter: u8, unlabeled: Option<&str>) -> Result<Vec<Row>, String> {
+fn separated(text: &str, delimiter: u8, unlabeled: Option<&str>) -> Result<Table, String> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .comment(Some(b'#'))
@@ -269,13 +290,11 @@ fn separated(text: &str, delimiter: u8, unlabeled: Option<&str>) -> Result<Vec<R
         return Err("is empty".into());
     }
     let columns = Columns::among(header.iter(), unlabeled).map_err(|problem| format!("the header {problem}"))?;
-    reader
-        .into_records()
-        .map(|record| {
-            let record = record.map_err(|error| lines.told(&error))?;
-            columns.row(lines.of(record.position()), |place| &record[place])
-        })
-        .collect()
+    let rows = reader.into_records().map(|record| {
+        let record = record.map_err(|error| lines.told(&error))?;
+        columns.row(lines.of(record.position()), |place| &record[place])
+    });
+    Ok(Table { rows: rows.collect::<Result<_, String>>()?, has_labels: columns.has_labels(), voxel_size: None })
 }
 
 /// The lines of a table, asked for from the first to the last, so that each is counted once.
@@ -312,18 +331,51 @@ impl Lines<'_> {
     }
 }
 
-fn from_star(text: &str, unlabeled: Option<&str>) -> Result<Vec<Row>, String> {
+/// The one table that names subtomograms, and what RELION says of them elsewhere in the file.
+fn from_star(text: &str, unlabeled: Option<&str>) -> Result<Table, String> {
+    let blocks = star::read(text)?;
+    let values = |wanted: &'static str| {
+        blocks.iter().flat_map(move |block| {
+            let place = block.columns.iter().position(|column| column.eq_ignore_ascii_case(wanted));
+            block.rows.iter().filter_map(move |(line, row)| Some((*line, row[place?])))
+        })
+    };
+    if let Some((line, _)) = values("rlnTomoSubTomosAre2DStacks").find(|(_, value)| *value == "1") {
+        return Err(format!("line {line}: rlnTomoSubTomosAre2DStacks is 1; {NO_STACKS}"));
+    }
+    let mut found: Option<(&str, Vec<Row>, bool)> = None;
     let mut first_problem = None;
-    for block in star::read(text)? {
-        match Columns::among(block.columns.iter().copied(), unlabeled) {
-            Ok(columns) => {
-                let rows = block.rows.into_iter();
-                return rows.map(|(line, fields)| columns.row(line as u64, |place| fields[place])).collect();
+    for block in &blocks {
+        match (Columns::among(block.columns.iter().copied(), unlabeled), &found) {
+            (Ok(_), Some((name, ..))) => {
+                let problem = format!("the blocks `data_{name}` and `data_{}` both name subtomograms", block.name);
+                return Err(format!("{problem}; expected one table of them"));
             }
-            Err(problem) => first_problem = Some(format!("the block `data_{}` {problem}", block.name)),
+            (Ok(columns), None) => {
+                let rows = block.rows.iter().map(|(line, fields)| columns.row(*line as u64, |place| fields[place]));
+                found = Some((block.name, rows.collect::<Result<_, String>>()?, columns.has_labels()));
+            }
+            (Err(problem), _) => first_problem = Some(format!("the block `data_{}` {problem}", block.name)),
         }
     }
-    Err(first_problem.unwrap_or_else(|| "holds no data_ block".into()))
+    let Some((_, rows, has_labels)) = found else {
+        return Err(first_problem.unwrap_or_else(|| "holds no data_ block".into()));
+    };
+    Ok(Table { rows, has_labels, voxel_size: one_size(values("rlnImagePixelSize"))? })
+}
+
+/// The size that all optics groups have, in Angstrom.
+fn one_size<'a>(values: impl Iterator<Item = (usize, &'a str)>) -> Result<Option<f64>, String> {
+    let mut first = None;
+    for (line, value) in values {
+        let size = value.parse().ok().filter(|size: &f64| size.is_finite() && *size > 0.0);
+        let size = size.ok_or_else(|| format!("line {line}: rlnImagePixelSize is `{value}`, expected Angstrom"))?;
+        let first = *first.get_or_insert(size);
+        if (size - first).abs() > 0.01 * first {
+            return Err(format!("line {line}: voxels of {size:.2} Å, but others of {first:.2} Å"));
+        }
+    }
+    Ok(first)
 }
 
 fn row(line: u64, file: &str, label: &str) -> Result<Row, String> {
@@ -332,10 +384,10 @@ fn row(line: u64, file: &str, label: &str) -> Result<Row, String> {
         return Err(format!("line {line}: the {what} is empty"));
     }
     if file.split_once('@').is_some_and(|(place, _)| !place.is_empty() && place.bytes().all(|b| b.is_ascii_digit())) {
-        return Err(format!(
-            "line {line}: `{file}` is a place in a stack of images; expected a file of one subtomogram (in RELION 5, \
-             extract 3-D subtomograms, not 2-D stacks)"
-        ));
+        return Err(format!("line {line}: `{file}` is a place in a stack of images; {NO_STACKS}"));
+    }
+    if file.trim_end_matches(".gz").ends_with(".mrcs") {
+        return Err(format!("line {line}: `{file}` is a stack of images; {NO_STACKS}"));
     }
     Ok(Row { line, file: file.to_owned(), label: label.to_owned() })
 }
@@ -375,7 +427,9 @@ fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usiz
                     Error::Io { source, .. }
                         if source.kind() == ErrorKind::NotFound && Path::new(&row.file).is_relative() =>
                     {
-                        format!("{source}; paths start at `{}`", start.display())
+                        let unreadable = row.file.contains(char::REPLACEMENT_CHARACTER);
+                        let spelled = if unreadable { ", and a name that is not UTF-8 cannot be read" } else { "" };
+                        format!("{source}; paths start at `{}`{spelled}", start.display())
                     }
                     Error::Io { source, .. } => source.to_string(),
                     Error::Format { problem, .. } => problem.clone(),

@@ -28,6 +28,9 @@ const HEADER_BYTES: usize = 1024;
 /// A map of 1024 voxels on each edge; what is larger is a tomogram, not a structure.
 const MAX_VOXELS: u64 = 1 << 30;
 
+/// Bytes behind the voxels of a compressed file that are unpacked, and thrown away, to check the whole of it.
+const MOST_BEHIND: u64 = 1 << 30;
+
 /// A density map as an MRC or CCP4 file holds it, not always cubic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map {
@@ -82,7 +85,7 @@ impl Map {
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if the header contradicts
-    /// itself or the size of the file, the mode is not one of 0, 1, 2, 6 and 12, the cell has other
+    /// itself or the size of the file or announces a stack of images or of volumes, compressed data are damaged, the mode is not one of 0, 1, 2, 6 and 12, the cell has other
     /// than right angles, a voxel is not finite, or there are more than 2³⁰ of them.
     ///
     /// # Examples
@@ -141,13 +144,18 @@ impl Map {
     fn read(mut reader: impl Read, length: Option<u64>) -> Result<Self, Failure> {
         let header = Header::read(&mut reader)?;
         header.fits(length)?;
+        header.is_one_volume()?;
         header.is_upright()?;
         let (data_bytes, expected) = (header.data_bytes(), header.expected_bytes());
         let skipped = std::io::copy(&mut reader.by_ref().take(header.extended_bytes), &mut std::io::sink())?;
         // A compressed file's length is not known beforehand; the buffer grows with what arrives.
         let capacity = length.map_or(0, |_| data_bytes as usize);
         let mut data = Vec::with_capacity(capacity);
-        reader.take(data_bytes).read_to_end(&mut data)?;
+        reader.by_ref().take(data_bytes).read_to_end(&mut data)?;
+        if length.is_none() {
+            // The checksum comes behind the last byte.
+            std::io::copy(&mut reader.take(MOST_BEHIND), &mut std::io::sink())?;
+        }
         let found = HEADER_BYTES as u64 + skipped + data.len() as u64;
         if found < expected {
             return Err(Failure::Format(format!("the header announces {expected} bytes but the file has {found}")));

@@ -138,11 +138,13 @@ fn without_labels_all_are_of_the_class_that_is_named() {
     for (name, text) in [("t.csv", "name,path\nx,a.mrc\ny,sub/c.mrc\n"), ("t.star", star)] {
         let files = unlabeled(name, text, "particle").unwrap();
         assert_eq!((files.classes(), files.len()), (&["particle".to_owned()][..], 2), "{name}");
+        assert!(!files.has_labels());
         assert_eq!(files.sample(1).unwrap().volume.voxels()[..2], [200.0, 201.0]);
     }
     // Labels that are there count, and have to be whole.
     let files = unlabeled("t.csv", "path,label\na.mrc,b\nsub/c.mrc,a\n", "particle").unwrap();
     assert_eq!(files.classes(), ["a", "b"]);
+    assert!(files.has_labels());
     for (text, class, message) in [
         ("path,label\na.mrc,\n", "particle", "line 2: the label is empty"),
         ("path,label,class\na.mrc,1,1\n", "particle", "the header has more than one column for the label"),
@@ -235,6 +237,35 @@ fn hostile_tables_are_told_with_their_line() {
         ),
         (
             "t.star",
+            "data_a\nloop_\n_rlnImageName\n_rlnClassNumber\na.mrc 1\ndata_b\n_image b.mrc.gz\n_class 1\n",
+            "the blocks `data_a` and `data_b` both name subtomograms; expected one table of them".into(),
+        ),
+        (
+            "t.star",
+            "data_general\n_rlnTomoSubTomosAre2DStacks 1\ndata_particles\n_rlnImageName a.mrc\n_rlnClassNumber 1\n",
+            "line 2: rlnTomoSubTomosAre2DStacks is 1; expected a file of one subtomogram (in RELION 5, extract 3-D \
+             subtomograms, not 2-D stacks)"
+                .into(),
+        ),
+        (
+            "t.csv",
+            "path,label\nstack.mrcs,1\n",
+            "line 2: `stack.mrcs` is a stack of images; expected a file of one subtomogram (in RELION 5, extract 3-D \
+             subtomograms, not 2-D stacks)"
+                .into(),
+        ),
+        (
+            "t.star",
+            "data_optics\nloop_\n_rlnImagePixelSize\n10\n12\ndata_\n_rlnImageName a.mrc\n_rlnClassNumber 1\n",
+            "line 5: voxels of 12.00 Å, but others of 10.00 Å".into(),
+        ),
+        (
+            "t.star",
+            "data_optics\n_rlnImagePixelSize -1\ndata_\n_rlnImageName a.mrc\n_rlnClassNumber 1\n",
+            "line 2: rlnImagePixelSize is `-1`, expected Angstrom".into(),
+        ),
+        (
+            "t.star",
             "data_\nloop_\n_rlnImageName\n_rlnClassNumber\n000001@a.mrcs 1\n",
             "line 5: `000001@a.mrcs` is a place in a stack of images; expected a file of one subtomogram (in RELION \
              5, extract 3-D subtomograms, not 2-D stacks)"
@@ -288,6 +319,15 @@ fn a_file_without_contrast_is_named() {
     let config = FilesConfig { side: Some(4), ..Default::default() };
     let message = told(&LabeledFiles::open(&path, config).unwrap().sample(0).unwrap_err());
     assert!(message.ends_with("dull.mrc: expected voxels that differ, got 0 in all 4³"), "{message}");
+}
+
+/// Headers lack it, or have 1 there; RELION goes by its own table.
+#[test]
+fn a_star_file_knows_the_size_of_voxels() {
+    let directory = directory();
+    let optics = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnImagePixelSize\n1 13.7\n2 13.7\n";
+    let files = open(&table(&directory, "t.star", format!("{optics}{STAR}"))).unwrap();
+    assert_eq!(files.voxel_size(), Some(13.7));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use approx::assert_abs_diff_eq;
 use proptest::prelude::*;
-use soft_lmccl::cect::{Map, Volume};
+use soft_lmccl::cect::{Background, Contrast, Map, Template, Volume};
 
 use super::{gzip, told};
 
@@ -249,5 +249,67 @@ proptest! {
             let [z, y, x] = map.shape();
             prop_assert_eq!(map.voxels().len(), z * y * x);
         }
+    }
+}
+
+/// One bit of the packed data, which then unpack to other numbers: only the checksum tells.
+#[test]
+fn a_flipped_bit_in_compressed_voxels_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.mrc.gz");
+    let voxels: Vec<f32> = (0..512).map(|voxel| ((voxel * voxel) as f32).sin()).collect();
+    Map::from_volume(&Volume::new(8, voxels).unwrap(), 10.0).save(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let mut noticed = 0;
+    // Voxels are stored without change where they do not compress.
+    for byte in (whole.len() / 2..whole.len() - 8).step_by(97) {
+        let mut bytes = whole.clone();
+        bytes[byte] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let error = told(&Map::open(&path).unwrap_err());
+        noticed += usize::from(
+            error.ends_with("the compressed data is damaged: corrupt gzip stream does not have a matching checksum"),
+        );
+    }
+    assert!(noticed > 5, "{noticed}");
+    fs::write(&path, whole).unwrap();
+    assert!(Map::open(&path).is_ok());
+}
+
+#[test]
+fn what_is_packed_otherwise_is_called_by_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    for (start, name) in [
+        (&b"BZh91AY&SY"[..], "compressed with bzip2"),
+        (&[0x28, 0xb5, 0x2f, 0xfd, 0], "compressed with zstd"),
+        (&[0xfd, b'7', b'z', b'X', b'Z', 0], "compressed with xz"),
+        (b"PK\x03\x04", "a zip archive"),
+        (&[0xff, 0xfe, b'd', 0], "UTF-16"),
+    ] {
+        let path = directory.path().join("a.mrc");
+        fs::write(&path, start).unwrap();
+        let error = told(&Map::open(&path).unwrap_err());
+        assert!(error.ends_with(&format!("a.mrc: is {name}; only gzip is unpacked, and text is UTF-8")), "{error}");
+    }
+}
+
+/// A tilt series is no tomogram and no particle.
+#[test]
+fn stacks_are_no_map() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tilts.mrc");
+    Map::from_volume(&Volume::new(8, vec![1.0; 512]).unwrap(), 10.0).save(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    for (word, value) in [(9, 1i32), (22, 0)] {
+        bytes[4 * word..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+    fs::write(&path, bytes).unwrap();
+    let told_by = [
+        told(&Map::open(&path).unwrap_err()),
+        told(&Template::open(&path).unwrap_err()),
+        told(&Background::open(&path, Contrast::DarkProtein).unwrap_err()),
+    ];
+    for error in told_by {
+        assert!(error.ends_with("a stack of 8 images (ISPG 0, MZ 1); expected one volume"), "{error}");
     }
 }
