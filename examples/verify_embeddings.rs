@@ -5,8 +5,8 @@
 //! cargo run --release --example verify_embeddings -- --scores S.npy --same B.npy --far 1e-3 --json
 //! ```
 //!
-//! Embeddings are `[N, D]` of f32 or f64, labels `[N]` of int64; scores `[P]` of f32 or f64, higher for
-//! pairs that are more alike, and `same` `[P]` of bool or int64 (0 or 1). Memory does not grow with the number
+//! Embeddings are `[N, D]` of f16, f32 or f64, labels `[N]` of integers; scores `[P]` of f16, f32 or f64, higher for
+//! pairs that are more alike, and `same` `[P]` of bool or integers (0 or 1). Memory does not grow with the number
 //! of pairs of embeddings.
 
 #[path = "verify_embeddings/args.rs"]

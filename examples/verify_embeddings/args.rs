@@ -12,7 +12,7 @@ use super::device;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// Embeddings, [N, D] of f32 or f64.
+    /// Embeddings, [N, D] of f16, f32 or f64.
     #[arg(
         long,
         value_name = "E.npy",
@@ -22,15 +22,15 @@ pub struct Args {
     )]
     pub embeddings: Option<PathBuf>,
 
-    /// Their classes, [N] of int64.
+    /// Their classes, [N] of integers.
     #[arg(long, value_name = "L.npy", requires = "embeddings")]
     pub labels: Option<PathBuf>,
 
-    /// Scores of pairs instead, [P] of f32 or f64; higher is more alike.
+    /// Scores of pairs instead, [P] of f16, f32 or f64; higher is more alike.
     #[arg(long, value_name = "S.npy", requires = "same")]
     pub scores: Option<PathBuf>,
 
-    /// Whether each pair is of one class, [P] of bool or int64 (0 or 1).
+    /// Whether each pair is of one class, [P] of bool or integers (0 or 1).
     #[arg(long, value_name = "B.npy", requires = "scores")]
     pub same: Option<PathBuf>,
 

@@ -5,6 +5,7 @@ use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use half::f16;
 use npyz::{DType, NpyFile, Order, TypeChar};
 
 /// Rows of floating numbers, row by row.
@@ -15,7 +16,7 @@ pub struct Matrix {
     pub values: Vec<f32>,
 }
 
-/// `[N, D]` of f32 or f64, in C or Fortran order.
+/// `[N, D]` of f16, f32 or f64, in C or Fortran order.
 pub fn matrix(path: &Path) -> Result<Matrix> {
     let array = open(path)?;
     let &[rows, columns] = array.shape() else {
@@ -48,35 +49,57 @@ fn require_single_precision(exact: impl Iterator<Item = f64>, rounded: &[f32]) -
     Ok(())
 }
 
-/// `[P]` of f32 or f64.
+/// `[P]` of f16, f32 or f64.
 pub fn scores(path: &Path) -> Result<Vec<f64>> {
     floats(vector(path)?, path)
 }
 
-/// `[N]` of int64.
+/// `[N]` of integers, signed or not.
 pub fn labels(path: &Path) -> Result<Vec<i64>> {
     let array = vector(path)?;
-    match kind(&array) {
-        Some((TypeChar::Int, 8)) => read(array, path),
-        _ => bail!("{}: expected int64, got {}", path.display(), array.dtype().descr()),
-    }
+    let descr = array.dtype().descr();
+    integers(array, path)?.with_context(|| format!("{}: expected integers, got {descr}", path.display()))
 }
 
-/// `[P]` of bool, or of int64 that are 0 or 1.
+/// `[P]` of bool, or of integers that are 0 or 1.
 pub fn truths(path: &Path) -> Result<Vec<bool>> {
     let array = vector(path)?;
     match kind(&array) {
         Some((TypeChar::Bool, _)) => read(array, path),
-        Some((TypeChar::Int, 8)) => {
+        _ => {
             let truth = |(at, value)| match value {
                 0 => Ok(false),
                 1 => Ok(true),
                 other => bail!("{}: expected 0 or 1, got {other} at position {at}", path.display()),
             };
-            read::<i64>(array, path)?.into_iter().enumerate().map(truth).collect()
+            let descr = array.dtype().descr();
+            let values = integers(array, path)?;
+            let values =
+                values.with_context(|| format!("{}: expected bool or integers, got {descr}", path.display()))?;
+            values.into_iter().enumerate().map(truth).collect()
         }
-        _ => bail!("{}: expected bool or int64, got {}", path.display(), array.dtype().descr()),
     }
+}
+
+/// Numbers of any integer type; none if the array holds something else.
+fn integers(array: Array, path: &Path) -> Result<Option<Vec<i64>>> {
+    fn widened<T: npyz::Deserialize + Into<i64>>(array: Array, path: &Path) -> Result<Vec<i64>> {
+        Ok(read::<T>(array, path)?.into_iter().map(Into::into).collect())
+    }
+    Ok(Some(match kind(&array) {
+        Some((TypeChar::Int, 8)) => read(array, path)?,
+        Some((TypeChar::Int, 4)) => widened::<i32>(array, path)?,
+        Some((TypeChar::Int, 2)) => widened::<i16>(array, path)?,
+        Some((TypeChar::Int, 1)) => widened::<i8>(array, path)?,
+        Some((TypeChar::Uint, 4)) => widened::<u32>(array, path)?,
+        Some((TypeChar::Uint, 2)) => widened::<u16>(array, path)?,
+        Some((TypeChar::Uint, 1)) => widened::<u8>(array, path)?,
+        Some((TypeChar::Uint, 8)) => {
+            let signed = |value: u64| i64::try_from(value).with_context(|| format!("{}: {value}", path.display()));
+            read::<u64>(array, path)?.into_iter().map(signed).collect::<Result<_>>()?
+        }
+        _ => return Ok(None),
+    }))
 }
 
 fn in_file(path: &Path, problem: &Error) -> Error {
@@ -99,6 +122,7 @@ fn open(path: &Path) -> Result<Array> {
     let array = NpyFile::new(file).with_context(no_npy)?;
 
     let (shape, kind) = (array.shape(), array.dtype().descr());
+    ensure!(!kind.contains('O'), "{}: expected numbers, got objects of Python ({kind})", path.display());
     let numbers: u64 = shape.iter().product();
     let bytes = numbers.saturating_mul(array.dtype().num_bytes().unwrap_or(0) as u64);
     ensure!(
@@ -184,9 +208,10 @@ fn kind(array: &Array) -> Option<(TypeChar, u64)> {
 
 fn floats(array: Array, path: &Path) -> Result<Vec<f64>> {
     match kind(&array) {
+        Some((TypeChar::Float, 2)) => Ok(read::<f16>(array, path)?.into_iter().map(f64::from).collect()),
         Some((TypeChar::Float, 4)) => Ok(read::<f32>(array, path)?.into_iter().map(f64::from).collect()),
         Some((TypeChar::Float, 8)) => read(array, path),
-        _ => bail!("{}: expected float32 or float64, got {}", path.display(), array.dtype().descr()),
+        _ => bail!("{}: expected floating numbers, got {}", path.display(), array.dtype().descr()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the files to the figures.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, Axis};
 use serde_json::{Value, json};
 use soft_lmccl::MetricError;
 use soft_lmccl::metrics::{
@@ -45,6 +46,7 @@ fn of_embeddings(args: &Args, embeddings: &Path, labels: &Path, interrupted: &At
     let view = ArrayView2::from_shape((rows, columns), &values).with_context(|| embeddings.display().to_string())?;
     let files = || format!("{} with {}", embeddings.display(), labels.display());
     let set = EmbeddingSet::new(view, &classes).with_context(files)?;
+    warn_of_collapse(&set);
 
     let bar = progress_bar();
     let tell = |Progress { done, total }| {
@@ -71,6 +73,24 @@ fn of_embeddings(args: &Args, embeddings: &Path, labels: &Path, interrupted: &At
         measured.intervals = Some(intervals(args, &set, draws, interrupted).with_context(files)?);
     }
     Ok(measured)
+}
+
+/// Where all directions are nearly one, rounding decides which pairs are more alike.
+fn warn_of_collapse(set: &EmbeddingSet) {
+    /// In multiples of a step of the grid that scores are rounded to.
+    const TOO_FEW_STEPS: f64 = 1000.0;
+    const STEP: f64 = 1.0 / (1u64 << 22) as f64;
+    let sum = set.view().fold_axis(Axis(0), 0.0, |sum, &value| sum + f64::from(value));
+    let (rows, squared) = (set.len() as f64, sum.iter().map(|x| x * x).sum::<f64>());
+    // The mean over pairs of different rows of unit length.
+    let distance = 1.0 - (squared - rows) / (rows * (rows - 1.0));
+    if distance < TOO_FEW_STEPS * STEP {
+        let _ = writeln!(
+            io::stderr(),
+            "warning: the embeddings have nearly one direction: cosines are {distance:.1e} below 1 on average, and are told \
+             apart in steps of {STEP:.1e}"
+        );
+    }
 }
 
 fn of_scores(args: &Args, scores: &Path, same: &Path) -> Result<Measured> {

@@ -261,7 +261,9 @@ fn one_sentence_for_each_bad_file() {
     write("truncated.npy", good[..good.len() - 5].to_vec());
     write("text.npy", b"0.1 0.2 0.3".to_vec());
     write("empty.npy", Vec::new());
-    write("half.npy", npy("<f2", false, "(2, 2)", &[0; 8]));
+    write("longs.npy", npy("<i8", false, "(2, 2)", &[1; 32]));
+    write("objects.npy", npy("|O", false, "(2,)", &[0; 150]));
+    write("unsigned.npy", npy("<u8", false, "(2,)", &[255; 16]));
     write("huge.npy", npy("<f4", false, "(1152921504606846976, 1)", &[0; 8]));
     write("beyond.npy", npy("<f4", false, "(1152921504606846976, 1152921504606846976)", &[0; 8]));
     write("flat.npy", npy("<f4", false, "(4,)", &floats(&square)));
@@ -277,7 +279,7 @@ fn one_sentence_for_each_bad_file() {
     write("two.npy", npy("<i8", false, "(2,)", &longs(&[3, 4])));
     write("alike.npy", npy("<i8", false, "(2,)", &longs(&[3, 3])));
     write("negative.npy", npy("<i8", false, "(2,)", &longs(&[3, -3])));
-    write("narrow.npy", npy("<i4", false, "(2,)", &[0; 8]));
+    write("words.npy", npy("<U1", false, "(2,)", &[65; 8]));
     for (embeddings, labels, expected) in [
         ("missing.npy", "two.npy", "cannot read F/missing.npy: No such file or directory (os error 2)"),
         (
@@ -287,7 +289,13 @@ fn one_sentence_for_each_bad_file() {
         ),
         ("text.npy", "two.npy", "F/text.npy is no .npy file: it does not begin as one"),
         ("empty.npy", "two.npy", "F/empty.npy is no .npy file: failed to fill whole buffer"),
-        ("half.npy", "two.npy", "F/half.npy: expected float32 or float64, got '<f2'"),
+        ("longs.npy", "two.npy", "F/longs.npy: expected floating numbers, got '<i8'"),
+        ("square.npy", "objects.npy", "F/objects.npy: expected numbers, got objects of Python ('|O')"),
+        (
+            "square.npy",
+            "unsigned.npy",
+            "F/unsigned.npy: 18446744073709551615: out of range integral type conversion attempted",
+        ),
         ("huge.npy", "two.npy", "F/huge.npy: shape (1152921504606846976, 1) needs more than the 136 bytes of the file"),
         (
             "beyond.npy",
@@ -296,7 +304,7 @@ fn one_sentence_for_each_bad_file() {
         ),
         ("flat.npy", "two.npy", "F/flat.npy: expected an array of 2 dimensions, [N, D], got shape [4]"),
         ("square.npy", "square.npy", "F/square.npy: expected an array of 1 dimension, got shape [2, 2]"),
-        ("square.npy", "narrow.npy", "F/narrow.npy: expected int64, got '<i4'"),
+        ("square.npy", "words.npy", "F/words.npy: expected integers, got '<U1'"),
         ("square.npy", "labels.npy", "F/square.npy with F/labels.npy: 2 embeddings but 24 labels"),
         ("square.npy", "alike.npy", "F/square.npy with F/alike.npy: need matching and non-matching pairs, got 1 and 0"),
         (
@@ -335,6 +343,28 @@ fn one_sentence_for_each_bad_file() {
     ] {
         let found = run(folder.path(), line).unwrap_err();
         assert!(found.contains(expected), "{found}");
+    }
+}
+
+/// Whatever NumPy keeps numbers in that lose nothing here.
+#[test]
+fn every_width_is_read() {
+    let folder = folder();
+    let write = |name: &str, content: Vec<u8>| fs::write(folder.path().join(name), content).unwrap();
+    let halves: Vec<u8> =
+        (0..ROWS * DIM).flat_map(|at| half::f16::from_f32(value(at / DIM, at % DIM)).to_le_bytes()).collect();
+    write("half.npy", npy("<f2", false, &format!("({ROWS}, {DIM})"), &halves));
+    let figures = |embeddings: &str, labels: &str| {
+        let found = json(folder.path(), &format!("--embeddings {embeddings}! --labels {labels}!"));
+        ["auc", "eer", "best_accuracy", "positives"].map(|name| found[name].clone())
+    };
+    let expected = figures("c.npy", "labels.npy");
+    // All of these numbers are halves.
+    assert_eq!(figures("half.npy", "labels.npy"), expected);
+    for (descr, width) in [("|i1", 1), ("<i2", 2), ("<i4", 4), ("|u1", 1), ("<u2", 2), ("<u4", 4), ("<u8", 8)] {
+        let narrow: Vec<u8> = labels().iter().flat_map(|label| label.to_le_bytes()[..width].to_vec()).collect();
+        write("narrow.npy", npy(descr, false, &format!("({ROWS},)"), &narrow));
+        assert_eq!(figures("c.npy", "narrow.npy"), expected, "{descr}");
     }
 }
 
