@@ -12,8 +12,6 @@
 
 #[path = "paper_tables/args.rs"]
 mod args;
-#[path = "paper_tables/augmented.rs"]
-mod augmented;
 #[cfg(test)]
 #[path = "paper_tables/cell_tests.rs"]
 mod cell_tests;
@@ -39,8 +37,6 @@ mod recipe;
 mod settings;
 #[path = "paper_tables/store.rs"]
 mod store;
-#[path = "paper_tables/streamed.rs"]
-mod streamed;
 #[path = "paper_tables/study.rs"]
 mod study;
 #[path = "paper_tables/summary.rs"]

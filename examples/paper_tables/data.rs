@@ -10,6 +10,7 @@ use soft_lmccl::{
         Background, Batch, ClassId, CrowdedDataset, Dataset, InventConfig, LabeledFiles, OpenSetSplit,
         SimulatedDataset, SimulationConfig, Subtomogram, Template, Volume, catalogue, invent, neuron, render,
     },
+    train::Samples,
 };
 
 use crate::{
@@ -17,7 +18,6 @@ use crate::{
     plan::{Domain, Roles, Run},
     recipe::Supply,
     settings::{NeuronData, Settings, open_files},
-    streamed::Streamed,
 };
 
 /// The data of a study. Files are read once, when it is opened.
@@ -263,8 +263,11 @@ impl Source {
     }
 
     /// The samples of the first `known` known classes, each made when it is asked for.
-    pub fn stream(&self, known: usize) -> Streamed<'_> {
-        Streamed::new(self.set.dataset(), &self.split, known)
+    ///
+    /// # Errors
+    /// As [`Samples::new`].
+    pub fn stream(&self, known: usize) -> Result<Samples<&dyn Dataset>> {
+        Samples::new(self.set.dataset(), &self.split.known()[..known])
     }
 
     /// All samples of the unknown classes; row `i` of the batch is sample `test_indices()[i]`.

@@ -193,7 +193,7 @@ fn a_stream_has_the_samples_of_a_set_in_memory() {
     let held = source.train(|_| {}).unwrap();
     let of_first = |known: i64| held.labels.lt(known).nonzero().flatten(0, -1);
     for known in [26, 5] {
-        let stream = source.stream(known as usize);
+        let stream = source.stream(known as usize).unwrap();
         let rows = of_first(known);
         assert_eq!(stream.labels(), Vec::<i64>::try_from(held.labels.index_select(0, &rows)).unwrap());
         assert_eq!(stream.labels().len() as i64, 10 * known);

@@ -9,14 +9,13 @@ use soft_lmccl::{
     loss::Loss,
     tch::{self, Device, Tensor, nn},
     train::{
-        self, End, FitConfig, InMemory, Step, Trainer, TrainingSet, WarmUp,
+        self, Augmented, End, FitConfig, InMemory, Step, Trainer, TrainingSet, WarmUp,
         checkpoint::{self, Meta},
         embed_raw,
     },
 };
 
 use crate::{
-    augmented::Augmented,
     data::Domains,
     evaluate::{Evaluation, evaluate},
     plan::{Domain, Roles, Run},
@@ -166,7 +165,7 @@ pub fn run(
             (volumes, labels) = restricted(batch, run.recipe.known)?;
             Box::new(InMemory::new(&volumes, &labels)?)
         }
-        _ => Box::new(source.stream(known.len())),
+        _ => Box::new(source.stream(known.len())?),
     };
 
     let Regime { network, epochs, augment, warm_up, half_turns } = run.recipe.regime.clone();

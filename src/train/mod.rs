@@ -14,6 +14,8 @@ mod sampler;
 mod samples;
 mod schedule;
 mod step;
+#[cfg(feature = "cect")]
+mod subtomograms;
 mod trainer;
 
 pub use adamw::{AdamW, AdamWConfig};
@@ -25,4 +27,6 @@ pub use sampler::{Sampler, Sampling};
 pub use samples::{InMemory, TrainingSet};
 pub use schedule::{Schedule, WarmUp};
 pub use step::backward_step;
+#[cfg(feature = "cect")]
+pub use subtomograms::{Augmented, Samples};
 pub use trainer::{End, Outcome, Trainer};

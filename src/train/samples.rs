@@ -17,6 +17,16 @@ pub trait TrainingSet {
     fn volumes(&self, indices: &[usize], step: usize) -> Result<Tensor>;
 }
 
+impl<T: TrainingSet + ?Sized> TrainingSet for Box<T> {
+    fn labels(&self) -> &[i64] {
+        (**self).labels()
+    }
+
+    fn volumes(&self, indices: &[usize], step: usize) -> Result<Tensor> {
+        (**self).volumes(indices, step)
+    }
+}
+
 /// Volumes held in one tensor.
 #[derive(Debug)]
 pub struct InMemory<'a> {

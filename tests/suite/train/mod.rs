@@ -8,6 +8,8 @@ mod learning;
 mod network;
 mod resume;
 mod step;
+#[cfg(feature = "cect")]
+mod subtomograms;
 
 use soft_lmccl::tch::{Device, Kind, Tensor};
 
