@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{Error, Result};
 
 /// Writes `bytes` to a sibling of `path`, syncs it, renames it over `path` and syncs the directory, so that
@@ -79,6 +81,20 @@ pub(crate) fn remove_partials(path: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// Writes a record as JSON, as [`write_atomically`] writes.
+pub(crate) fn save_json(path: &Path, record: &impl Serialize) -> Result<()> {
+    let mut json = serde_json::to_string_pretty(record).expect("a record of finite numbers is JSON");
+    json.push('\n');
+    write_atomically(path, json.as_bytes())
+}
+
+/// Reads a record of JSON.
+pub(crate) fn load_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let json =
+        fs::read_to_string(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+    serde_json::from_str(&json).map_err(|problem| Error::Format { path: path.to_owned(), problem: problem.to_string() })
 }
 
 #[cfg(test)]

@@ -19,11 +19,15 @@ use crate::{
 /// Whatever was asked for wrongly, before any work; what runs, reading and writing fail with.
 pub fn run(args: &Args) -> Result<()> {
     validate(args)?;
+    if args.worker || args.jobs == 1 {
+        // Before anything uses the pool, as reading the user's files does.
+        let all = if args.worker { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+        execute::limit_threads(args.threads.unwrap_or(all));
+    }
     let settings = args.settings()?;
     settings.validate()?;
     let domains = Domains::open(&settings)?;
     if args.worker {
-        execute::limit_threads(args.threads.unwrap_or(1));
         return worker::serve(args, &domains);
     }
     let mut runs = plan::plan(&args.stages(), settings.soft_lmccl, &domains.available());

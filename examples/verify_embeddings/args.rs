@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "B.npy", requires = "scores")]
     pub same: Option<PathBuf>,
 
-    /// False accepted rates at which the TAR is asked, from 0 to 1.
+    /// False accept rates at which the TAR is asked, from 0 to 1.
     #[arg(long, value_delimiter = ',', num_args = 1.., value_parser = rate, default_values_t = [1e-2, 1e-3, 1e-4])]
     pub far: Vec<f64>,
 

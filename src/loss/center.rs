@@ -213,16 +213,9 @@ impl CenterLoss {
         Ok(())
     }
 
-    /// Whether it takes the same batches as a head of these prototypes.
-    pub(super) fn is_like(&self, prototypes: &Tensor) -> bool {
-        self.centers.size() == prototypes.size()
-            && self.centers.kind() == prototypes.kind()
-            && self.centers.device() == prototypes.device()
-    }
-
     /// The embeddings where they are compared with the centers.
     fn place(&self, batch: &Batch) -> Tensor {
-        // A batch that was checked for the head of a joint loss has that one's precision.
+        // The head of a joint loss that checked the batch may have been cast to another precision than the centers.
         let embeddings = batch.embeddings.to_kind(self.centers.kind());
         match self.config.space {
             CenterSpace::Raw => embeddings,

@@ -34,8 +34,8 @@ pub struct Chunks {
     /// the caches of most processors at usual batch sizes.
     pub classes: i64,
     /// Bytes of logits kept from the first pass over the classes to the second; those beyond are
-    /// computed twice. Default 128 MiB. With room for all of them there are three matrix products a
-    /// head, with none four; two heads share it.
+    /// computed twice. Default 128 MiB. With room for all of them there are three matrix products for each
+    /// head, with room for none four. Two heads share the budget.
     pub keep: usize,
 }
 

@@ -252,8 +252,8 @@ pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -
     Ok(ClassResiduals { centers: present.centers.copy(), ..present })
 }
 
-/// [`class_residuals`] of labels that are on the host, where a batch is nothing: sorting it as a tensor takes more
-/// calls than all the rest. Where every class is present, its centers are no copy.
+/// [`class_residuals`] of labels that are on the host, where sorting a batch of them costs less than the calls of
+/// libtorch that would do it. Where every class is present, its centers are no copy.
 pub(super) fn residuals(embeddings: &Tensor, centers: &Tensor, labels: &[i64]) -> ClassResiduals {
     let mut classes = labels.to_vec();
     classes.sort_unstable();

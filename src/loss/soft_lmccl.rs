@@ -192,9 +192,12 @@ impl SoftLmccl {
         &self.center.inner
     }
 
-    /// The center term, to warm-start its centers.
-    pub fn center_mut(&mut self) -> &mut CenterLoss {
-        &mut self.center.inner
+    /// Moves the centers of the classes in this batch to their means, see [`CenterLoss::reset_to_means`].
+    ///
+    /// # Errors
+    /// As [`Loss::forward`].
+    pub fn reset_centers_to_means(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
+        self.center.inner.reset_to_means(embeddings, labels)
     }
 
     /// The softmax term's own head, if it has one.
@@ -205,13 +208,9 @@ impl SoftLmccl {
         }
     }
 
-    /// Checked once for all parts, which `init` made alike, unless another center term has been put in.
+    /// Checked once for all parts, which `init` made alike.
     pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
-        let batch = self.lmcl.batch(embeddings, labels)?;
-        if !self.center.inner.is_like(self.lmcl.prototypes()) {
-            self.center.inner.check(embeddings, labels)?;
-        }
-        Ok(batch)
+        self.lmcl.batch(embeddings, labels)
     }
 
     pub(super) fn center_term(&self, batch: &Batch) -> LossTerms {

@@ -43,12 +43,12 @@ impl Bracket {
     }
 }
 
-/// Bounds at an asked false accepted rate.
+/// Bounds at an asked false accept rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FarBracket {
     /// The rate asked for.
     pub target_far: f64,
-    /// The true accepted rate of the point of the largest TAR with `FAR <= target_far`.
+    /// The true accept rate of the point of the largest TAR with `FAR <= target_far`.
     pub tar: Bracket,
     /// That point's threshold; `+∞` where nothing may be accepted.
     pub threshold: Bracket,

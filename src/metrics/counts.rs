@@ -99,7 +99,7 @@ impl ScoreCounts {
         Ok(())
     }
 
-    /// Pairs of either kind; what makes counts sees to it that they fit.
+    /// Pairs of either kind. Every constructor ensures that the sum fits.
     fn total(&self) -> u64 {
         self.occupied_blocks().flat_map(|block| self.counts_in(block)).map(|(_, counts)| counts[0] + counts[1]).sum()
     }

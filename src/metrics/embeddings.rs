@@ -184,6 +184,29 @@ impl EmbeddingSet {
     }
 
     /// Some of the rows, in the order given.
+    /// Rows that have length 1 already, taken to the last bit.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`MetricError::Argument`] for a row of another length.
+    pub(super) fn of_unit_rows(rows: ArrayView2<'_, f32>, labels: &[u32]) -> Result<Self, MetricError> {
+        /// More than `f32` rounds a row of any dimension that is used.
+        const ROUNDING: f64 = 1e-4;
+        let as_given: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
+        let checked = Self::new(rows, &as_given)?;
+        for (row, embedding) in rows.outer_iter().enumerate() {
+            let length = norm(row, embedding)?;
+            if (length - 1.0).abs() > ROUNDING {
+                let got = format!("{length} in row {row}");
+                return Err(MetricError::Argument {
+                    field: "prototypes",
+                    expected: "rows of length 1".to_owned(),
+                    got,
+                });
+            }
+        }
+        Ok(Self { values: rows.iter().copied().collect(), ..checked })
+    }
+
     pub(super) fn subset(&self, rows: &[usize]) -> Self {
         let values = rows.iter().flat_map(|&row| self.row(row)).copied().collect();
         let labels = rows.iter().map(|&row| self.labels[row]).collect();

@@ -18,7 +18,7 @@ pub struct FoldedAccuracy {
     pub std: f64,
 }
 
-/// True accepted rate at a false accepted rate, over folds.
+/// True accept rate at a false accept rate, over folds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FoldedTar {
     /// Mean TAR.

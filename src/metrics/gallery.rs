@@ -1,6 +1,7 @@
 //! Enrolled classes: one prototype each, nearest prototype, rejection of what is near to none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use ndarray::Array2;
 use rand::seq::index;
@@ -12,7 +13,10 @@ use super::open_set::{Identification, Probe};
 use super::pairs::{PairIndex, PairScores};
 use super::threshold::VerificationThreshold;
 use super::{Stream, seeded};
-use crate::MetricError;
+use crate::{
+    MetricError,
+    files::{load_json, save_json},
+};
 
 /// What stands for a class in a [`Gallery`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -44,9 +48,16 @@ pub enum Prototype {
 /// let threshold = VerificationThreshold::fit(&gallery.pair_scores(&calibration)?, rule)?;
 /// assert_eq!(gallery.identify(&[5.0, 0.5], &threshold)?.label, Some(3));
 /// assert_eq!(gallery.identify(&[-1.0, -1.0], &threshold)?.label, None);
-/// # Ok::<(), soft_lmccl::MetricError>(())
+///
+/// // Both are saved, for a program that only identifies.
+/// let path = std::env::temp_dir().join(format!("soft-lmccl-gallery-{}.json", std::process::id()));
+/// gallery.save(&path)?;
+/// assert_eq!(Gallery::load(&path)?, gallery);
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), soft_lmccl::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Record", into = "Record")]
 pub struct Gallery {
     /// One row a class, labels increasing.
     prototypes: EmbeddingSet,
@@ -92,6 +103,23 @@ impl Gallery {
             labels.push(i64::from(label));
         }
         Ok(Self { prototypes: EmbeddingSet::new(means.view(), &labels)? })
+    }
+
+    /// Writes it as JSON, beside `path` first and then in its place, so that no half file is left.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> crate::Result<()> {
+        save_json(path.as_ref(), self)
+    }
+
+    /// Reads what [`save`](Self::save) wrote, to the last bit.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the file cannot be read, [`Error::Format`](crate::Error::Format) if it is not
+    /// such a record, its classes do not increase or a prototype has not length 1.
+    pub fn load(path: impl AsRef<Path>) -> crate::Result<Self> {
+        load_json(path.as_ref())
     }
 
     /// The enrolled classes, in increasing order.
@@ -180,6 +208,40 @@ impl Gallery {
             }
         }
         (self.labels()[best], scores[best])
+    }
+}
+
+/// A [`Gallery`] as it is written, and as it is read, of which nothing is known yet.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    labels: Vec<u32>,
+    prototypes: Vec<Vec<f32>>,
+}
+
+impl From<Gallery> for Record {
+    fn from(Gallery { prototypes }: Gallery) -> Self {
+        let rows = (0..prototypes.len()).map(|row| prototypes.row(row).to_vec());
+        Self { labels: prototypes.labels().to_vec(), prototypes: rows.collect() }
+    }
+}
+
+impl TryFrom<Record> for Gallery {
+    type Error = MetricError;
+
+    fn try_from(Record { labels, prototypes }: Record) -> Result<Self, MetricError> {
+        let refuse = |field, expected: &str, got: String| {
+            Err(MetricError::Argument { field, expected: expected.to_owned(), got })
+        };
+        if let Some(pair) = labels.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return refuse("labels", "each class once, in increasing order", format!("{} before {}", pair[0], pair[1]));
+        }
+        let dim = prototypes.first().map_or(0, Vec::len);
+        if let Some(other) = prototypes.iter().find(|row| row.len() != dim) {
+            return refuse("prototypes", "rows of one dimension", format!("{dim} and {}", other.len()));
+        }
+        let rows = Array2::from_shape_vec((prototypes.len(), dim), prototypes.concat()).expect("rows of one dimension");
+        Ok(Self { prototypes: EmbeddingSet::of_unit_rows(rows.view(), &labels)? })
     }
 }
 

@@ -13,7 +13,7 @@
 //!   it is the cosine. A pair is **accepted** when `score >= threshold`.
 //! * A **pair** is unordered, of two different samples: `i < j`. N embeddings make `N(N−1)/2` pairs.
 //!   It is *matching* when both are of one class.
-//! * **TAR** (true accepted rate) is the share of matching pairs that are accepted, **FAR** (false
+//! * **TAR** (true accept rate) is the share of matching pairs that are accepted, **FAR** (false
 //!   accepted rate) the share of non-matching pairs that are, **FRR** `= 1 − TAR`.
 //! * Rates are **fractions**: 0.001 is 0.1 %. Only tables for people show percent, and say so.
 //! * **Counts** are `u64`; every rate is one division of two counts. Nothing is binned, no threshold

@@ -34,7 +34,7 @@ pub struct ReportOptions {
     pub folds: usize,
     /// Seed of the drawn pairs and of the folds. Default 0; any will do.
     pub seed: u64,
-    /// False accepted rates at which the TAR is asked. Default 0.001 and 0.0001, as in the paper.
+    /// False accept rates at which the TAR is asked. Default 0.001 and 0.0001, as in the paper.
     pub far_targets: Vec<f64>,
 }
 
@@ -111,12 +111,12 @@ impl ReportOptions {
     }
 }
 
-/// The true accepted rate at one asked false accepted rate, as a record.
+/// The true accept rate at one asked false accept rate, as a record.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TarAtFar {
     /// The rate asked for.
     pub target_far: f64,
-    /// True accepted rate.
+    /// True accept rate.
     pub tar: f64,
     /// The attained rate, at most `target_far`.
     pub far: f64,
@@ -183,7 +183,7 @@ pub struct VerificationReport {
     pub eer: f64,
     /// Accuracy over folds.
     pub accuracy: FoldedAccuracy,
-    /// Points at the asked false accepted rates, in the order asked.
+    /// Points at the asked false accept rates, in the order asked.
     pub tar_at_far: Vec<TarAtFar>,
 }
 

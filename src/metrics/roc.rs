@@ -90,19 +90,19 @@ impl OperatingPoint {
         }
     }
 
-    /// True accepted rate (true-positive rate, recall).
+    /// True accept rate (true-positive rate, recall).
     #[must_use]
     pub fn tar(&self) -> f64 {
         self.true_accepts as f64 / self.matching as f64
     }
 
-    /// False accepted rate (false-positive rate).
+    /// False accept rate (false-positive rate).
     #[must_use]
     pub fn far(&self) -> f64 {
         self.false_accepts as f64 / self.non_matching as f64
     }
 
-    /// False rejected rate, `1 − TAR`, from its own count.
+    /// False reject rate, `1 − TAR`, from its own count.
     #[must_use]
     pub fn frr(&self) -> f64 {
         self.false_rejects() as f64 / self.matching as f64
@@ -138,7 +138,7 @@ impl OperatingPoint {
     }
 }
 
-/// The point at an asked false accepted rate, and whether the asked rate means anything.
+/// The point at an asked false accept rate, and whether the asked rate means anything.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FarPoint {
     /// The lowest threshold whose FAR does not pass the target; its TAR is the largest there is.

@@ -1,6 +1,5 @@
 //! A threshold to ship: fitted on one set, saved with how, applied to others.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,10 @@ use super::counts::{is_on_grid, lowest_rounded_to};
 use super::embeddings::cosine;
 use super::pairs::PairScores;
 use super::roc::{Curve, OperatingPoint, require_rate};
-use crate::{Error, MetricError, files::write_atomically};
+use crate::{
+    MetricError,
+    files::{load_json, save_json},
+};
 
 /// What a [`VerificationThreshold`] is fitted for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -18,7 +20,7 @@ use crate::{Error, MetricError, files::write_atomically};
 pub enum ThresholdRule {
     /// The largest TAR with a FAR of at most this, see [`RocCurve::at_far`](super::RocCurve::at_far).
     AtFar {
-        /// The false accepted rate that must not be passed.
+        /// The false accept rate that must not be passed.
         target_far: f64,
     },
     /// Errors of both kinds equally frequent, see [`RocCurve::eer_point`](super::RocCurve::eer_point).
@@ -192,25 +194,18 @@ impl VerificationThreshold {
     /// Writes it as JSON, beside `path` first and then in its place, so that no half file is left.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be written.
+    /// [`Error::Io`](crate::Error::Io) if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> crate::Result<()> {
-        let path = path.as_ref();
-        let mut json = serde_json::to_string_pretty(self).expect("a record of finite numbers is JSON");
-        json.push('\n');
-        write_atomically(path, json.as_bytes())
+        save_json(path.as_ref(), self)
     }
 
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not such a record, its counts
+    /// [`Error::Io`](crate::Error::Io) if the file cannot be read, [`Error::Format`](crate::Error::Format) if it is not such a record, its counts
     /// contradict one another or its rule is one that [`fit`](Self::fit) refuses.
     pub fn load(path: impl AsRef<Path>) -> crate::Result<Self> {
-        let path = path.as_ref();
-        let json =
-            fs::read_to_string(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
-        serde_json::from_str(&json)
-            .map_err(|problem| Error::Format { path: path.to_owned(), problem: problem.to_string() })
+        load_json(path.as_ref())
     }
 }
 

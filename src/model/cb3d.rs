@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::layers::{
-    BatchNorm, Conv3d, ConvOptions, EmbeddingHead, FirstWeights, Hidden, at_least_one, dropout_rate, flattened, input,
+    BatchNorm, Conv3d, ConvOptions, EmbeddingHead, Hidden, WeightInit, at_least_one, dropout_rate, flattened, input,
     max_pooled, momentum,
 };
 #[cfg(doc)]
@@ -107,7 +107,7 @@ pub fn cb3d(path: &nn::Path<'_>, side: i64, config: Cb3dConfig) -> Result<Cb3d> 
     let depth = side / 2 / 2 / 2 / 2;
     let breadth = (side / 2 / 2 / 2 / 2 + 2) / 2;
     let features = flattened(side, 16, config.channels[4], [depth, breadth, breadth], config.hidden)?;
-    let options = ConvOptions { bias: true, first: FirstWeights::Glorot, ..Default::default() };
+    let options = ConvOptions { bias: true, first: WeightInit::Glorot, ..Default::default() };
     let mut from = 1;
     let mut groups = Vec::with_capacity(CONVOLUTIONS.len());
     for (index, (count, to)) in CONVOLUTIONS.into_iter().zip(config.channels).enumerate() {
@@ -135,7 +135,7 @@ impl nn::ModuleT for Cb3d {
         for (index, convs) in self.groups.iter().enumerate() {
             x = convs.iter().fold(x, |x, conv| conv.forward(&x).relu());
             let window = if index == 0 { [1, 2, 2] } else { [2, 2, 2] };
-            // Zeros never win over what ReLU leaves, so that they only move the windows.
+            // Padding cannot win after ReLU; it only shifts the windows.
             let padding = if index + 1 == self.groups.len() { [0, 1, 1] } else { [0, 0, 0] };
             x = max_pooled(&x, window, padding);
         }

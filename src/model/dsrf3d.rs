@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::layers::{
-    BatchNorm, Conv3d, ConvOptions, EmbeddingHead, FirstWeights, Hidden, at_least_one, dropout_rate, flattened, input,
+    BatchNorm, Conv3d, ConvOptions, EmbeddingHead, Hidden, WeightInit, at_least_one, dropout_rate, flattened, input,
     max_pooled, momentum,
 };
 #[cfg(doc)]
@@ -105,7 +105,7 @@ pub fn dsrf3d(path: &nn::Path<'_>, side: i64, config: Dsrf3dConfig) -> Result<Ds
     let least = least.unwrap_or(i64::MAX);
     let (channels, reduced) = (config.channels.last().copied().unwrap_or(0), side / least);
     let features = flattened(side, least, channels, [reduced; 3], config.hidden)?;
-    let options = ConvOptions { bias: true, first: FirstWeights::Glorot, ..Default::default() };
+    let options = ConvOptions { bias: true, first: WeightInit::Glorot, ..Default::default() };
     let mut from = 1;
     let mut groups = Vec::with_capacity(config.channels.len());
     for (index, &to) in config.channels.iter().enumerate() {

@@ -20,18 +20,18 @@ pub(super) struct ConvOptions {
     pub(super) stride: i64,
     /// A bias for each output channel; nothing where a normalization layer follows.
     pub(super) bias: bool,
-    pub(super) first: FirstWeights,
+    pub(super) first: WeightInit,
 }
 
 impl Default for ConvOptions {
     fn default() -> Self {
-        Self { kernel: 3, stride: 1, bias: false, first: FirstWeights::He }
+        Self { kernel: 3, stride: 1, bias: false, first: WeightInit::He }
     }
 }
 
 /// How kernels are drawn.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum FirstWeights {
+pub(super) enum WeightInit {
     /// He et al. (2015), Eq. 15: keeps the variance of a rectified signal from layer to layer.
     He,
     /// Glorot and Bengio (2010), Eq. 16: Keras' and the authors' first weights.
@@ -55,11 +55,11 @@ impl Conv3d {
         let dims = [to, from, kernel, kernel, kernel];
         require_room(&dims)?;
         let init = match first {
-            FirstWeights::He => {
+            WeightInit::He => {
                 Init::Kaiming { dist: NormalOrUniform::Normal, fan: FanInOut::FanIn, non_linearity: NonLinearity::ReLU }
             }
-            FirstWeights::Glorot => params::glorot_uniform(to * kernel.pow(3), from * kernel.pow(3)),
-            FirstWeights::Normal(stdev) => Init::Randn { mean: 0.0, stdev },
+            WeightInit::Glorot => params::glorot_uniform(to * kernel.pow(3), from * kernel.pow(3)),
+            WeightInit::Normal(stdev) => Init::Randn { mean: 0.0, stdev },
         };
         let decayed = path.set_group(params::DECAY_GROUP);
         let weight = params::trainable(&decayed, "weight", &dims, init)?;
@@ -288,7 +288,7 @@ pub(super) fn momentum(momentum: Option<f64>) -> Result<()> {
     }
 }
 
-/// The network input in single precision at least, checked to be `[B, 1, side, side, side]`.
+/// The network input, integers as `f32`, checked to be `[B, 1, side, side, side]`.
 ///
 /// # Panics
 /// With the sizes, if it is not: `ModuleT::forward_t` cannot return an error.

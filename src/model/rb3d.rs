@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::layers::{
-    BatchNorm, Conv3d, ConvOptions, EmbeddingHead, FirstWeights, Hidden, at_least_one, dropout_rate, flattened, input,
+    BatchNorm, Conv3d, ConvOptions, EmbeddingHead, Hidden, WeightInit, at_least_one, dropout_rate, flattened, input,
     max_pooled, momentum,
 };
 use crate::{Error, Result};
@@ -120,7 +120,7 @@ impl Unit {
 }
 
 fn rectified(kernel: i64) -> ConvOptions {
-    ConvOptions { kernel, bias: true, first: FirstWeights::Glorot, ..Default::default() }
+    ConvOptions { kernel, bias: true, first: WeightInit::Glorot, ..Default::default() }
 }
 
 /// Creates an [`Rb3d`] for volumes of `side³` voxels.

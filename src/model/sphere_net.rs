@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::layers::{
-    BatchNorm, Conv3d, ConvOptions, EmbeddingHead, FirstWeights, PRelu, at_least_one, flattened, halved, input,
-    momentum,
+    BatchNorm, Conv3d, ConvOptions, EmbeddingHead, PRelu, WeightInit, at_least_one, flattened, halved, input, momentum,
 };
 use crate::{Error, Result};
 
@@ -119,8 +118,8 @@ impl Stage {
     const UNIT_STDEV: f64 = 0.01;
 
     fn init(path: &nn::Path<'_>, from: i64, SphereStage { channels, units }: SphereStage) -> Result<Self> {
-        let down = ConvOptions { stride: 2, bias: true, first: FirstWeights::Glorot, ..Default::default() };
-        let same = ConvOptions { first: FirstWeights::Normal(Self::UNIT_STDEV), ..Default::default() };
+        let down = ConvOptions { stride: 2, bias: true, first: WeightInit::Glorot, ..Default::default() };
+        let same = ConvOptions { first: WeightInit::Normal(Self::UNIT_STDEV), ..Default::default() };
         let unit = |index: i64| -> Result<[Layer; 2]> {
             let path = path / format!("unit{}", index + 1);
             Ok([

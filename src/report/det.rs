@@ -34,7 +34,7 @@ const LEGEND_PITCH: i32 = 28;
 /// let path = std::env::temp_dir().join("soft-lmccl-doc-det.svg");
 /// det(&path, "Six pairs", &[RocSeries::new("cosine", &curve)])?;
 ///
-/// assert!(std::fs::read_to_string(&path)?.contains("false rejected rate (FRR)"));
+/// assert!(std::fs::read_to_string(&path)?.contains("false reject rate (FRR)"));
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -68,8 +68,8 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
         .set_all_tick_mark_size(px(4))
         .label_style(text(12, INK))
         .axis_desc_style(text(13, INK))
-        .x_desc("false accepted rate (FAR)")
-        .y_desc("false rejected rate (FRR)")
+        .x_desc("false accept rate (FAR)")
+        .y_desc("false reject rate (FRR)")
         .x_label_formatter(&|x| percent(10f64.powf(*x)))
         .y_label_formatter(&|y| percent(10f64.powf(*y)))
         .draw()?;

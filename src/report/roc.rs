@@ -154,8 +154,8 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
         .set_all_tick_mark_size(px(4))
         .label_style(text(12, INK))
         .axis_desc_style(text(13, INK))
-        .x_desc("false accepted rate (FAR)")
-        .y_desc("true accepted rate (TAR)")
+        .x_desc("false accept rate (FAR)")
+        .y_desc("true accept rate (TAR)")
         .x_label_formatter(&|x| percent(10f64.powf(*x)))
         .y_label_formatter(&|y| percent(*y))
         .draw()?;

@@ -8,7 +8,7 @@
 //! EmbeddingSet (host) ──┐
 //!                       ├─ Pairs ─ AllPairs::count ──────> ScoreHistogram ─> auc, eer, at_far, best_accuracy, roc
 //! DeviceSet (any) ──────┘          AllPairs::count_part ─> ScoreCounts, sums of which make a ScoreHistogram
-//!                                  AllPairs::bracket ────> ScoreBrackets: bounds of each figure, faster
+//! EmbeddingSet (host) ─── Pairs ── AllPairs::bracket ────> ScoreBrackets: bounds of each figure, faster
 //! ```
 //!
 //! # Which score

@@ -38,7 +38,7 @@ fn series(name: &str, points: &[(f64, f64)]) -> RocSeries {
 fn det_names_its_axes_and_curves() {
     let curve = series(HOSTILE, &[(0.0, 0.0), (0.001, 0.5), (0.1, 0.99), (1.0, 1.0)]);
     let svg = drawn(|path| det(path, "Two", &[curve, series("b", &[(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)])]));
-    for expected in ["false rejected rate (FRR)", "false accepted rate (FAR)", "equal errors", "0.1 %", "1 %", "b"] {
+    for expected in ["false reject rate (FRR)", "false accept rate (FAR)", "equal errors", "0.1 %", "1 %", "b"] {
         assert!(svg.contains(expected), "{expected}");
     }
 }

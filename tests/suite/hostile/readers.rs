@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::Path};
 
-use soft_lmccl::metrics::{EmbeddingSet, PairProtocol, ThresholdRule, VerificationThreshold};
+use soft_lmccl::metrics::{EmbeddingSet, Gallery, PairProtocol, Prototype, ThresholdRule, VerificationThreshold};
 
 type Answer = Result<(), Box<dyn Error>>;
 
@@ -46,6 +46,7 @@ pub const READERS: &[Reader] = &[
     #[cfg(feature = "torch")]
     Reader { name: "npy-vector", extension: "npy", seeds: npy::vectors, tokens: npy::HEADER, read: npy::vector, names_the_file: true },
     Reader { name: "threshold", extension: "json", seeds: thresholds, tokens: JSON, read: threshold, names_the_file: true },
+    Reader { name: "gallery", extension: "json", seeds: galleries, tokens: JSON, read: gallery, names_the_file: true },
     #[cfg(feature = "torch")]
     Reader { name: "checkpoint", extension: "safetensors", seeds: torch::checkpoints, tokens: torch::HEADER, read: torch::weights, names_the_file: true },
     #[cfg(feature = "torch")]
@@ -76,6 +77,19 @@ fn threshold(path: &Path) -> Answer {
     let threshold = VerificationThreshold::load(path)?;
     assert!(threshold.value().is_finite());
     threshold.verify(&[1.0, 0.0], &[0.5, 0.5])?;
+    Ok(())
+}
+
+fn galleries() -> Vec<Vec<u8>> {
+    let embeddings = ndarray::array![[1.0f32, 0.0], [0.9, 0.2], [0.0, 1.0], [0.1, 1.0]];
+    let set = EmbeddingSet::new(embeddings.view(), &[3, 3, 1, 1]).unwrap();
+    vec![serde_json::to_vec(&Gallery::enroll(&set, Prototype::Mean).unwrap()).unwrap()]
+}
+
+fn gallery(path: &Path) -> Answer {
+    let gallery = Gallery::load(path)?;
+    let set = EmbeddingSet::new(ndarray::Array2::ones((1, gallery.prototype(0).len())).view(), &[3])?;
+    assert!(gallery.search(&set)?.probes()[0].score.is_finite());
     Ok(())
 }
 

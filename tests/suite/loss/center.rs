@@ -3,7 +3,7 @@
 use approx::assert_relative_eq;
 use proptest::prelude::*;
 use soft_lmccl::{
-    loss::{CenterDistance, CenterLoss, CenterLossConfig, CenterSpace, CenterUpdate, Loss, Reduction},
+    loss::{CenterDistance, CenterLoss, CenterLossConfig, CenterSpace, CenterUpdate, Loss, Reduction, SoftLmcclConfig},
     tch::{Kind, Tensor, nn},
 };
 
@@ -191,6 +191,12 @@ fn a_warm_start_on_the_unit_sphere_is_the_mean_of_directions() {
     let embeddings = Tensor::from_slice2(&[[30.0f64, 40.0], [0.0, 2.0], [-5.0, 0.0]]);
     loss.reset_to_means(&embeddings, &Tensor::from_slice(&[2i64, 2, 0])).unwrap();
     assert_close(&numbers(&loss.centers()), &[-1.0, 0.0, 8.0, 8.0, 0.3, 0.9], F64_SUM_REL);
+    // As a part of a joint loss.
+    let config = SoftLmcclConfig { center: config, ..Default::default() };
+    let (_vs, mut joint) = double(|path| config.init(path, 3, 2));
+    joint.reset_centers_to_means(&embeddings, &Tensor::from_slice(&[2i64, 2, 0])).unwrap();
+    assert_close(&numbers(&joint.center().centers()), &[-1.0, 0.0, 0.0, 0.0, 0.3, 0.9], F64_SUM_REL);
+    assert!(joint.reset_centers_to_means(&embeddings, &Tensor::from_slice(&[2i64, 3, 0])).is_err());
 }
 
 #[test]

@@ -366,3 +366,36 @@ fn refusals() {
     assert_abs_diff_eq!(all_known.closed_set_accuracy().unwrap(), 1.0);
     assert!(Gallery::enroll(&opposite, Prototype::Medoid).is_ok());
 }
+
+#[test]
+fn a_gallery_is_kept_to_the_last_bit_and_no_other_file_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gallery.json");
+    let values = Array2::from_shape_fn((9, 5), |(row, column)| ((row * 5 + column) as f32 * 0.7).sin());
+    let set = EmbeddingSet::new(values.view(), &[7, 2, 7, 4_000_000_000, 2, 2, 7, 4_000_000_000, 2]).unwrap();
+    for prototype in [Prototype::Mean, Prototype::Medoid] {
+        let gallery = Gallery::enroll(&set, prototype).unwrap();
+        gallery.save(&path).unwrap();
+        let loaded = Gallery::load(&path).unwrap();
+        assert_eq!(loaded, gallery);
+        let bits = |gallery: &Gallery| gallery.prototype(1).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&loaded), bits(&gallery));
+    }
+    for (json, problem) in [
+        ("{}", "missing field `labels`"),
+        (r#"{"labels":[],"prototypes":[]}"#, "need at least one embedding of at least one dimension, got 0 of 0"),
+        (
+            r#"{"labels":[1,1],"prototypes":[[1.0],[1.0]]}"#,
+            "expected each class once, in increasing order, got 1 before 1",
+        ),
+        (r#"{"labels":[1,2],"prototypes":[[1.0],[0.0,1.0]]}"#, "expected rows of one dimension, got 1 and 2"),
+        (r#"{"labels":[1],"prototypes":[[1.0],[1.0]]}"#, "2 embeddings but 1 labels"),
+        (r#"{"labels":[1],"prototypes":[[0.5]]}"#, "invalid `prototypes`: expected rows of length 1, got 0.5 in row 0"),
+        (r#"{"labels":[1],"prototypes":[[0.0]]}"#, "embedding 0 is zero in every column"),
+        (r#"{"labels":[1],"prototypes":[[1.0]],"more":1}"#, "unknown field `more`"),
+    ] {
+        std::fs::write(&path, json).unwrap();
+        let error = Gallery::load(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&path.display().to_string()) && error.contains(problem), "{json}: {error}");
+    }
+}
