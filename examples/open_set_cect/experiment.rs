@@ -49,6 +49,14 @@ pub fn run(args: &Args) -> Result<()> {
     for note in &results.notes {
         say(format_args!("{note}"));
     }
+    let left_out = Results::left_out(&plan.out, &plan.losses, &plan.seeds);
+    if !left_out.is_empty() {
+        say(format_args!(
+            "{} has results of another command, which this one replaces: {}",
+            plan.out.display(),
+            left_out.join("; ")
+        ));
+    }
     let unknown_names = names(&templates, split.unknown());
     let mut finished = Vec::new();
     'seeds: for &seed in &plan.seeds {

@@ -1,11 +1,11 @@
 //! What is written: records for scripts, tables for people.
 
-use std::{fmt::Write as _, path::Path, time::Instant};
+use std::{fmt::Write as _, fs, path::Path, time::Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use soft_lmccl::{Result, cect::SimulationConfig, metrics::VerificationReport};
 
-use crate::program::whole::Written;
+use crate::{args::LossName, program::whole::Written};
 
 /// One loss trained with one seed.
 #[derive(Debug, Serialize)]
@@ -32,9 +32,32 @@ pub struct Results {
     pub notes: Vec<String>,
 }
 
+/// What there is to know of earlier results.
+#[derive(Deserialize)]
+struct Earlier {
+    runs: Vec<EarlierRun>,
+}
+
+#[derive(Deserialize)]
+struct EarlierRun {
+    loss: String,
+    seed: u64,
+}
+
 impl Results {
     pub fn new() -> Self {
         Self { wall_seconds: 0.0, runs: Vec::new(), started: Instant::now(), notes: Vec::new() }
+    }
+
+    /// The runs in the `results.json` of an earlier command that this one does not make, `loss, seed N`: they are not
+    /// in the file that it writes.
+    pub fn left_out(out: &Path, losses: &[LossName], seeds: &[u64]) -> Vec<String> {
+        let Ok(json) = fs::read(out.join("results.json")) else { return Vec::new() };
+        let Ok(Earlier { runs }) = serde_json::from_slice(&json) else { return Vec::new() };
+        let made =
+            |run: &EarlierRun| seeds.contains(&run.seed) && losses.iter().any(|loss| loss.to_string() == run.loss);
+        let left_out = runs.iter().filter(|run| !made(run));
+        left_out.map(|EarlierRun { loss, seed }| format!("{loss}, seed {seed}")).collect()
     }
 
     /// Writes `results.json` and `results.md`, so that what is finished is never lost: neither what is new nor, where
@@ -98,6 +121,18 @@ pub fn set_name(config: &SimulationConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::Results;
+    use crate::args::LossName;
+
+    #[test]
+    fn earlier_runs_that_are_not_asked_for_are_told() {
+        let out = tempfile::tempdir().expect("a directory");
+        let left_out = || Results::left_out(out.path(), &[LossName::Softmax, LossName::SoftLmccl], &[2]);
+        assert!(left_out().is_empty());
+        let json = r#"{"wall_seconds":1.5,"runs":[{"loss":"softmax","seed":1,"auc":0.7},{"loss":"softmax","seed":2},
+                       {"loss":"center","seed":2}]}"#;
+        std::fs::write(out.path().join("results.json"), json).expect("a file");
+        assert_eq!(left_out(), ["softmax, seed 1", "center, seed 2"]);
+    }
 
     #[test]
     fn no_run_replaces_no_results() {
