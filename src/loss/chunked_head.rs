@@ -54,19 +54,25 @@ impl Chunks {
     }
 }
 
-/// One head during a chunked pass: logits `features · rowsᵀ + bias`, rows of unit length if asked.
+/// One head before its passes over chunks of classes: logits `features · rowsᵀ + bias`, rows of unit length if asked.
 pub(super) struct ChunkedHead {
     /// In the graph of the embeddings, `[B, D]`.
-    pub(super) features: Tensor,
+    features: Tensor,
     weight: Tensor,
     bias: Option<Tensor>,
     classes: Classes,
     /// Among `classes`, `[B]`.
     labels: Tensor,
     unit_rows: bool,
+}
+
+/// A head after its first pass, which knows what the second needs.
+pub(super) struct PassedHead {
+    head: ChunkedHead,
     chunks: Vec<Chunk>,
     /// `ln Σ_{j≠y} exp z_j`, `[B, 1]`.
     others: Tensor,
+    log_odds: Tensor,
 }
 
 struct Chunk {
@@ -111,14 +117,12 @@ impl ChunkedHead {
         unit_rows: bool,
     ) -> Self {
         Self {
-            others: Tensor::new(),
             features,
             weight: weight.shallow_clone(),
             bias: bias.map(Tensor::shallow_clone),
             classes,
             labels,
             unit_rows,
-            chunks: Vec::new(),
         }
     }
 
@@ -134,20 +138,19 @@ impl ChunkedHead {
         Self::new(unit_rows(embeddings, scale), weight, bias, classes, labels, true)
     }
 
-    /// The log-odds of the true classes, `[B]`: a leaf that wants a gradient. Takes its room from
-    /// `chunks.keep`.
-    pub(super) fn first_pass(&mut self, chunks: &mut Chunks) -> Result<Tensor> {
+    /// The log-odds of the true classes. Takes its room from `chunks.keep`.
+    pub(super) fn first_pass(self, chunks: &mut Chunks) -> Result<PassedHead> {
         chunks.validate()?;
         autocast(false, || {
             let _frozen = no_grad_guard();
-            self.chunks = self.cut(chunks.classes);
+            let cut = self.cut(chunks.classes);
             let batch = self.features.size()[0];
             let column = |value: f64| Tensor::full([batch, 1], value, (self.features.kind(), self.features.device()));
             // Log-sum-exp that meets one chunk after the other: exp(z − top) summed up to now.
             let (mut top, mut sum) = (column(f64::NEG_INFINITY), column(0.0));
             let mut own = column(0.0);
-            let mut done = Vec::with_capacity(self.chunks.len());
-            for mut chunk in std::mem::take(&mut self.chunks) {
+            let mut done = Vec::with_capacity(cut.len());
+            for mut chunk in cut {
                 let mut logits = self.logits(&chunk);
                 let at = [Some(&chunk.members), Some(&chunk.columns)];
                 let _ = own.index_put_(&[Some(&chunk.members)], &logits.index(&at).unsqueeze(1), false);
@@ -166,59 +169,9 @@ impl ChunkedHead {
                 top = new_top;
                 done.push(chunk);
             }
-            self.chunks = done;
-            self.others = top + sum.log();
-            Ok((own - &self.others).squeeze_dim(1).set_requires_grad(true))
-        })
-    }
-
-    /// Adds to the gradients of the variables; returns the gradient by the features.
-    pub(super) fn second_pass(&mut self, by_log_odds: &Tensor) -> Result<Tensor> {
-        let weight_grad = gradient_of(&self.weight)?;
-        let bias_grad = self.bias.as_ref().map(gradient_of).transpose()?.flatten();
-        autocast(false, || {
-            let _frozen = no_grad_guard();
-            let by_log_odds = by_log_odds.unsqueeze(1);
-            let mut by_features = self.features.zeros_like();
-            for mut chunk in std::mem::take(&mut self.chunks) {
-                // The gradient by the logits: −r·q_j, and r at the true class.
-                let mut slope = match chunk.kept.take() {
-                    Some((mut powers, top)) => {
-                        let _ = powers.g_mul_(&(-&by_log_odds * (top - &self.others).exp()));
-                        powers
-                    }
-                    None => {
-                        let mut logits = self.logits(&chunk);
-                        let _ = logits.g_sub_(&self.others);
-                        let _ = logits.exp_();
-                        let _ = logits.g_mul_(&-&by_log_odds);
-                        logits
-                    }
-                };
-                let own = by_log_odds.squeeze_dim(1).index_select(0, &chunk.members);
-                let _ = slope.index_put_(&[Some(&chunk.members), Some(&chunk.columns)], &own, false);
-                if let Some(grad) = &bias_grad {
-                    chunk.rows.add(grad, &slope.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
-                }
-                let rows = chunk.rows.of(&self.weight);
-                let shrink = self.unit_rows.then(|| shrink(&rows));
-                if let Some(shrink) = &shrink {
-                    let _ = slope.g_mul_(&shrink.tr());
-                }
-                let _ = by_features.addmm_(&slope, &rows);
-                let Some(weight_grad) = &weight_grad else { continue };
-                if let Some(shrink) = shrink {
-                    let mut grad = slope.tr().mm(&self.features);
-                    // Only what is orthogonal to a row turns it; a row under the floor has no length to keep.
-                    let above = shrink.lt(1.0 / NORM_FLOOR).to_kind(rows.kind());
-                    let along = (&rows * &grad).sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>);
-                    let _ = grad.addcmul_(&rows, &(along * shrink.square() * above * -1.0));
-                    chunk.rows.add(weight_grad, &grad);
-                } else {
-                    chunk.rows.add(weight_grad, &slope.tr().mm(&self.features));
-                }
-            }
-            Ok(by_features)
+            let others = top + sum.log();
+            let log_odds = (own - &others).squeeze_dim(1).set_requires_grad(true);
+            Ok(PassedHead { head: self, chunks: done, others, log_odds })
         })
     }
 
@@ -253,6 +206,67 @@ impl ChunkedHead {
                 Chunk { rows, members, columns, kept: None }
             })
             .collect()
+    }
+}
+
+impl PassedHead {
+    /// `[B]`, a leaf: what is made of it has its gradient here when [`second_pass`](Self::second_pass) asks.
+    pub(super) fn log_odds(&self) -> Tensor {
+        self.log_odds.shallow_clone()
+    }
+
+    /// Adds to the gradients of the variables; returns the functional of the embeddings that has theirs, if they want
+    /// one.
+    pub(super) fn second_pass(self) -> Result<Option<Tensor>> {
+        let Self { head, chunks, others, log_odds } = self;
+        let weight_grad = gradient_of(&head.weight)?;
+        let bias_grad = head.bias.as_ref().map(gradient_of).transpose()?.flatten();
+        let by_features = autocast(false, || -> Result<Tensor> {
+            let _frozen = no_grad_guard();
+            let by_log_odds = log_odds.grad().unsqueeze(1);
+            let mut by_features = head.features.zeros_like();
+            for mut chunk in chunks {
+                // The gradient by the logits: −r·q_j, and r at the true class.
+                let mut slope = match chunk.kept.take() {
+                    Some((mut powers, top)) => {
+                        let _ = powers.g_mul_(&(-&by_log_odds * (top - &others).exp()));
+                        powers
+                    }
+                    None => {
+                        let mut logits = head.logits(&chunk);
+                        let _ = logits.g_sub_(&others);
+                        let _ = logits.exp_();
+                        let _ = logits.g_mul_(&-&by_log_odds);
+                        logits
+                    }
+                };
+                let own = by_log_odds.squeeze_dim(1).index_select(0, &chunk.members);
+                let _ = slope.index_put_(&[Some(&chunk.members), Some(&chunk.columns)], &own, false);
+                if let Some(grad) = &bias_grad {
+                    chunk.rows.add(grad, &slope.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
+                }
+                let rows = chunk.rows.of(&head.weight);
+                let shrink = head.unit_rows.then(|| shrink(&rows));
+                if let Some(shrink) = &shrink {
+                    let _ = slope.g_mul_(&shrink.tr());
+                }
+                let _ = by_features.addmm_(&slope, &rows);
+                let Some(weight_grad) = &weight_grad else { continue };
+                if let Some(shrink) = shrink {
+                    let mut grad = slope.tr().mm(&head.features);
+                    // Only what is orthogonal to a row turns it; a row under the floor has no length to keep.
+                    let above = shrink.lt(1.0 / NORM_FLOOR).to_kind(rows.kind());
+                    let along = (&rows * &grad).sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>);
+                    let _ = grad.addcmul_(&rows, &(along * shrink.square() * above * -1.0));
+                    chunk.rows.add(weight_grad, &grad);
+                } else {
+                    chunk.rows.add(weight_grad, &slope.tr().mm(&head.features));
+                }
+            }
+            Ok(by_features)
+        })?;
+        let wanted = head.features.requires_grad();
+        Ok(wanted.then(|| (&head.features * by_features).sum(head.features.kind())))
     }
 }
 

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::{
     Lmcl, LmclConfig, Loss, LossReport, LossTerms, NormalizedSoftmax, Reduction, SoftLmccl, SoftmaxHead,
-    chunked_head::{ChunkedHead, Chunks},
+    chunked_head::{Chunks, PassedHead},
     scores::Scores,
 };
 use crate::Result;
@@ -26,55 +26,52 @@ pub trait Chunked: Loss {
 
 impl Chunked for Lmcl {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
-        let mut head = self.chunked_head(&self.batch(embeddings, labels)?, true);
-        let log_odds = head.first_pass(&mut chunks)?;
-        let terms = self.term(&Scores::LogOdds(log_odds.shallow_clone()));
-        finish(&terms, [(head, log_odds)], None)
+        let head = self.chunked_head(&self.batch(embeddings, labels)?, true).first_pass(&mut chunks)?;
+        let terms = self.term(&Scores::LogOdds(head.log_odds()));
+        finish(&terms, [head], None)
     }
 }
 
 impl Chunked for NormalizedSoftmax {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
-        let mut head = self.chunked_head(embeddings, labels)?;
-        let log_odds = head.first_pass(&mut chunks)?;
-        let terms = LossTerms::single(Self::NAME, log_loss(&log_odds, self.config().reduction));
-        finish(&terms, [(head, log_odds)], None)
+        let head = self.chunked_head(embeddings, labels)?.first_pass(&mut chunks)?;
+        let terms = LossTerms::single(Self::NAME, log_loss(head.log_odds(), self.config().reduction));
+        finish(&terms, [head], None)
     }
 }
 
 impl Chunked for SoftmaxHead {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
-        let mut head = self.chunked_head(&self.batch(embeddings, labels)?);
-        let log_odds = head.first_pass(&mut chunks)?;
-        let terms = LossTerms::single(Self::NAME, log_loss(&log_odds, self.config().reduction));
-        finish(&terms, [(head, log_odds)], None)
+        let head = self.chunked_head(&self.batch(embeddings, labels)?).first_pass(&mut chunks)?;
+        let terms = LossTerms::single(Self::NAME, log_loss(head.log_odds(), self.config().reduction));
+        finish(&terms, [head], None)
     }
 }
 
 impl Chunked for SoftLmccl {
     fn forward_backward(&self, embeddings: &Tensor, labels: &Tensor, mut chunks: Chunks) -> Result<LossReport> {
         let batch = self.batch(embeddings, labels)?;
-        let mut lmcl = self.lmcl().chunked_head(&batch, true);
-        let lmcl_odds = lmcl.first_pass(&mut chunks)?;
-        let mut heads = Vec::from([(lmcl, lmcl_odds.shallow_clone())]);
+        let lmcl = self.lmcl().chunked_head(&batch, true).first_pass(&mut chunks)?;
+        let lmcl_odds = lmcl.log_odds();
+        let mut heads = vec![lmcl];
         let LmclConfig { reduction, bias, .. } = self.lmcl().config();
         let (softmax_odds, softmax_reduction) = match self.softmax() {
             // The shared head: the same logits, unless a bias sets them apart.
             None if !bias => (lmcl_odds.shallow_clone(), reduction),
             None => {
-                let mut head = self.lmcl().chunked_head(&batch, false);
-                let odds = head.first_pass(&mut chunks)?;
-                heads.push((head, odds.shallow_clone()));
+                let head = self.lmcl().chunked_head(&batch, false).first_pass(&mut chunks)?;
+                let odds = head.log_odds();
+                heads.push(head);
                 (odds, reduction)
             }
             Some(own) => {
-                let mut head = own.chunked_head(&batch);
-                let odds = head.first_pass(&mut chunks)?;
-                heads.push((head, odds.shallow_clone()));
+                let head = own.chunked_head(&batch).first_pass(&mut chunks)?;
+                let odds = head.log_odds();
+                heads.push(head);
                 (odds, own.config().reduction)
             }
         };
-        let softmax = LossTerms::single(SoftmaxHead::NAME, log_loss(&softmax_odds, softmax_reduction));
+        let softmax = LossTerms::single(SoftmaxHead::NAME, log_loss(softmax_odds, softmax_reduction));
         let center = self.center_term(&batch);
         let center_total = center.total();
         let terms =
@@ -84,27 +81,23 @@ impl Chunked for SoftLmccl {
 }
 
 /// The cross entropy, without a margin.
-fn log_loss(log_odds: &Tensor, reduction: Reduction) -> Tensor {
-    Scores::LogOdds(log_odds.shallow_clone()).cross_entropy(0.0, reduction)
+fn log_loss(log_odds: Tensor, reduction: Reduction) -> Tensor {
+    Scores::LogOdds(log_odds).cross_entropy(0.0, reduction)
 }
 
-/// From the terms, made of log-odds that are leaves, back to every gradient.
+/// From the terms, made of the log-odds of `heads`, back to every gradient.
 fn finish(
     terms: &LossTerms,
-    heads: impl IntoIterator<Item = (ChunkedHead, Tensor)>,
+    heads: impl IntoIterator<Item = PassedHead>,
     in_graph: Option<Tensor>,
 ) -> Result<LossReport> {
     terms.total().f_backward()?;
     let mut functional = in_graph.filter(Tensor::requires_grad);
-    for (mut head, log_odds) in heads {
-        let pulled = head.second_pass(&log_odds.grad())?;
-        if head.features.requires_grad() {
-            let part = (&head.features * pulled).sum(head.features.kind());
-            functional = Some(match functional {
-                Some(sum) => sum + part,
-                None => part,
-            });
-        }
+    for head in heads {
+        functional = match (functional, head.second_pass()?) {
+            (Some(sum), Some(part)) => Some(sum + part),
+            (sum, part) => sum.or(part),
+        };
     }
     if let Some(functional) = functional {
         functional.f_backward()?;
