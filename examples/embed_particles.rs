@@ -16,6 +16,8 @@
 
 #[path = "embed_particles/args.rs"]
 mod args;
+#[path = "program/bar.rs"]
+mod bar;
 #[path = "embed_particles/output.rs"]
 mod output;
 #[path = "program/mod.rs"]

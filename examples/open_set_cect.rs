@@ -12,6 +12,8 @@
 
 #[path = "open_set_cect/args.rs"]
 mod args;
+#[path = "program/bar.rs"]
+mod bar;
 #[path = "open_set_cect/experiment.rs"]
 mod experiment;
 #[path = "open_set_cect/pictures.rs"]

@@ -1,8 +1,7 @@
 //! The user's subtomograms, as the network wants to see them.
 
-use std::{collections::HashSet, path::Path, time::Duration};
+use std::{collections::HashSet, path::Path};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use soft_lmccl::{
     Error, Result,
     cect::{Batch, ClassId, Contrast, Dataset, FilesConfig, LabeledFiles, render},
@@ -13,6 +12,7 @@ use soft_lmccl::{
 
 use crate::{
     args::Args,
+    bar::bar,
     program::{
         interrupted,
         trained::{Embedder, Trained},
@@ -125,15 +125,4 @@ pub struct TrainedNetwork<'a> {
     pub device: Device,
     /// Subtomograms at a time.
     pub batch: usize,
-}
-
-/// On stderr, if that is a terminal.
-fn bar(what: &str, length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64).with_prefix(what.to_owned());
-    // A template that indicatif cannot read leaves its own, which is a progress bar too.
-    if let Ok(style) = ProgressStyle::with_template("{prefix:>12} [{bar:32}] {pos}/{len} {eta:>4}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.enable_steady_tick(Duration::from_millis(500));
-    bar
 }

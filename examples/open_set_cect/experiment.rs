@@ -1,8 +1,7 @@
 //! Simulate, train, embed, verify; once for each seed and loss.
 
-use std::{fs, ops::ControlFlow, time::Duration};
+use std::{fs, ops::ControlFlow};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::Array2;
 use serde::Serialize;
 use soft_lmccl::{
@@ -19,6 +18,7 @@ use soft_lmccl::{
 
 use crate::{
     args::{Args, LossName, Plan},
+    bar::bar,
     pictures::{draw_results, draw_slices},
     program::{aligned, interrupted, lock::lock, say, trained::Trained},
     results::{Results, Run, set_name},
@@ -297,16 +297,6 @@ fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<F
     let curve = embeddings.pair_scores(PairProtocol::All)?.roc();
     let report = VerificationReport::from_curve(embeddings.len() as u64, &curve, &drawn, &limited)?;
     Ok(Some(Finished { loss: name, seed, seconds: outcome.seconds, report, curve, embeddings }))
-}
-
-fn bar(what: &str, length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64).with_prefix(what.to_owned());
-    // A template that indicatif cannot read leaves its own, which is a progress bar too.
-    if let Ok(style) = ProgressStyle::with_template("{prefix:>12} [{bar:32}] {pos}/{len} {eta:>4} {wide_msg}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.enable_steady_tick(Duration::from_millis(500));
-    bar
 }
 
 #[cfg(test)]

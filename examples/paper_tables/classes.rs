@@ -4,7 +4,7 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use soft_lmccl::{
     Error, Result,
-    cect::{ClassId, OpenSetSplit, catalogue, catalogue::Role, neuron},
+    cect::{ClassId, OpenSetSplit, catalogue, neuron},
 };
 
 use crate::plan::Roles;
@@ -28,18 +28,6 @@ pub fn roles(roles: Roles) -> Result<OpenSetSplit> {
         Roles::Split(index) => drawn(index, split.unknown().len()),
         Roles::Validation => Ok(catalogue::validation_split()),
     }
-}
-
-/// All classes that may be trained on against those for choosing hyper-parameters.
-///
-/// # Errors
-/// As [`OpenSetSplit::new`], which classes of one role each make impossible.
-pub fn extended_validation() -> Result<OpenSetSplit> {
-    let of = |wanted: &[Role]| {
-        let entries = (0u32..).zip(catalogue::extended());
-        entries.filter(|(_, entry)| wanted.contains(&entry.role())).map(|(index, _)| ClassId(index)).collect()
-    };
-    OpenSetSplit::new(of(&[Role::Known, Role::ExtraKnown]), of(&[Role::Validation]))
 }
 
 /// The classes of R1. Its six can be divided in twenty ways, of which the first is the authors'; the

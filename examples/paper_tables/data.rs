@@ -8,7 +8,9 @@ use soft_lmccl::{
     Error, Result,
     cect::{
         Background, Batch, ClassId, CrowdedDataset, Dataset, InventConfig, LabeledFiles, OpenSetSplit,
-        SimulatedDataset, SimulationConfig, Subtomogram, Template, Volume, catalogue, invent, neuron, render,
+        SimulatedDataset, SimulationConfig, Subtomogram, Template, Volume, catalogue,
+        catalogue::{Role, split_by_role},
+        invent, neuron, render,
     },
     train::Samples,
 };
@@ -142,7 +144,9 @@ impl Domains {
             }
         };
         let (templates, split) = match (supply.extra_classes, roles) {
-            (true, Roles::Validation) => (catalogue::extended_templates(), classes::extended_validation()?),
+            (true, Roles::Validation) => {
+                (catalogue::extended_templates(), split_by_role(&[Role::Known, Role::ExtraKnown], &[Role::Validation])?)
+            }
             (true, Roles::Split(_)) => (catalogue::extended_templates(), catalogue::extended_split()),
             (false, Roles::Validation) => (catalogue::extended_templates(), classes::roles(roles)?),
             (false, Roles::Split(_)) => (catalogue::templates(), classes::roles(roles)?),

@@ -22,6 +22,7 @@
 use std::sync::LazyLock;
 
 use super::{AssemblyChoice, ClassId, Map, OpenSetSplit, Template};
+use crate::Result;
 
 /// One class of the catalogue.
 #[derive(Debug)]
@@ -161,7 +162,7 @@ pub fn templates() -> Vec<Template> {
 
 /// The split of the main experiment: [`ClassId`]s index [`entries`] and [`templates`].
 pub fn split() -> OpenSetSplit {
-    roles(&[Role::Known], &[Role::Unknown])
+    of_roles(&[Role::Known], &[Role::Unknown])
 }
 
 /// The extended catalogue: [`entries`] as they are, then [`Role::ExtraKnown`] and [`Role::Validation`].
@@ -192,22 +193,39 @@ pub fn extended_templates() -> Vec<Template> {
 /// All 26 classes that may be known against the unknown ones of the main experiment: [`ClassId`]s index
 /// [`extended`], and [`entries`] where those end.
 pub fn extended_split() -> OpenSetSplit {
-    roles(&[Role::Known, Role::ExtraKnown], &[Role::Unknown])
+    of_roles(&[Role::Known, Role::ExtraKnown], &[Role::Unknown])
 }
 
 /// The known classes of the main experiment against the validation classes, on which hyper-parameters
 /// are chosen before the unknown ones are looked at: [`ClassId`]s index [`extended`].
 pub fn validation_split() -> OpenSetSplit {
-    roles(&[Role::Known], &[Role::Validation])
+    of_roles(&[Role::Known], &[Role::Validation])
 }
 
-/// The classes in these roles, the order being that of [`extended`].
-fn roles(known: &[Role], unknown: &[Role]) -> OpenSetSplit {
+/// The classes in these roles against those in others, in the order of [`extended`], which [`ClassId`]s index.
+///
+/// # Errors
+/// [`Error::Split`](crate::Error::Split) for a role on both sides, or a side without classes.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl::cect::catalogue::{Role, split_by_role};
+///
+/// let split = split_by_role(&[Role::Known, Role::ExtraKnown], &[Role::Validation])?;
+/// assert_eq!((split.num_known(), split.unknown().len()), (26, 6));
+/// assert!(split_by_role(&[Role::Known], &[Role::Known]).is_err());
+/// # Ok::<(), soft_lmccl::Error>(())
+/// ```
+pub fn split_by_role(known: &[Role], unknown: &[Role]) -> Result<OpenSetSplit> {
     let ids = |roles: &[Role]| {
-        let entries = (0u32..).zip(ENTRIES).filter(|(_, entry)| roles.contains(&entry.role));
+        let entries = (0u32..).zip(extended()).filter(|(_, entry)| roles.contains(&entry.role));
         entries.map(|(index, _)| ClassId(index)).collect()
     };
-    OpenSetSplit::new(ids(known), ids(unknown)).expect("each class of the catalogue has one role")
+    OpenSetSplit::new(ids(known), ids(unknown))
+}
+
+fn of_roles(known: &[Role], unknown: &[Role]) -> OpenSetSplit {
+    split_by_role(known, unknown).expect("each class of the catalogue has one role")
 }
 
 /// Every embedded density: the extended catalogue, then what [`neuron`](super::neuron) adds.
