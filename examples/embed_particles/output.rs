@@ -1,6 +1,10 @@
 //! What is written, and what is printed of it.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use npyz::WriterBuilder;
 use soft_lmccl::{
@@ -9,7 +13,10 @@ use soft_lmccl::{
     metrics::{DirPoint, EmbeddingSet},
 };
 
-use crate::{program::whole::Written, subtomograms::Subtomograms};
+use crate::{
+    program::{lock::LOCK, whole::Written},
+    subtomograms::Subtomograms,
+};
 
 /// What a particle was found to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +33,27 @@ pub struct Found<'a> {
 
 /// Everything that is ever written to `--out`.
 const NAMES: [&str; 5] = ["embeddings.npy", "labels.npy", "particles.csv", "particles.star", "calibration.json"];
+
+/// Whether what lies in `out` under these names is of this program and none of `inputs`: it is going to be replaced.
+///
+/// # Errors
+/// [`Error::Config`] with the first file that must not be.
+pub fn require_own<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let inputs: Vec<_> = inputs.into_iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let is_own = out.join(LOCK).exists();
+    let kept = |path: &PathBuf| match path.canonicalize() {
+        Ok(found) => !is_own || inputs.contains(&found),
+        Err(_) => false,
+    };
+    match NAMES.iter().map(|name| out.join(name)).find(kept) {
+        None => Ok(()),
+        Some(path) => Err(Error::Config {
+            field: "--out",
+            expected: "a directory of its own, since files of these names are replaced".into(),
+            got: path.display().to_string(),
+        }),
+    }
+}
 
 /// Writes `embeddings.npy`, `labels.npy` if there are labels, `particles.csv`, `particles.star` if something was found
 /// of the particles of such a file, and `calibration.json` if there is one.

@@ -1,6 +1,6 @@
 //! From the tables to the embeddings, and from them to classes.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use soft_lmccl::{
     Error, Result,
@@ -43,6 +43,8 @@ pub fn run(args: &Args) -> Result<()> {
             Some(References::new(enrolled, others)?)
         }
     };
+    let tables = [Some(&args.particles), args.enroll.as_ref(), args.calibrate.as_ref()];
+    output::require_own(&args.out, tables.into_iter().flatten().map(PathBuf::as_path))?;
     fs::create_dir_all(&args.out).map_err(|source| Error::Io { action: "create", path: args.out.clone(), source })?;
     let _alone = lock(&args.out)?;
 

@@ -50,22 +50,10 @@ impl Subtomograms {
             contrast: if args.bright { Contrast::BrightProtein } else { Contrast::DarkProtein },
             unlabeled: (labels == Labels::Welcome).then(|| UNLABELED.to_owned()),
         };
-        let files = LabeledFiles::open(table, config).map_err(|error| match error {
-            Error::Format { path, problem } if problem.contains("; paths start at") && args.root.is_none() => {
-                Error::Format { path, problem: problem + ", or where --root says" }
-            }
-            other => other,
-        })?;
-        if let (Some(wanted), false) = (trained.voxel_size, args.any_voxel_size) {
-            let found = match files.voxel_size() {
-                Some(found) if (found / wanted - 1.0).abs() <= SAME_SIZE => return Ok(Self { files }),
-                Some(found) => format!("voxels of {found:.2} Å"),
-                None => "voxels of unknown size".to_owned(),
-            };
-            let problem = format!(
-                "{found}, but the network was trained on {wanted:.2} Å: rescale the subtomograms, or try --any-voxel-size"
-            );
-            return Err(Error::Format { path: table.to_owned(), problem });
+        let files = LabeledFiles::open(table, config)?;
+        if let Some(wanted) = trained.voxel_size.filter(|_| !args.any_voxel_size) {
+            let of_table = |problem| Error::Format { path: table.to_owned(), problem };
+            require_size(files.voxel_size(), wanted).map_err(of_table)?;
         }
         Ok(Self { files })
     }
@@ -116,6 +104,18 @@ impl Subtomograms {
         bar.finish_and_clear();
         if interrupted() { Ok(None) } else { embeddings.map(Some) }
     }
+}
+
+/// Whether voxels are of the size that the network was trained on, in Angstrom.
+fn require_size(found: Option<f64>, wanted: f64) -> Result<(), String> {
+    let found = match found {
+        Some(found) if (found / wanted - 1.0).abs() <= SAME_SIZE => return Ok(()),
+        Some(found) => format!("voxels of {found:.2} Å"),
+        None => "voxels of unknown size".to_owned(),
+    };
+    Err(format!(
+        "{found}, but the network was trained on {wanted:.2} Å: rescale the subtomograms, or try --any-voxel-size"
+    ))
 }
 
 /// A network and how it is asked.

@@ -18,7 +18,10 @@ use tempfile::TempDir;
 
 use crate::{
     args::Args,
-    program::{lock::lock, trained::Trained},
+    program::{
+        lock::{LOCK, lock},
+        trained::Trained,
+    },
     run,
 };
 
@@ -230,7 +233,10 @@ fn what_was_asked_for_wrongly_is_told_in_a_sentence_and_nothing_is_written() {
             "unsized.csv: voxels of unknown size, but the network was trained on 10.00 Å: rescale the subtomograms, or try \
              --any-voxel-size",
         ),
-        ("--network network.safetensors! --particles elsewhere.csv!", "; paths start at `DIR`, or where --root says"),
+        (
+            "--network network.safetensors! --particles elsewhere.csv!",
+            "; relative paths start at `DIR` unless a root is given",
+        ),
         (
             &format!("{all} --enroll enrolled.csv! --calibrate spelled.csv!"),
             "invalid `--calibrate`: expected one spelling of `class 0`, got `CLASS 0`",
@@ -259,6 +265,29 @@ fn what_was_asked_for_wrongly_is_told_in_a_sentence_and_nothing_is_written() {
         assert!(!folder.path().join("out").exists(), "{line}");
     }
     told(folder.path(), "--network network.safetensors! --particles coarse.csv! --any-voxel-size").unwrap();
+}
+
+/// `--out .` where the table lies must not cost the table.
+#[test]
+fn files_of_others_are_not_replaced() {
+    let folder = folder();
+    let own = folder.path().join("mine");
+    fs::create_dir(&own).unwrap();
+    fs::copy(folder.path().join("all.csv"), own.join("particles.csv")).unwrap();
+    let before = fs::read(own.join("particles.csv")).unwrap();
+    let line = "--network network.safetensors! --particles mine/particles.csv! --root ! --out mine!";
+    let args = line.split_whitespace().map(|word| match word.strip_suffix('!') {
+        Some(file) => folder.path().join(file).display().to_string(),
+        None => word.to_owned(),
+    });
+    let args = Args::try_parse_from(["embed_particles".to_owned()].into_iter().chain(args)).unwrap();
+    let message = run::run(&args).unwrap_err().to_string();
+    let expected = "invalid `--out`: expected a directory of its own, since files of these names are replaced, got ";
+    assert!(message.starts_with(expected) && message.ends_with("particles.csv"), "{message}");
+    assert_eq!(fs::read(own.join("particles.csv")).unwrap(), before);
+    // Nor where the program has written before.
+    fs::write(own.join(LOCK), "").unwrap();
+    assert_eq!(run::run(&args).unwrap_err().to_string(), message);
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::{fs::File, io::ErrorKind, path::Path};
 use fd_lock::{RwLock, RwLockWriteGuard};
 use soft_lmccl::{Error, Result};
 
+/// The file that is locked, which stays: where it is, one of these programs has written.
+pub const LOCK: &str = ".lock";
+
 /// Held until the program ends, however it does.
 pub type Lock = RwLockWriteGuard<'static, File>;
 
@@ -13,7 +16,7 @@ pub type Lock = RwLockWriteGuard<'static, File>;
 /// # Errors
 /// [`Error::Config`] if another program has it; [`Error::Io`].
 pub fn lock(directory: &Path) -> Result<Option<Lock>> {
-    let path = directory.join(".lock");
+    let path = directory.join(LOCK);
     let file = File::create(&path).map_err(|source| Error::Io { action: "create", path, source })?;
     // The guard borrows what it guards, and both are for the rest of the program.
     match Box::leak(Box::new(RwLock::new(file))).try_write() {

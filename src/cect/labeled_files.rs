@@ -202,7 +202,10 @@ fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usiz
                     {
                         let unreadable = row.file.contains(char::REPLACEMENT_CHARACTER);
                         let spelled = if unreadable { ", and a name that is not UTF-8 cannot be read" } else { "" };
-                        format!("{source}; paths start at `{}`{spelled}", start.display())
+                        format!(
+                            "{source}; relative paths start at `{}` unless a root is given{spelled}",
+                            start.display()
+                        )
                     }
                     Error::Io { source, .. } => source.to_string(),
                     Error::Format { problem, .. } => problem.clone(),

@@ -177,7 +177,9 @@ fn hostile_tables_are_told_with_their_line() {
         (
             "t.csv",
             "path,label\na.mrc,1\nno.mrc,1\n",
-            format!("line 3: `no.mrc`: No such file or directory (os error 2); paths start at `{root}`"),
+            format!(
+                "line 3: `no.mrc`: No such file or directory (os error 2); relative paths start at `{root}` unless a root is given"
+            ),
         ),
         (
             "t.csv",
