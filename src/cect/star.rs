@@ -137,7 +137,7 @@ pub(super) fn with_columns<'v>(
     let mut names = block.columns.clone();
     let mut places = Vec::with_capacity(columns.len());
     for (name, _) in columns {
-        let place = names.iter().position(|known| known == name).unwrap_or(names.len());
+        let place = names.iter().position(|known| known.eq_ignore_ascii_case(name)).unwrap_or(names.len());
         if place == names.len() {
             names.push(name);
         }
@@ -249,7 +249,7 @@ mod tests {
         let blocks = read(text).unwrap();
         let column = |values: [&str; 2]| values.map(str::to_owned).to_vec();
         let columns = [
-            ("rlnClassNumber", column(["7", "0"])),
+            ("RLNClassNumber", column(["7", "0"])),
             ("score", column(["0.5", "-1"])),
             ("name", column(["data_x", "it's \"so\""])),
         ];
