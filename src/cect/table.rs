@@ -59,7 +59,8 @@ impl Table {
 /// ```
 /// use soft_lmccl::cect::annotate_star;
 ///
-/// let table = tempfile::tempdir()?.keep().join("particles.star");
+/// let directory = tempfile::tempdir()?;
+/// let table = directory.path().join("particles.star");
 /// std::fs::write(&table, "data_particles\nloop_\n_rlnImageName #1\n_rlnClassNumber #2\na.mrc 1\nb.mrc 1\n")?;
 /// let classes = vec!["2".to_owned(), "1".to_owned()];
 /// let scores = vec!["0.93".to_owned(), "0.88".to_owned()];
