@@ -32,7 +32,7 @@ pub struct Scatterer {
 
 impl Scatterer {
     /// Whether the numbers are such as a structure has; NaN is none of them.
-    fn is_one(&self) -> bool {
+    fn is_plausible(&self) -> bool {
         self.position.iter().all(|c| c.abs() < FARTHEST) && (0.0..=MOST_ELECTRONS).contains(&self.electrons)
     }
 }
@@ -61,7 +61,7 @@ impl Extent {
         let mut moment = [0.0; 3];
         for (index, scatterer) in scatterers.iter().enumerate() {
             let Scatterer { position, electrons: weight } = *scatterer;
-            if !scatterer.is_one() {
+            if !scatterer.is_plausible() {
                 return Err(Error::Volume(format!("scatterer {index} lies at {position:?} with {weight} electrons")));
             }
             electrons += weight;
@@ -207,7 +207,8 @@ fn parse_beads(text: &str) -> Result<Vec<Scatterer>, String> {
         let values: Vec<f64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
         match values.as_slice() {
             &[x, y, z, electrons]
-                if line.split_whitespace().count() == 4 && (Scatterer { position: [x, y, z], electrons }).is_one() =>
+                if line.split_whitespace().count() == 4
+                    && (Scatterer { position: [x, y, z], electrons }).is_plausible() =>
             {
                 beads.push(Scatterer { position: [x, y, z], electrons });
             }
