@@ -192,7 +192,7 @@ impl CoarseTally {
     }
 
     /// Counts scores of pairs of one kind.
-    pub(crate) fn count(&mut self, scores: &[f32], same: bool) {
+    pub(crate) fn take(&mut self, scores: &[f32], same: bool) {
         const AT_A_TIME: usize = 64;
         let counters = &mut self.counters[if same { MATCHING } else { NON_MATCHING }];
         let mut keys = [0; AT_A_TIME];

@@ -104,6 +104,13 @@ impl ScoreCounts {
         self.occupied_blocks().flat_map(|block| self.counts_in(block)).map(|(_, counts)| counts[0] + counts[1]).sum()
     }
 
+    /// Notes that a counter of one thread has gone round.
+    #[cold]
+    #[inline(never)] // keeps the loop that calls it short
+    fn turn(&self, kind: usize, key: usize) {
+        self.region(key / REGION).turn(kind, key % REGION, 1);
+    }
+
     fn put(&self, kind: usize, key: usize, count: u64) {
         if count > 0 {
             self.region(key / REGION).add(kind, key % REGION, count);
@@ -307,55 +314,68 @@ fn within<T>(block: usize, of_region: &[T]) -> &[T] {
 ///
 /// Pairs arrive in no order of their scores, so that each counter is far from the one before. A thread has bytes of
 /// its own, which take no lock and mostly stay in the second-level cache; what a byte cannot hold goes to the common
-/// counts at once.
+/// counts at once. Counting waits for memory more than for anything else, so scores are only rounded when they come and
+/// counted [by the way](Self::waiting) while the next ones are multiplied.
 #[derive(Debug)]
 pub(crate) struct Tally<'a> {
     counts: &'a ScoreCounts,
     counters: [Counters; 2],
+    waiting: Waiting,
 }
 
 impl<'a> Tally<'a> {
     /// What one takes at most, in bytes: the counters of both kinds, and those of one once more while they grow.
     pub(crate) const BYTES: u64 = 3 * Pages::bytes(REGIONS * REGION) as u64;
+    /// As many scores as wait for their turn.
+    pub(crate) const AT_A_TIME: usize = 96;
 
     pub(crate) fn new(counts: &'a ScoreCounts) -> Self {
-        Self { counts, counters: Default::default() }
+        Self { counts, counters: Default::default(), waiting: Waiting::default() }
     }
 
-    /// Takes scores of pairs of one kind.
-    pub(crate) fn count(&mut self, scores: &[f32], same: bool) {
-        // Rounded a few at a time: the first loop is made of vector instructions, the second cannot be.
-        const AT_A_TIME: usize = 64;
+    /// Takes scores of pairs of one kind, after counting what waits still.
+    #[inline(always)] // the caller may have wider vectors than this crate is built for
+    pub(crate) fn take(&mut self, scores: &[f32], same: bool) {
         let kind = if same { MATCHING } else { NON_MATCHING };
-        let counters = &mut self.counters[kind];
-        let first = (counters.regions.start * REGION) as u32;
-        let pairs = &mut *counters.pairs;
-        let mut places = [0; AT_A_TIME];
-        let mut outside = Outside::default();
-        for scores in scores.chunks(AT_A_TIME) {
-            for (place, &score) in places.iter_mut().zip(scores) {
-                *place = rounded(score).wrapping_sub(LOWEST + first);
+        for scores in scores.chunks(Self::AT_A_TIME) {
+            self.waiting()(Self::AT_A_TIME);
+            self.counters[self.waiting.kind].cover_missing();
+            for (rounded, &score) in self.waiting.rounded.iter_mut().zip(scores) {
+                *rounded = self::rounded(score);
             }
-            for (&place, &score) in places.iter().zip(scores) {
+            (self.waiting.kind, self.waiting.next, self.waiting.end) = (kind, 0, scores.len());
+        }
+    }
+
+    /// Counts what was taken last, as many scores at a time as each call says.
+    #[inline(always)] // between the instructions of a product
+    pub(crate) fn waiting(&mut self) -> impl FnMut(usize) {
+        let Self { counts, counters, waiting } = self;
+        let kind = waiting.kind;
+        let Counters { regions, pairs, missing, off_grid } = &mut counters[kind];
+        let first = (regions.start * REGION) as u32;
+        let pairs = &mut **pairs;
+        move |at_most| {
+            let end = waiting.end.min(waiting.next.saturating_add(at_most));
+            for &rounded in &waiting.rounded[waiting.next..end] {
+                let place = rounded.wrapping_sub(LOWEST + first);
                 if let Some(counter) = pairs.get_mut(place as usize) {
                     *counter = counter.wrapping_add(1);
                     if *counter == 0 {
-                        turn(self.counts, kind, (first + place) as usize);
+                        counts.turn(kind, (first + place) as usize);
                     }
                 } else {
-                    outside.count(self.counts, kind, score);
+                    count_outside(counts, kind, rounded, missing, off_grid);
                 }
             }
-        }
-        counters.cover(outside.regions);
-        for (sum, pairs) in counters.off_grid.iter_mut().zip(outside.off_grid) {
-            *sum += pairs;
+            waiting.next = end;
         }
     }
 
     /// Adds what it has to the common counts.
-    pub(crate) fn settle(self) {
-        for (kind, Counters { regions, pairs, off_grid }) in self.counters.into_iter().enumerate() {
+    pub(crate) fn settle(mut self) {
+        self.waiting()(Self::AT_A_TIME);
+        for (kind, Counters { regions, pairs, off_grid, .. }) in self.counters.into_iter().enumerate() {
             for (region, counts) in regions.zip(pairs.chunks(REGION)) {
                 if counts.iter().any(|&count| count > 0) {
                     self.counts.region(region).add_all(kind, counts);
@@ -368,36 +388,39 @@ impl<'a> Tally<'a> {
     }
 }
 
-#[inline(never)] // keeps the loop that calls it short
-fn turn(counts: &ScoreCounts, kind: usize, key: usize) {
-    counts.region(key / REGION).turn(kind, key % REGION, 1);
+/// Scores of one kind, rounded but not counted yet.
+#[derive(Debug)]
+struct Waiting {
+    kind: usize,
+    rounded: [u32; Tally::AT_A_TIME],
+    /// Those of `next..end` have not been counted.
+    next: usize,
+    end: usize,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { kind: MATCHING, rounded: [0; Tally::AT_A_TIME], next: 0, end: 0 }
+    }
 }
 
 /// The first and the last key of the grid.
 const ENDS: [usize; 2] = [0, KEYS - 1];
 
-/// Scores that a thread has no counter for.
-#[derive(Debug, Default)]
-struct Outside {
-    /// Where counters are to be made.
-    regions: Range<usize>,
-    /// Pairs below -1 and above 1 by rounding: few, but for embeddings that have all become one, or two opposite.
-    off_grid: [u64; 2],
-}
-
-impl Outside {
-    #[cold]
-    fn count(&mut self, counts: &ScoreCounts, kind: usize, score: f32) {
-        if score < -1.0 {
-            self.off_grid[0] += 1;
-        } else if score > 1.0 {
-            self.off_grid[1] += 1;
-        } else {
-            let key = key_of(score) as usize;
-            let region = key / REGION;
-            counts.put(kind, key, 1);
-            self.regions = hull(&self.regions, &(region..region + 1));
-        }
+/// Counts a score that a thread has no counter for.
+#[cold]
+#[inline(never)] // keeps the loop that calls it short
+fn count_outside(counts: &ScoreCounts, kind: usize, rounded: u32, missing: &mut Range<usize>, off_grid: &mut [u64; 2]) {
+    let steps = f32::from_bits(rounded) - ROUND;
+    if steps < -(STEPS as f32) {
+        off_grid[0] += 1;
+    } else if steps > STEPS as f32 {
+        off_grid[1] += 1;
+    } else {
+        let key = (rounded - LOWEST) as usize;
+        let region = key / REGION;
+        counts.put(kind, key, 1);
+        *missing = hull(missing, &(region..region + 1));
     }
 }
 
@@ -407,12 +430,16 @@ struct Counters {
     regions: Range<usize>,
     /// No more than there are keys, so that a score above 1 has no place here.
     pairs: Pages,
+    /// Regions in which there were scores but no counters.
+    missing: Range<usize>,
+    /// Pairs below -1 and above 1 by rounding: few, but for embeddings that have all become one, or two opposite.
     off_grid: [u64; 2],
 }
 
 impl Counters {
-    /// Grows to regions that it lacks, and half as far again, so as to grow seldom.
-    fn cover(&mut self, regions: Range<usize>) {
+    /// Grows to what is missing, and half as far again, so as to grow seldom.
+    fn cover_missing(&mut self) {
+        let regions = std::mem::take(&mut self.missing);
         let held = &self.regions;
         if hull(held, &regions) == *held {
             return;
@@ -484,12 +511,12 @@ mod tests {
         let mut sum = ScoreCounts::empty();
         for pairs in [255, 70_001] {
             let mut tally = Tally::new(&sum);
-            tally.count(&vec![0.5; pairs], true);
-            tally.count(&vec![0.25; 2 * pairs], false);
+            tally.take(&vec![0.5; pairs], true);
+            tally.take(&vec![0.25; 2 * pairs], false);
             tally.settle();
         }
         let mut tally = Tally::new(&sum);
-        tally.count(&[-0.25], true);
+        tally.take(&[-0.25], true);
         tally.settle();
         let sent: ScoreCounts = serde_json::from_str(&serde_json::to_string(&sum).unwrap()).unwrap();
         for times in 1..=3 {
@@ -506,8 +533,8 @@ mod tests {
     fn counters_that_end_at_zero_lose_nothing() {
         let counts = ScoreCounts::empty();
         let mut tally = Tally::new(&counts);
-        tally.count(&[0.5; 512], true);
-        tally.count(&[-0.5; 256], false);
+        tally.take(&[0.5; 512], true);
+        tally.take(&[-0.5; 256], false);
         tally.settle();
         let half = STEPS / 2;
         assert_eq!(counts.entries().collect::<Vec<_>>(), [(half, 0, 256), (STEPS + half, 512, 0)]);
@@ -520,7 +547,7 @@ mod tests {
         let mut tally = Tally::new(&counts);
         let scores = [0.1, 0.11, 0.09, 0.3, -0.2, -0.9, 0.1, 1.0, 0.1, -1.0];
         for scores in scores.chunks(1).chain([&scores[2..6], &[]]) {
-            tally.count(scores, true);
+            tally.take(scores, true);
         }
         tally.settle();
         let counted: Vec<_> = counts.entries().map(|(key, pairs, _)| (score_of(key as usize) as f32, pairs)).collect();
@@ -534,10 +561,10 @@ mod tests {
         let counts = ScoreCounts::empty();
         let mut tally = Tally::new(&counts);
         let off = [-1.5, -1.0 - f32::EPSILON, -1.0, 1.0, 1.0 + f32::EPSILON, 1.0 + 3.0 * f32::EPSILON, 1.5, 700.0];
-        tally.count(&off, true);
-        tally.count(&[0.0; 300], true);
-        tally.count(&off.repeat(100), true);
-        tally.count(&off[6..], false);
+        tally.take(&off, true);
+        tally.take(&[0.0; 300], true);
+        tally.take(&off.repeat(100), true);
+        tally.take(&off[6..], false);
         tally.settle();
         let last = 2 * STEPS;
         assert_eq!(counts.entries().collect::<Vec<_>>(), [(0, 303, 0), (STEPS, 300, 0), (last, 505, 2)]);

@@ -104,11 +104,6 @@ impl EmbeddingSet {
         ArrayView2::from_shape((self.len(), self.dim), &self.values).expect("as many values as rows of `dim`")
     }
 
-    /// All embeddings, one after another.
-    pub(crate) fn values(&self) -> &[f32] {
-        &self.values
-    }
-
     /// The class of each embedding.
     #[must_use]
     pub fn labels(&self) -> &[u32] {

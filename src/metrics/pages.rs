@@ -50,6 +50,7 @@ impl Default for Pages {
 impl Deref for Pages {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.memory {
             Memory::Mapped(map) => &map[..self.len],
@@ -59,6 +60,7 @@ impl Deref for Pages {
 }
 
 impl DerefMut for Pages {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.memory {
             Memory::Mapped(map) => &mut map[..self.len],

@@ -253,11 +253,8 @@ impl<'a> Worker<'a> {
             one: Tensor::f_ones([1], (Kind::Int64, device))?,
             lowest: Tensor::from(i64::from(LOWEST_ROUNDED)),
             counters: Tensor::f_zeros([2 * KEYS + 1], (Kind::Int64, device))?,
-            row_members: uploaded(layout.row_members(0..pairs.rows.labels.len()), device)?,
-            column_members: uploaded(
-                layout.column_members(0..pairs.columns.unwrap_or(pairs.rows).labels.len()),
-                device,
-            )?,
+            row_members: uploaded((0..layout.num_rows()).map(|row| layout.row_member(row)), device)?,
+            column_members: uploaded((0..layout.num_columns()).map(|column| layout.column_member(column)), device)?,
         })
     }
 

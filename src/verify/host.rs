@@ -1,27 +1,22 @@
-//! Tiles by the host's matrix product: each thread multiplies a tile and counts it while it is in its cache.
+//! Tiles on the host: each thread multiplies a tile block by block and counts each block at once.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, Axis, aview1};
 use rayon::prelude::*;
 
+use super::blocks::{self, COLUMNS, Counter, Packed, ROWS};
 use super::pairs::{Layout, Span, Tiles};
 use super::source::Source;
 use super::{AllPairs, Pairs, Part, Progress};
 use crate::Error;
 use crate::metrics::{CoarseTally, EmbeddingSet, ScoreBrackets, ScoreCounts, Tally};
 
-/// Packing buffers of the matrix product, in bytes; a generous bound for `f32` on any machine.
-const PACKING_BYTES: u64 = 2 << 20;
+/// Rows and columns of a tile, if not asked otherwise: whole blocks, and its rows stay in the second cache.
+const TILE: usize = 480;
 
-/// Rows and columns of a tile, if not asked otherwise.
-const TILE: usize = 512;
-
-/// Rows at a time of a tile on the diagonal, half of which would be multiplied for nothing otherwise.
-const ON_DIAGONAL: usize = 64;
+// Where a tally takes less at a time than a block has, it has to count before it can take the rest.
+const _: () = assert!(Tally::AT_A_TIME == ROWS * COLUMNS && TILE.is_multiple_of(ROWS) && TILE.is_multiple_of(COLUMNS));
 
 impl Source for EmbeddingSet {
     fn count(
@@ -32,7 +27,7 @@ impl Source for EmbeddingSet {
     ) -> Result<ScoreCounts, Error> {
         let plan = Plan::new(pairs, how, ScoreCounts::BYTES, Tally::BYTES)?;
         let counts = ScoreCounts::empty();
-        let tallies = run(&plan, part, || Tally::new(&counts), Tally::count, progress)?;
+        let tallies = run(&plan, part, || Tally::new(&counts), progress)?;
         tallies.into_par_iter().for_each(Tally::settle);
         Ok(counts)
     }
@@ -45,27 +40,74 @@ pub(super) fn bracket(
     progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<ScoreBrackets, Error> {
     let plan = Plan::new(pairs, how, 0, CoarseTally::BYTES)?;
-    let tallies = run(&plan, Part::WHOLE, CoarseTally::new, CoarseTally::count, progress)?;
+    let tallies = run(&plan, Part::WHOLE, CoarseTally::new, progress)?;
     Ok(ScoreBrackets::new(&tallies)?)
+}
+
+/// The embeddings and the order in which they are rows and columns.
+struct Input<'a> {
+    pairs: Pairs<'a>,
+    layout: Layout,
+}
+
+impl<'a> Input<'a> {
+    fn new(pairs: Pairs<'a>) -> Self {
+        Self { pairs, layout: Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels)) }
+    }
+
+    fn dim(&self) -> usize {
+        self.pairs.rows.dim()
+    }
+
+    fn row(&self, place: usize) -> &'a [f32] {
+        self.pairs.rows.row(self.layout.row_member(place))
+    }
+
+    fn column(&self, place: usize) -> &'a [f32] {
+        self.pairs.columns.unwrap_or(self.pairs.rows).row(self.layout.column_member(place))
+    }
+}
+
+/// Embeddings packed as the rows and as the columns of a product.
+struct Operands {
+    rows: Packed<ROWS>,
+    columns: Packed<COLUMNS>,
+}
+
+impl Operands {
+    /// What they take, in bytes.
+    fn bytes(rows: usize, columns: usize, dim: usize) -> u64 {
+        Packed::<ROWS>::bytes(rows, dim) + Packed::<COLUMNS>::bytes(columns, dim)
+    }
+
+    fn empty(dim: usize) -> Self {
+        Self { rows: Packed::empty(dim), columns: Packed::empty(dim) }
+    }
+
+    fn of_all(input: &Input<'_>) -> Self {
+        Self {
+            rows: Packed::of_all(input.layout.num_rows(), input.dim(), |place| input.row(place)),
+            columns: Packed::of_all(input.layout.num_columns(), input.dim(), |place| input.column(place)),
+        }
+    }
 }
 
 /// What all threads share.
 struct Plan<'a> {
-    layout: Layout,
-    rows: Side<'a>,
-    columns: Option<Side<'a>>,
+    input: Input<'a>,
+    /// All embeddings, if there was room to pack them once instead of for each tile.
+    packed: Option<Operands>,
     tile: usize,
     workers: usize,
 }
 
 impl<'a> Plan<'a> {
-    /// As many threads as the budget allows, at most those of the pool; if all of them, and there is room still,
-    /// embeddings are put in order once instead of for each tile.
+    /// As many threads as the budget allows, at most those of the pool; what is left may go to packed embeddings.
     fn new(pairs: Pairs<'a>, how: &AllPairs, counters: u64, tally: u64) -> Result<Self, Error> {
         let tile = how.tile.unwrap_or(TILE);
-        let shared = counters + Layout::bytes(pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
-        let values = tile * tile + 2 * tile * pairs.rows.dim();
-        let each = tally + (values * size_of::<f32>()) as u64 + PACKING_BYTES;
+        let (rows, columns) = (pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
+        let shared = counters + Layout::bytes(rows, columns);
+        let each = tally + Operands::bytes(tile, tile, pairs.rows.dim());
         let left = how.memory_budget.saturating_sub(shared);
         let affordable = usize::try_from(left / each).unwrap_or(usize::MAX);
         if affordable == 0 {
@@ -76,26 +118,47 @@ impl<'a> Plan<'a> {
             });
         }
         let workers = affordable.min(rayon::current_num_threads());
-        let mut room = left - workers as u64 * each;
-        let layout = Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
-        let rows = Side::new(pairs.rows, layout.row_members(0..pairs.rows.len()), &mut room);
-        let columns = pairs.columns.map(|set| Side::new(set, layout.column_members(0..set.len()), &mut room));
-        Ok(Self { layout, rows, columns, tile, workers })
+        let input = Input::new(pairs);
+        let all = Operands::bytes(rows, columns.unwrap_or(rows), input.dim());
+        let packed = (all <= left - workers as u64 * each).then(|| Operands::of_all(&input));
+        Ok(Self { input, packed, tile, workers })
     }
 }
 
-/// Multiplies the tiles and has `count` count each run of scores of one kind.
-fn run<T: Send>(
+impl Counter for Tally<'_> {
+    #[inline(always)]
+    fn take(&mut self, scores: &[f32], same: bool) {
+        self.take(scores, same);
+    }
+
+    #[inline(always)]
+    fn waiting(&mut self) -> impl FnMut(usize) {
+        self.waiting()
+    }
+}
+
+/// Few and large counters are in the first cache and need no waiting.
+impl Counter for CoarseTally {
+    fn take(&mut self, scores: &[f32], same: bool) {
+        self.take(scores, same);
+    }
+
+    fn waiting(&mut self) -> impl FnMut(usize) {
+        |_| {}
+    }
+}
+
+/// Multiplies the tiles and counts their scores, a tally a thread.
+fn run<T: Counter + Send>(
     plan: &Plan<'_>,
     part: Part,
     new_tally: impl Fn() -> T + Sync,
-    count: impl Fn(&mut T, &[f32], bool) + Sync,
     progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Vec<T>, Error> {
-    let tiles = plan.layout.tiles(plan.tile, part);
+    let tiles = plan.input.layout.tiles(plan.tile, part);
     let total = tiles.pairs();
     Progress::start(total, progress)?;
-    let queue = Queue { layout: &plan.layout, len: tiles.len(), tiles, next: AtomicU64::new(0) };
+    let queue = Queue { layout: &plan.input.layout, len: tiles.len(), tiles, next: AtomicU64::new(0) };
     let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
     let tallies = (0..plan.workers)
         .into_par_iter()
@@ -104,11 +167,7 @@ fn run<T: Send>(
             let mut tally = new_tally();
             while !stopped.load(Ordering::Relaxed) {
                 let Some((rows, columns)) = queue.next() else { break };
-                let mut pairs = 0;
-                worker.multiply(rows, columns, |scores, same| {
-                    pairs += scores.len() as u64;
-                    count(&mut tally, scores, same);
-                });
+                let pairs = worker.count(&rows, &columns, &mut tally);
                 let done = done.fetch_add(pairs, Ordering::Relaxed) + pairs;
                 // A row by itself, on the diagonal, has no pairs and brings nothing nearer to the end.
                 if pairs > 0 && progress(Progress { done, total }).is_break() {
@@ -147,104 +206,90 @@ impl Queue<'_> {
     }
 }
 
-/// The buffers of one thread.
+/// One thread.
 struct Worker<'a> {
-    layout: &'a Layout,
-    rows: Panel<'a>,
-    columns: Panel<'a>,
-    scores: Array2<f32>,
+    plan: &'a Plan<'a>,
+    /// Those of its tile, unless all are packed.
+    packed: Operands,
 }
 
 impl<'a> Worker<'a> {
-    fn new(plan: &'a Plan<'_>) -> Self {
-        let columns = plan.columns.as_ref().unwrap_or(&plan.rows);
-        let extent = |side: &Side<'_>| plan.tile.min(side.set.len());
-        Self {
-            layout: &plan.layout,
-            rows: Panel::new(&plan.rows, plan.tile),
-            columns: Panel::new(columns, plan.tile),
-            scores: Array2::zeros((extent(&plan.rows), extent(columns))),
-        }
+    fn new(plan: &'a Plan<'a>) -> Self {
+        Self { plan, packed: Operands::empty(plan.input.dim()) }
     }
 
-    /// Multiplies a tile and hands out the scores of its pairs, those of one kind together.
-    fn multiply(&mut self, rows: Span, columns: Span, mut scored: impl FnMut(&[f32], bool)) {
-        let left = self.rows.embeddings(&rows, self.layout.row_members(rows.clone()));
-        let right = self.columns.embeddings(&columns, self.layout.column_members(columns.clone()));
-        let on_diagonal = self.layout.first_column(rows.end - 1, &columns) > columns.start;
-        let height = if on_diagonal { ON_DIAGONAL } else { rows.len() };
-        for top in rows.clone().step_by(height) {
-            let slab = top..rows.end.min(top + height);
-            let paired = self.layout.first_column(top, &columns)..columns.end;
-            let left = left.slice_axis(Axis(0), (top - rows.start..slab.end - rows.start).into());
-            let right = right.slice_axis(Axis(0), (paired.start - columns.start..).into());
-            let mut product = self.scores.slice_axis_mut(Axis(0), (..slab.len()).into());
-            product.slice_axis_inplace(Axis(1), (..paired.len()).into());
-            general_mat_mul(1.0, &left, &right.t(), 0.0, &mut product);
-
-            for (row, scores) in slab.zip(product.rows()) {
-                let scores = scores.to_slice().expect("a row of our own buffer is contiguous");
-                for (span, same) in self.layout.split(row, paired.clone()).into_iter().zip([false, true, false]) {
-                    scored(&scores[span.start - paired.start..span.end - paired.start], same);
-                }
+    /// Multiplies a tile and counts its pairs; returns how many there are.
+    fn count(&mut self, rows: &Span, columns: &Span, counter: &mut impl Counter) -> u64 {
+        let Plan { input, packed, .. } = self.plan;
+        let Operands { rows: left, columns: right } = match packed {
+            Some(all) => all,
+            None => {
+                self.packed.rows.hold(rows, |place| input.row(place));
+                self.packed.columns.hold(columns, |place| input.column(place));
+                &self.packed
             }
-        }
-    }
-}
-
-/// The embeddings that are rows or columns.
-struct Side<'a> {
-    set: &'a EmbeddingSet,
-    /// All of them in the order of the layout, if they come in it or there was room to put them in it.
-    ordered: Option<Cow<'a, [f32]>>,
-}
-
-impl<'a> Side<'a> {
-    /// Takes what it needs from `room`, in bytes.
-    fn new(set: &'a EmbeddingSet, members: impl Iterator<Item = usize> + Clone, room: &mut u64) -> Self {
-        let values = set.values();
-        let ordered = if members.clone().is_sorted() {
-            Some(Cow::Borrowed(values))
-        } else if let Some(left) = room.checked_sub(size_of_val(values) as u64) {
-            *room = left;
-            let members: Vec<usize> = members.collect();
-            let mut ordered = vec![0.0; values.len()];
-            let rows = ordered.par_chunks_mut(set.dim());
-            rows.zip(members).for_each(|(row, member)| row.copy_from_slice(set.row(member)));
-            Some(Cow::Owned(ordered))
-        } else {
-            None
         };
-        Self { set, ordered }
+        let layout = &input.layout;
+        let kind = layout.kind(rows, columns);
+        let end = |column| layout.rows_paired_with(column);
+        let mut pairs = 0;
+        blocks::multiply(
+            (left, rows),
+            (right, columns),
+            end,
+            counter,
+            #[inline(always)]
+            |counter, first_row, first_column, block| {
+                // A block may reach beyond the tile.
+                let rows = first_row.max(rows.start)..rows.end.min(first_row + ROWS);
+                let columns = first_column.max(columns.start)..columns.end.min(first_column + COLUMNS);
+                let is_whole = rows.len() * columns.len() == block.len();
+                match kind.or_else(|| layout.kind(&rows, &columns)).filter(|_| is_whole) {
+                    Some(same) => {
+                        pairs += block.len() as u64;
+                        counter.take(block, same);
+                    }
+                    None => {
+                        for row in rows {
+                            let scores = &block[(row - first_row) * COLUMNS..][..COLUMNS];
+                            for (span, same) in layout.split(row, columns.clone()).into_iter().zip([false, true, false])
+                            {
+                                pairs += span.len() as u64;
+                                counter.take(&scores[span.start - first_column..span.end - first_column], same);
+                            }
+                        }
+                    }
+                }
+            },
+        );
+        pairs
     }
 }
 
-/// The embeddings of a tile's side, one after another.
-struct Panel<'a> {
-    side: &'a Side<'a>,
-    /// Gathered here if the side is not in order.
-    gathered: Array2<f32>,
-    held: Span,
-}
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
 
-impl<'a> Panel<'a> {
-    fn new(side: &'a Side<'_>, tile: usize) -> Self {
-        let rows = if side.ordered.is_some() { 0 } else { tile.min(side.set.len()) };
-        Self { side, gathered: Array2::zeros((rows, side.set.dim())), held: 0..0 }
-    }
+    use super::*;
 
-    fn embeddings(&mut self, span: &Span, members: impl Iterator<Item = usize>) -> ArrayView2<'_, f32> {
-        let dim = self.side.set.dim();
-        if let Some(values) = &self.side.ordered {
-            return ArrayView2::from_shape((span.len(), dim), &values[span.start * dim..span.end * dim])
-                .expect("as many values as rows of them");
-        }
-        if self.held != *span {
-            for (mut row, member) in self.gathered.rows_mut().into_iter().zip(members) {
-                row.assign(&aview1(self.side.set.row(member)));
-            }
-            self.held = span.clone();
-        }
-        self.gathered.slice_axis(Axis(0), (..span.len()).into())
+    #[test]
+    fn embeddings_are_packed_where_the_budget_has_room() {
+        let set = EmbeddingSet::new(Array2::<f32>::eye(100).view(), &[0; 100]).unwrap();
+        let plan = |memory_budget| {
+            let how = AllPairs { memory_budget, tile: Some(48) };
+            Plan::new(Pairs::among(&set), &how, 1000, 100).map(|plan| (plan.workers, plan.packed.is_some()))
+        };
+        let threads = rayon::current_num_threads();
+        // 102 and 112 embeddings fill the groups of all, 48 and 48 those of a tile.
+        let (all, of_tile) = ((102 + 112) * 100 * 4, (48 + 48) * 100 * 4);
+        let least = 1000 + Layout::bytes(100, None) + 100 + of_tile;
+        let every_thread = least + (threads as u64 - 1) * (100 + of_tile);
+        assert_eq!(
+            plan(least - 1).unwrap_err().to_string().split(", got").next(),
+            Some(&*format!("invalid `memory_budget`: expected at least {least} bytes for these embeddings"))
+        );
+        assert_eq!(plan(least).unwrap().0, 1);
+        assert_eq!(plan(every_thread + all - 1).unwrap(), (threads, false));
+        assert_eq!(plan(every_thread + all).unwrap(), (threads, true));
     }
 }

@@ -17,6 +17,7 @@
 //! of the rows. Elsewhere sums in another order differ in the last bits, and counts differ by no more than
 //! the pairs that lie within that rounding error of a step's edge.
 
+mod blocks;
 #[cfg(feature = "torch")]
 mod device;
 mod host;
@@ -54,12 +55,12 @@ use crate::metrics::{ScoreBrackets, ScoreCounts, ScoreHistogram};
 #[serde(default, deny_unknown_fields)]
 pub struct AllPairs {
     /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. It decides how many threads
-    /// count: together they need 145 MiB, and each about 28 MiB more at 128 dimensions. Where all of them may
-    /// count and there is room still, embeddings that do not come class by class are copied in that order.
+    /// count: together they need 145 MiB, and each about 31 MiB more at 128 dimensions. Where all of them may
+    /// count and there is room for the embeddings twice, as rows and as columns of a product, they are put in order
+    /// once, and otherwise again for each tile.
     pub memory_budget: u64,
-    /// Rows and columns of a tile, from 1 to 8192. By default 512 on the host, large enough that multiplying
-    /// costs no more than in one piece, small enough that its scores are counted from the cache; on a
-    /// device up to 4096, as the budget allows.
+    /// Rows and columns of a tile, from 1 to 8192. By default 480 on the host, blocks of 6 x 16 that leave room in
+    /// the cache for counters; on a device up to 4096, as the budget allows.
     pub tile: Option<usize>,
 }
 

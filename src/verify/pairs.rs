@@ -220,19 +220,22 @@ impl Layout {
         PairCounts { matching, non_matching }
     }
 
-    fn num_columns(&self) -> usize {
+    pub(super) fn num_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn num_columns(&self) -> usize {
         self.columns.as_ref().map_or(self.rows.len(), Vec::len)
     }
 
-    pub(super) fn row_members(&self, rows: Span) -> impl Iterator<Item = usize> + Clone {
-        self.rows[rows].iter().map(|row| row.member)
+    /// The member that is this row.
+    pub(super) fn row_member(&self, row: usize) -> usize {
+        self.rows[row].member
     }
 
-    pub(super) fn column_members(&self, columns: Span) -> impl Iterator<Item = usize> + Clone {
-        columns.map(|column| match &self.columns {
-            Some(columns) => columns[column],
-            None => self.rows[column].member,
-        })
+    /// The member that is this column.
+    pub(super) fn column_member(&self, column: usize) -> usize {
+        self.columns.as_ref().map_or_else(|| self.rows[column].member, |columns| columns[column])
     }
 
     /// The first column of a span that a row makes a pair with, unless that is none of them.
@@ -246,10 +249,9 @@ impl Layout {
     /// The columns of a span that a row makes pairs with: non-matching, matching, non-matching.
     pub(super) fn split(&self, row: usize, columns: Span) -> [Span; 3] {
         let (start, end) = self.rows[row].matching;
-        let first = self.first_column(row, &columns);
-        let clip = |column: usize| column.clamp(first, columns.end.max(first));
-        let (start, end) = (clip(start), clip(end));
-        [first..start, start..end, end..columns.end.max(end)]
+        let first = self.first_column(row, &columns).min(columns.end);
+        let (start, end) = (start.clamp(first, columns.end), end.clamp(first, columns.end));
+        [first..start, start..end, end..columns.end]
     }
 
     /// Whether there may be a matching pair in a tile; there is none if not.
@@ -257,6 +259,28 @@ impl Layout {
         // Both in class order, so that the first row's matches are the first and the last row's the last.
         let (start, end) = (self.rows[rows.start].matching.0, self.rows[rows.end - 1].matching.1);
         start < columns.end && columns.start < end
+    }
+
+    /// How many rows, from the first, make a pair with this column.
+    pub(super) fn rows_paired_with(&self, column: usize) -> usize {
+        match self.columns {
+            Some(_) => self.rows.len(),
+            None => column,
+        }
+    }
+
+    /// Whether the pairs of a tile match, if all its rows make pairs with all its columns and all of one kind.
+    pub(super) fn kind(&self, rows: &Span, columns: &Span) -> Option<bool> {
+        // In class order the last row has its first pair and its first match last, the first row its last match first.
+        let (first, last) = (rows.start, rows.end - 1);
+        if self.first_column(last, columns) > columns.start {
+            None
+        } else if !self.may_match(rows, columns) {
+            Some(false)
+        } else {
+            let all = self.rows[last].matching.0 <= columns.start && columns.end <= self.rows[first].matching.1;
+            all.then_some(true)
+        }
     }
 
     /// Rows of a span that are of one class, one class after another.
@@ -392,6 +416,34 @@ mod tests {
             for parts in [1, 2, 3, 5, 64] {
                 for first in 1..9 {
                     assert_eq!(pairs_of(&layout, parts, |index| first + 2 * (index as usize % 3)), whole);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_of_one_kind_are_known() {
+        for (rows, columns) in [(9, None), (9, Some(7)), (4, Some(12))] {
+            let labels = |members: usize| (0..members as u32).map(|member| [2, 2, 0, 0, 0, 7][member as usize % 6]);
+            let columns_labels = columns.map(|columns| labels(columns).collect::<Vec<_>>());
+            let layout = Layout::new(&labels(rows).collect::<Vec<_>>(), columns_labels.as_deref());
+            let spans = |side: usize| (0..side).flat_map(move |start| (start + 1..=side).map(move |end| start..end));
+            for (rows, columns) in
+                spans(rows).flat_map(|rows| spans(layout.num_columns()).map(move |columns| (rows.clone(), columns)))
+            {
+                let kinds = |row: usize| {
+                    let [before, matching, after] = layout.split(row, columns.clone());
+                    [(before.len() + after.len(), false), (matching.len(), true)]
+                };
+                let pairs = |same: bool| -> usize {
+                    rows.clone().flat_map(kinds).filter(|(_, kind)| *kind == same).map(|(pairs, _)| pairs).sum()
+                };
+                let all = rows.len() * columns.len();
+                let expected = [false, true].into_iter().find(|&same| pairs(same) == all);
+                assert_eq!(layout.kind(&rows, &columns), expected, "{rows:?} {columns:?}");
+                for column in columns.clone() {
+                    let paired = rows.clone().filter(|&row| layout.first_column(row, &(column..column + 1)) == column);
+                    assert!(paired.max().is_none_or(|row| row < layout.rows_paired_with(column)));
                 }
             }
         }
