@@ -1,12 +1,10 @@
 //! Tiles by libtorch, on any of its devices: keys are made and counted where the scores are born.
 
-use std::ops::ControlFlow;
-
 use tch::{Device, Kind, Tensor, no_grad_guard};
 
 use super::pairs::{Embedded, Layout, Span};
 use super::source::Source;
-use super::{AllPairs, Pairs, Part, Progress};
+use super::{AllPairs, Pairs, Part, Progress, Watch};
 use crate::error::require_defined;
 use crate::metrics::{GRID_KEYS, GRID_ROUND, GRID_STEPS, LOWEST_ROUNDED, ScoreCounts};
 use crate::{Error, MetricError, Result};
@@ -168,12 +166,7 @@ fn require_full_precision(device: Device) -> Result<()> {
 }
 
 impl Source for DeviceSet {
-    fn count(
-        pairs: Pairs<'_, Self>,
-        how: &AllPairs,
-        part: Part,
-        progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
-    ) -> Result<ScoreCounts> {
+    fn count(pairs: Pairs<'_, Self>, how: &AllPairs, part: Part, progress: Watch<'_>) -> Result<ScoreCounts> {
         let _guard = no_grad_guard();
         let tile = tile(&pairs, how)?;
         let layout = Layout::new(&pairs.rows.labels, pairs.columns.map(|columns| columns.labels.as_slice()));

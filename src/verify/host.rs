@@ -1,6 +1,5 @@
 //! Tiles on the host: each thread multiplies a tile block by block and counts each block at once.
 
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -8,7 +7,7 @@ use rayon::prelude::*;
 use super::blocks::{self, COLUMNS, Counter, Packed, ROWS};
 use super::pairs::{Layout, Span, Tiles};
 use super::source::Source;
-use super::{AllPairs, Pairs, Part, Progress};
+use super::{AllPairs, Pairs, Part, Progress, Watch};
 use crate::Error;
 use crate::metrics::{CoarseTally, EmbeddingSet, ScoreBrackets, ScoreCounts, Tally};
 
@@ -19,12 +18,7 @@ const TILE: usize = 480;
 const _: () = assert!(Tally::AT_A_TIME == ROWS * COLUMNS && TILE.is_multiple_of(ROWS) && TILE.is_multiple_of(COLUMNS));
 
 impl Source for EmbeddingSet {
-    fn count(
-        pairs: Pairs<'_, Self>,
-        how: &AllPairs,
-        part: Part,
-        progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
-    ) -> Result<ScoreCounts, Error> {
+    fn count(pairs: Pairs<'_, Self>, how: &AllPairs, part: Part, progress: Watch<'_>) -> Result<ScoreCounts, Error> {
         let plan = Plan::new(pairs, how, ScoreCounts::BYTES, Tally::BYTES)?;
         let counts = ScoreCounts::empty();
         let tallies = run(&plan, part, || Tally::new(&counts), progress)?;
@@ -34,11 +28,7 @@ impl Source for EmbeddingSet {
 }
 
 /// Counts all pairs in coarse steps.
-pub(super) fn bracket(
-    pairs: Pairs<'_>,
-    how: &AllPairs,
-    progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
-) -> Result<ScoreBrackets, Error> {
+pub(super) fn bracket(pairs: Pairs<'_>, how: &AllPairs, progress: Watch<'_>) -> Result<ScoreBrackets, Error> {
     let plan = Plan::new(pairs, how, 0, CoarseTally::BYTES)?;
     let tallies = run(&plan, Part::WHOLE, CoarseTally::new, progress)?;
     Ok(ScoreBrackets::new(&tallies)?)
@@ -153,7 +143,7 @@ fn run<T: Counter + Send>(
     plan: &Plan<'_>,
     part: Part,
     new_tally: impl Fn() -> T + Sync,
-    progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
+    progress: Watch<'_>,
 ) -> Result<Vec<T>, Error> {
     let tiles = plan.input.layout.tiles(plan.tile, part);
     let total = tiles.pairs();

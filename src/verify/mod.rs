@@ -79,9 +79,12 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// Told how far a run is, says whether to go on. Not generic, so that all of the counting is compiled with this crate.
+type Watch<'a> = &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync);
+
 impl Progress {
     /// Before the first tile: without pairs that is the end, which no tile will tell.
-    fn start(total: u64, progress: &impl Fn(Self) -> ControlFlow<()>) -> Result<(), Error> {
+    fn start(total: u64, progress: Watch<'_>) -> Result<(), Error> {
         match total {
             0 if progress(Self { done: 0, total }).is_break() => Err(Error::Stopped { done: 0, total }),
             _ => Ok(()),

@@ -1,18 +1,11 @@
 //! What every kind of embeddings brings to be counted.
 
-use std::ops::ControlFlow;
-
-use super::{AllPairs, Pairs, Part, Progress};
+use super::{AllPairs, Pairs, Part, Watch};
 use crate::Error;
 use crate::metrics::ScoreCounts;
 
 /// Kept inside, so that what may be counted can grow without breaking anyone.
 pub trait Source: Sized {
     /// Counts one part of the pairs.
-    fn count(
-        pairs: Pairs<'_, Self>,
-        how: &AllPairs,
-        part: Part,
-        progress: &(impl Fn(Progress) -> ControlFlow<()> + Sync),
-    ) -> Result<ScoreCounts, Error>;
+    fn count(pairs: Pairs<'_, Self>, how: &AllPairs, part: Part, progress: Watch<'_>) -> Result<ScoreCounts, Error>;
 }
