@@ -12,21 +12,26 @@
 //! One density is of no single entry: 3j9i-3cf3 stacks a p97 ring (3cf3) on each end of a 20S proteasome
 //! (3j9i), axis on axis, as an AAA+ cap lies on it. It needs the files of both.
 //!
+//! Atoms are read by `pdbtbx`, assemblies by the crate; the crate's own reader of atoms, which is for the files of users,
+//! must find the same ones in the same places, or there is no density.
+//!
 //! Three classes are cut out of larger entries: 4v5d and 4v4r-30S are one of the particles in the
 //! crystal, 3d2f is the asymmetric unit. The whole files of 4v5d and 4v4r give another density.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     ffi::OsString,
     fmt::Write as _,
     fs,
-    io::{self, Write as _},
+    io::{self, BufReader, Cursor, Read as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use flate2::read::MultiGzDecoder;
 use soft_lmccl::cect::{
-    AssemblyChoice, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, Template, VOXEL_SIZE, catalogue,
+    Assembly, AssemblyChoice, Atom, Extent, Map, Scatterer, Structure, TEMPLATE_SIDE, Template, VOXEL_SIZE, catalogue,
 };
 
 fn main() -> ExitCode {
@@ -121,11 +126,22 @@ struct Model {
 
 impl Model {
     fn open(path: &Path, choice: AssemblyChoice) -> Result<Self, Box<dyn Error>> {
-        let structure = Structure::open(path, choice)?;
+        let (theirs, ours) = (by_pdbtbx(path, choice)?, Structure::open(path, choice)?);
+        if theirs.scatterers() != ours.scatterers() {
+            let mut places = theirs.scatterers().iter().zip(ours.scatterers());
+            return Err(format!(
+                "{}: pdbtbx finds {} atoms, this crate {}; the first that differ: {:?}",
+                path.display(),
+                theirs.scatterers().len(),
+                ours.scatterers().len(),
+                places.find(|(theirs, ours)| theirs != ours)
+            )
+            .into());
+        }
         Ok(Self {
-            kilodaltons: structure.kilodaltons(),
-            assembly: structure.assembly().to_string(),
-            scatterers: structure.scatterers().to_vec(),
+            kilodaltons: theirs.kilodaltons(),
+            assembly: ours.assembly().to_string(),
+            scatterers: theirs.scatterers().to_vec(),
         })
     }
 
@@ -148,6 +164,111 @@ impl Model {
             assembly: format!("{} between two caps, each {}", core.assembly, cap.assembly),
         })
     }
+}
+
+/// The structure of the atoms that `pdbtbx` reads and the assembly that the crate reads.
+fn by_pdbtbx(path: &Path, choice: AssemblyChoice) -> Result<Structure, Box<dyn Error>> {
+    let assembly = match choice {
+        AssemblyChoice::AsymmetricUnit => None,
+        _ => Assembly::open(path)?,
+    };
+    Ok(Structure::from_atoms(atoms_of(path)?.atoms(), assembly.as_ref())?)
+}
+
+/// What `pdbtbx` reads of a file: its first model.
+struct AtomFile(pdbtbx::PDB);
+
+fn atoms_of(path: &Path) -> Result<AtomFile, Box<dyn Error>> {
+    let bytes = fs::read(path)?;
+    let mut text = String::new();
+    match bytes.as_slice() {
+        [0x1f, 0x8b, ..] => MultiGzDecoder::new(bytes.as_slice()).read_to_string(&mut text)?,
+        plain => Cursor::new(plain).read_to_string(&mut text)?,
+    };
+    let is_mmcif = path.to_string_lossy().contains(".cif");
+    let (format, text) = match is_mmcif {
+        true => (pdbtbx::Format::Mmcif, without_the_authors_names(&text)),
+        false => (pdbtbx::Format::Pdb, text),
+    };
+    let (pdb, _) = pdbtbx::ReadOptions::new()
+        .set_format(format)
+        .set_level(pdbtbx::StrictnessLevel::Loose)
+        .set_only_first_model(true)
+        .set_only_atomic_coords(true)
+        .read_raw(BufReader::new(Cursor::new(text)))
+        .map_err(|problems| format!("{}: {}", path.display(), problems[0]))?;
+    Ok(AtomFile(pdb))
+}
+
+/// An mmCIF file with chains and residues as assemblies and densities need them.
+///
+/// Assemblies speak of `label_asym_id`, and authors give several residues one number, told apart by a code that may be
+/// lost. `pdbtbx` goes by the author's names where they are there, and makes one residue of all of one number. So the
+/// author's chains are put aside, and residues numbered as they come.
+fn without_the_authors_names(text: &str) -> String {
+    let text = text.replace("_atom_site.auth_asym_id", "_atom_site.aside_asym_id");
+    let columns: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("_atom_site.")).collect();
+    let column = |name: &str| columns.iter().position(|column| *column == name);
+    let Some(number) = column("auth_seq_id") else { return text };
+    let place = ["label_asym_id", "label_seq_id", "auth_seq_id", "pdbx_PDB_ins_code"].map(column);
+    let (name, alternative) = (column("label_comp_id"), column("label_alt_id"));
+    let (mut residues, mut last) = (0, None);
+    let mut renumbered = String::with_capacity(text.len());
+    for line in text.lines() {
+        let row: Vec<&str> = line.split_whitespace().collect();
+        if !matches!(row.first(), Some(&("ATOM" | "HETATM"))) || row.len() != columns.len() {
+            renumbered.push_str(line);
+        } else {
+            let field = |column: Option<usize>| column.map_or(".", |column| row[column]);
+            // Alternatives of one residue may have names of their own.
+            let name = Some(field(name)).filter(|_| matches!(field(alternative), "." | "?"));
+            let residue = (place.map(field), name);
+            let is_same = |last: ([&str; 4], Option<&str>)| {
+                last.0 == residue.0 && last.1.zip(name).is_none_or(|(last, name)| last == name)
+            };
+            if !last.is_some_and(is_same) {
+                residues += 1;
+            }
+            last = Some(residue);
+            for (column, field) in row.iter().enumerate() {
+                match column == number {
+                    true => write!(renumbered, "{residues} ").expect("a string takes any text"),
+                    false => renumbered.extend([field, " "]),
+                }
+            }
+        }
+        renumbered.push('\n');
+    }
+    renumbered
+}
+
+impl AtomFile {
+    /// Each once, in the order of the file: an atom that several conformers share is given for each of them.
+    fn atoms(&self) -> impl Iterator<Item = Atom<'_>> {
+        let mut by_serial = BTreeMap::new();
+        let residues = self.0.chains().flat_map(|chain| chain.residues().map(move |residue| (chain, residue)));
+        for (chain, residue, conformer) in residues.flat_map(|(c, r)| r.conformers().map(move |of_r| (c, r, of_r))) {
+            for atom in conformer.atoms() {
+                by_serial.entry(atom.serial_number()).or_insert(Atom {
+                    chain: chain.id(),
+                    residue_number: residue.serial_number() as i64,
+                    insertion_code: residue.insertion_code().unwrap_or_default(),
+                    residue: conformer.name(),
+                    name: atom.name(),
+                    alternative: conformer.alternative_location().unwrap_or_default(),
+                    element: atom.element().map_or("X", |element| element.symbol()),
+                    position: [atom.x(), atom.y(), atom.z()].map(as_written),
+                });
+            }
+        }
+        by_serial.into_values()
+    }
+}
+
+/// A coordinate has five decimals at most; `pdbtbx` adds them up one by one, which leaves the last bits to chance.
+fn as_written(coordinate: f64) -> f64 {
+    const DECIMALS: f64 = 1e5;
+    (coordinate * DECIMALS).round() / DECIMALS
 }
 
 /// Centers a ring and turns its symmetry axis, that of the moment of inertia which differs most from the
@@ -235,4 +356,58 @@ fn change(new: &Template, old: &Template) -> f32 {
     }
     let largest = differences.fold(0.0, |largest: f32, (a, b)| largest.max((a - b).abs()));
     largest / old.volume().statistics().max
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/structures").join(name)
+    }
+
+    #[test]
+    fn two_readers_find_the_same_atoms() {
+        let directory = tempfile::tempdir().unwrap();
+        let trimer = directory.path().join("trimer.pdb");
+        // As the Protein Data Bank serves it: each line to its end, with an element.
+        let elements =
+            |line: &str| match line.get(12..16).filter(|_| line.starts_with("ATOM") || line.starts_with("HETATM")) {
+                Some(name) => format!("{line:76.76}{:>2}  \n", if name == "CA  " { "CA" } else { "C" }),
+                None => format!("{line}\n"),
+            };
+        let text = fs::read_to_string(fixture("trimer.pdb")).unwrap();
+        fs::write(&trimer, text.lines().map(elements).collect::<String>()).unwrap();
+        for path in [fixture("dimer.cif"), trimer] {
+            for choice in [AssemblyChoice::First, AssemblyChoice::AsymmetricUnit] {
+                let model = Model::open(&path, choice).unwrap();
+                let ours = Structure::open(&path, choice).unwrap();
+                assert_eq!((model.scatterers.as_slice(), model.kilodaltons), (ours.scatterers(), ours.kilodaltons()));
+            }
+        }
+    }
+
+    #[test]
+    fn residues_of_one_number_stay_apart() {
+        let row = |serial: u32, name: &str, alternative: &str, residue: &str, label: &str| {
+            format!("ATOM {serial} C {name} {alternative} {residue} Axp {label} {serial}.5 0 0 52 A 1\n")
+        };
+        let names = "group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id Cartn_x \
+                     Cartn_y Cartn_z auth_seq_id auth_asym_id pdbx_PDB_model_num";
+        let head = names.split_whitespace().map(|name| format!("_atom_site.{name}\n")).collect::<String>();
+        // Two residues whose insertion code was lost, then one of two kinds.
+        let rows = [
+            row(1, "CA", ".", "SER", "."),
+            row(2, "CA", ".", "GLY", "."),
+            row(3, "CA", "A", "SER", "7"),
+            row(4, "CA", "B", "ALA", "7"),
+        ];
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.cif");
+        fs::write(&path, format!("data_x\nloop_\n{head}{}", rows.concat())).unwrap();
+        let model = Model::open(&path, AssemblyChoice::First).unwrap();
+        let electrons: Vec<f64> = model.scatterers.iter().map(|scatterer| scatterer.electrons).collect();
+        assert_eq!(electrons, [46.0, 30.0, 46.0]);
+        assert_eq!(atoms_of(&path).unwrap().atoms().map(|atom| atom.chain).collect::<Vec<_>>(), ["Axp"; 4]);
+    }
 }

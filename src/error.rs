@@ -53,7 +53,7 @@ pub enum Error {
         /// Every difference found.
         problem: String,
     },
-    /// A density map is not what an operation needs.
+    /// A density map, or what it is made of, is not what an operation needs.
     #[error("volume: {0}")]
     Volume(String),
     /// A split into known and unknown classes cannot be made.

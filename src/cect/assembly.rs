@@ -1,8 +1,12 @@
 //! Biological assemblies: which operators make a particle out of the chains of a file.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
-use super::cif::Block;
+use super::{
+    cif::{self, Block},
+    input,
+};
+use crate::{Error, Result};
 
 /// A rotation and a translation in Angstrom, as files write them: `x' = matrix · x + shift`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,11 +36,47 @@ impl Operator {
     }
 }
 
-/// One assembly: groups of chains, each with the operators that copy it.
+/// A biological assembly: groups of chains, each with the operators that copy it.
+///
+/// For atoms of the user's, see [`Structure::from_atoms`](super::Structure::from_atoms);
+/// [`Structure::open`](super::Structure::open) reads it itself.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Assembly {
+pub struct Assembly {
     pub(super) id: String,
     pub(super) groups: Vec<Group>,
+}
+
+impl Assembly {
+    /// Reads assembly 1 of a PDB or mmCIF file, else the first that it names; `None` if it names none. The file may be
+    /// compressed with gzip, and its atoms are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if its assembly cannot be built.
+    ///
+    /// # Examples
+    /// ```
+    /// use soft_lmccl::cect::Assembly;
+    ///
+    /// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/structures/dimer.cif");
+    /// assert_eq!(Assembly::open(path)?.unwrap().id(), "1");
+    /// # Ok::<(), soft_lmccl::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
+        let text = input::read_text(path)?;
+        let assembly = if cif::looks_like(&text) {
+            cif::read(&text, &MMCIF_CATEGORIES).and_then(|block| from_mmcif(&block))
+        } else {
+            from_remark_350(&text)
+        };
+        assembly.map_err(|problem| Error::Format { path: path.to_owned(), problem })
+    }
+
+    /// Its name in the file, almost always `1`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 /// Chains and the operators that each of them goes through.

@@ -11,9 +11,30 @@ use super::{
     residues,
 };
 
+/// An atom of the user's, for [`Structure::from_atoms`](super::Structure::from_atoms).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Atom<'a> {
+    /// Chain, by the name that assemblies use: `label_asym_id` of mmCIF, not the author's.
+    pub chain: &'a str,
+    /// Number of its residue in the chain.
+    pub residue_number: i64,
+    /// What tells residues of one number apart, empty if nothing need.
+    pub insertion_code: &'a str,
+    /// Name of its residue, such as `ALA`, `DA` or `HOH`.
+    pub residue: &'a str,
+    /// Its own name, such as `CA`; one that comes again begins another residue.
+    pub name: &'a str,
+    /// Which of several alternatives of its residue it belongs to, empty if to all of them.
+    pub alternative: &'a str,
+    /// Symbol of its element, in any case.
+    pub element: &'a str,
+    /// `[x, y, z]` in Angstrom, each less than a million either way.
+    pub position: [f64; 3],
+}
+
 /// One atom that counts: no hydrogen, no water, the first alternative, a model that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Atom<'a> {
+pub(super) struct Counted<'a> {
     /// `label_asym_id`, or the chain of a PDB file: what assemblies name.
     pub(super) chain: &'a str,
     /// Where in the chain the residue stands, in as many numberings as the file has.
@@ -31,12 +52,12 @@ pub(super) struct Atom<'a> {
 
 /// Splits atoms into residues, as their sites and names say; an atom name that comes again starts
 /// another residue as well, since insertion codes are sometimes lost.
-pub(super) fn residues<'s, 'a>(atoms: &'s [Atom<'a>]) -> impl Iterator<Item = &'s [Atom<'a>]> {
+pub(super) fn residues<'s, 'a>(atoms: &'s [Counted<'a>]) -> impl Iterator<Item = &'s [Counted<'a>]> {
     let mut rest = atoms;
     std::iter::from_fn(move || {
         let first = rest.first()?;
         let other =
-            |atom: &Atom<'a>| atom.chain != first.chain || atom.site != first.site || atom.residue != first.residue;
+            |atom: &Counted<'a>| atom.chain != first.chain || atom.site != first.site || atom.residue != first.residue;
         let mut names = HashSet::new();
         let length = rest.iter().position(|atom| other(atom) || !names.insert(atom.name)).unwrap_or(rest.len());
         let (residue, after) = rest.split_at(length);
@@ -54,13 +75,13 @@ pub(super) const FARTHEST: f64 = 1e6;
 /// Keeps of each residue the alternative that comes first, also where its atoms do not follow one another.
 #[derive(Default)]
 struct Alternatives<'a> {
-    kept: Vec<Atom<'a>>,
+    kept: Vec<Counted<'a>>,
     /// By chain and site.
     chosen: HashMap<(&'a str, [&'a str; 3]), &'a str>,
 }
 
 impl<'a> Alternatives<'a> {
-    fn push(&mut self, atom: Atom<'a>, alternative: Option<&'a str>) {
+    fn push(&mut self, atom: Counted<'a>, alternative: Option<&'a str>) {
         let keep = match alternative {
             Some(alternative) => *self.chosen.entry((atom.chain, atom.site)).or_insert(alternative) == alternative,
             None => true,
@@ -76,8 +97,25 @@ impl<'a> Alternatives<'a> {
     }
 }
 
+/// Those that count of atoms from elsewhere; `numbers` are those of their residues, as text.
+pub(super) fn from_user<'a>(atoms: &[Atom<'a>], numbers: &'a [String]) -> Result<Vec<Counted<'a>>, String> {
+    let mut kept = Alternatives::default();
+    for (index, (atom, number)) in atoms.iter().zip(numbers).enumerate() {
+        let Atom { chain, insertion_code, residue, name, alternative, element, position, .. } = *atom;
+        if !position.iter().all(|coordinate| coordinate.abs() < FARTHEST) {
+            return Err(format!("atom {index} lies at {position:?}"));
+        }
+        let counts = counts(element, residue).map_err(|what| format!("atom {index}: {what}"))?;
+        if let Some((electrons, mass)) = counts {
+            let atom = Counted { chain, site: [number, insertion_code, ""], residue, name, electrons, mass, position };
+            kept.push(atom, Some(alternative).filter(|alternative| !alternative.is_empty()));
+        }
+    }
+    Ok(kept.kept)
+}
+
 /// The atoms of an `_atom_site` category.
-pub(super) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Atom<'a>>, String> {
+pub(super) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Counted<'a>>, String> {
     let table = block.get(MMCIF_CATEGORY).ok_or("no _atom_site category, so no atoms")?;
     let chain = first_of(table, ["label_asym_id", "auth_asym_id"])?;
     let residue = first_of(table, ["label_comp_id", "auth_comp_id"])?;
@@ -100,7 +138,7 @@ pub(super) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Atom<'a>>, String>
             continue;
         };
         let ((label, author), insertion) = site;
-        let atom = Atom { chain, site: [label, author, insertion], residue, name, electrons, mass, position };
+        let atom = Counted { chain, site: [label, author, insertion], residue, name, electrons, mass, position };
         atoms.push(atom, (!matches!(alternative, "." | "?")).then_some(alternative));
     }
     Ok(atoms.kept)
@@ -112,7 +150,7 @@ fn first_of(table: &Table<'_>, names: [&'static str; 2]) -> Result<&'static str,
 }
 
 /// The atoms of a PDB file's first model, or of all, and how many models that are.
-pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Atom<'_>>, usize), String> {
+pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Counted<'_>>, usize), String> {
     let mut atoms = Alternatives::default();
     let mut records = 0;
     let mut models = 0;
@@ -149,7 +187,7 @@ pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Atom<'_>>, u
         let Some((electrons, mass)) = counts(symbol, residue).map_err(bad)? else {
             continue;
         };
-        let atom = Atom {
+        let atom = Counted {
             chain: field(21..22),
             site: [field(22..26), field(26..27), ""],
             residue,

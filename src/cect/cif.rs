@@ -2,6 +2,14 @@
 
 use std::collections::HashMap;
 
+/// Whether a text begins as mmCIF does.
+pub(super) fn looks_like(text: &str) -> bool {
+    text.lines()
+        .map(str::trim_start)
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .is_some_and(|line| line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("data_")))
+}
+
 /// One category: its columns, and its rows in file order.
 #[derive(Debug, Default)]
 pub(super) struct Table<'a> {

@@ -1,7 +1,7 @@
 //! Subtomograms: from atomic models to densities to simulated, labeled volumes.
 //!
 //! ```text
-//! structure file ─ Structure ─ density ─┐                       ┌─ SimulatedDataset ─┐
+//! atoms, file ──── Structure ─ density ─┐                       ┌─ SimulatedDataset ─┐
 //! density map ──── Map ─ resample ──────┼─ Template ─ Simulator ┤                    ├─ Sample ─ Batch
 //! catalogue, invent ────────────────────┘      Background ──────┴─ CrowdedDataset ───┤
 //! MRC files named in a CSV or STAR file ───────────────────────── LabeledFiles ──────┘
@@ -44,6 +44,8 @@ mod table;
 mod template;
 mod volume;
 
+pub use assembly::Assembly;
+pub use atoms::Atom;
 pub use augment::{AugmentConfig, AugmentedDataset, Augmenter, HalfTurn};
 pub use background::{Background, Contrast};
 #[cfg(feature = "torch")]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::Path};
 
 use super::{
     assembly::{self, Assembly},
-    atoms::{self, Atom},
+    atoms::{self, Atom, Counted},
     cif,
     density::Scatterer,
     input, residues,
@@ -42,6 +42,8 @@ pub enum AppliedAssembly {
     },
     /// The atoms were taken as they are because [`AssemblyChoice::AsymmetricUnit`] asked for it.
     AsymmetricUnit,
+    /// The atoms were taken as they are because they came without an assembly.
+    NoneGiven,
 }
 
 impl fmt::Display for AppliedAssembly {
@@ -52,6 +54,7 @@ impl fmt::Display for AppliedAssembly {
             Self::Models { models } => write!(f, "no assembly named, all {models} models of the file"),
             Self::NoneNamed => write!(f, "no assembly named, file as it is"),
             Self::AsymmetricUnit => write!(f, "asymmetric unit, as asked"),
+            Self::NoneGiven => write!(f, "no assembly given, atoms as they are"),
         }
     }
 }
@@ -103,10 +106,51 @@ impl Structure {
         Self::parse(&text, choice, copies).map_err(|problem| Error::Format { path: path.to_owned(), problem })
     }
 
+    /// Takes atoms from elsewhere: another reader, such as `pdbtbx`, that selects and changes them, or a simulation of
+    /// molecules.
+    ///
+    /// What counts is as for a file. Atoms of a residue follow one another, and chains have the names that the
+    /// assembly, if one is given, speaks of.
+    ///
+    /// # Errors
+    /// [`Error::Volume`] if an atom lies nowhere or is of no element, if there are none but water and hydrogen, or if the
+    /// assembly names no chain that is there.
+    ///
+    /// # Examples
+    /// A part of a structure; [`Template::new`](super::Template::new) makes a class of it.
+    /// ```
+    /// use soft_lmccl::cect::{Atom, Structure};
+    ///
+    /// let alanine = |chain, z| Atom {
+    ///     chain,
+    ///     residue_number: 1,
+    ///     insertion_code: "",
+    ///     residue: "ALA",
+    ///     name: "CA",
+    ///     alternative: "",
+    ///     element: "C",
+    ///     position: [0.0, 0.0, z],
+    /// };
+    /// let whole = [alanine("A", 0.0), alanine("B", 30.0)];
+    /// let part = Structure::from_atoms(whole.into_iter().filter(|atom| atom.chain == "B"), None)?;
+    /// // The whole residue, of which there is one atom.
+    /// assert_eq!(part.scatterers().len(), 1);
+    /// assert_eq!(part.scatterers()[0].electrons, 38.0);
+    /// # Ok::<(), soft_lmccl::Error>(())
+    /// ```
+    pub fn from_atoms<'a>(atoms: impl IntoIterator<Item = Atom<'a>>, assembly: Option<&Assembly>) -> Result<Self> {
+        let atoms: Vec<Atom<'_>> = atoms.into_iter().collect();
+        let numbers: Vec<String> = atoms.iter().map(|atom| atom.residue_number.to_string()).collect();
+        atoms::from_user(&atoms, &numbers)
+            .and_then(|counted| weigh(&counted))
+            .and_then(|chains| Self::put_together(&chains, assembly, AppliedAssembly::NoneGiven))
+            .map_err(Error::Volume)
+    }
+
     /// `copies`: the models of a PDB file are parts of one particle.
     fn parse(text: &str, choice: AssemblyChoice, copies: bool) -> Result<Self, String> {
         let mut models = 1;
-        let (chains, assembly) = if looks_like_mmcif(text) {
+        let (chains, assembly) = if cif::looks_like(text) {
             let [generators, operators] = assembly::MMCIF_CATEGORIES;
             let block = cif::read(text, &[atoms::MMCIF_CATEGORY, generators, operators])?;
             let chains = weigh(&atoms::from_mmcif(&block)?)?;
@@ -125,17 +169,18 @@ impl Structure {
             models = read;
             (weigh(&atoms)?, assembly)
         };
-        let (parts, applied) = match &assembly {
-            Some(assembly) => assembled(&chains, assembly)?,
-            None => {
-                let parts = chains.values().map(|chain| (chain.scatterers.clone(), chain.mass)).collect();
-                let applied = match choice {
-                    AssemblyChoice::First if models > 1 => AppliedAssembly::Models { models },
-                    AssemblyChoice::First => AppliedAssembly::NoneNamed,
-                    AssemblyChoice::AsymmetricUnit => AppliedAssembly::AsymmetricUnit,
-                };
-                (parts, applied)
-            }
+        let as_it_is = match choice {
+            AssemblyChoice::First if models > 1 => AppliedAssembly::Models { models },
+            AssemblyChoice::First => AppliedAssembly::NoneNamed,
+            AssemblyChoice::AsymmetricUnit => AppliedAssembly::AsymmetricUnit,
+        };
+        Self::put_together(&chains, assembly.as_ref(), as_it_is)
+    }
+
+    fn put_together(chains: &Chains, assembly: Option<&Assembly>, as_it_is: AppliedAssembly) -> Result<Self, String> {
+        let (parts, applied) = match assembly {
+            Some(assembly) => assembled(chains, assembly)?,
+            None => (chains.values().map(|chain| (chain.scatterers.clone(), chain.mass)).collect(), as_it_is),
         };
         let mass = parts.iter().map(|(_, mass)| mass).sum();
         let scatterers = parts.into_iter().flat_map(|(part, _)| part).collect();
@@ -191,24 +236,17 @@ fn assembled(chains: &Chains, assembly: &Assembly) -> Result<(Parts, AppliedAsse
         }
     }
     if atoms == 0 {
-        return Err(format!("assembly {} names no chain that the file holds", assembly.id));
+        return Err(format!("assembly {} names no chain of these atoms", assembly.id));
     }
     let id = assembly.id.clone();
     Ok((parts, AppliedAssembly::Built { id, operators }))
 }
 
-fn looks_like_mmcif(text: &str) -> bool {
-    text.lines()
-        .map(str::trim_start)
-        .find(|line| !line.is_empty() && !line.starts_with('#'))
-        .is_some_and(|line| line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("data_")))
-}
-
 /// Groups atoms into chains and gives each residue its electrons.
-fn weigh(atoms: &[Atom<'_>]) -> Result<Chains, String> {
+fn weigh(atoms: &[Counted<'_>]) -> Result<Chains, String> {
     let mut chains = Chains::new();
     for residue in atoms::residues(atoms) {
-        let Atom { chain, residue: name, .. } = residue[0];
+        let Counted { chain, residue: name, .. } = residue[0];
         let present: f64 = residue.iter().map(|atom| atom.electrons).sum();
         let (electrons, mass) = residues::standard(name).unwrap_or_else(|| {
             let mass = residue.iter().map(|atom| atom.mass).sum();

@@ -4,7 +4,7 @@ use std::fs;
 
 use approx::assert_relative_eq;
 use proptest::prelude::*;
-use soft_lmccl::cect::{AppliedAssembly, AssemblyChoice, Extent, Structure, Template};
+use soft_lmccl::cect::{AppliedAssembly, Assembly, AssemblyChoice, Atom, Extent, Structure, Template};
 
 use super::{fixture, gzip, told};
 
@@ -357,7 +357,7 @@ fn bad_files_say_what_is_wrong() {
                 .into_bytes(),
             "assembly 1 applies one operator twice to the same chains; expected each once",
         ),
-        (mmcif(&assembly("1 1 Q")), "assembly 1 names no chain that the file holds"),
+        (mmcif(&assembly("1 1 Q")), "assembly 1 names no chain of these atoms"),
         (
             mmcif(&assembly("1 (1-9000)(1-9000)(1-9000) A")),
             "operator expression `(1-9000)(1-9000)(1-9000)` makes more than 20000 operators",
@@ -466,7 +466,85 @@ fn plain_structure() -> (String, String) {
     (cif, pdb + "END\n")
 }
 
-/// Another reader, where both can read: the same atoms in the same places.
+/// One atom at `x`, named as in a file.
+fn atom<'a>(chain: &'a str, residue_number: i64, residue: &'a str, name: &'a str, x: f64) -> Atom<'a> {
+    let (insertion_code, alternative, element) = ("", "", &name[..1]);
+    Atom { chain, residue_number, insertion_code, residue, name, alternative, element, position: [x, 0.0, 0.0] }
+}
+
+#[test]
+fn atoms_from_elsewhere_count_as_those_of_a_file() {
+    let atoms = [
+        atom("A", 1, "GLY", "N", 0.0),
+        atom("A", 1, "GLY", "CA", 1.0),
+        // A name that comes again, another insertion, another number, another chain: four residues.
+        atom("A", 1, "GLY", "CA", 2.0),
+        Atom { insertion_code: "A", ..atom("A", 1, "GLY", "C", 3.0) },
+        atom("A", -2, "GLY", "C", 4.0),
+        atom("B", -2, "GLY", "C", 5.0),
+        Atom { alternative: "B", ..atom("B", 7, "SER", "CA", 6.0) },
+        Atom { alternative: "A", ..atom("B", 7, "SER", "CA", 7.0) },
+        atom("B", 8, "HOH", "O", 8.0),
+        Atom { element: "h", ..atom("B", 9, "ALA", "HA", 9.0) },
+        Atom { element: "zn", ..atom("C", 1, "ZN", "ZN", 10.0) },
+    ];
+    let structure = Structure::from_atoms(atoms, None).unwrap();
+    let found: Vec<_> = structure.scatterers().iter().map(|s| (s.position[0], s.electrons.round())).collect();
+    // The first residue shares 30 electrons 7 to 6.
+    let expected =
+        [(0.0, 16.0), (1.0, 14.0), (2.0, 30.0), (3.0, 30.0), (4.0, 30.0), (5.0, 30.0), (6.0, 46.0), (10.0, 30.0)];
+    assert_eq!(found, expected);
+    assert_relative_eq!(structure.kilodaltons(), 1e-3 * (5.0 * 57.05 + 87.08 + 65.38), max_relative = 1e-3);
+    assert_eq!(structure.assembly().to_string(), "no assembly given, atoms as they are");
+
+    let assembly = Assembly::open(fixture("trimer.pdb")).unwrap().unwrap();
+    let trimer = Structure::from_atoms(atoms, Some(&assembly)).unwrap();
+    assert_eq!((trimer.scatterers().len(), trimer.assembly().to_string().as_str()), (21, "assembly 1, 3 operators"));
+}
+
+#[test]
+fn atoms_that_are_none_are_refused() {
+    let bad = |atoms: &[Atom<'_>]| told(&Structure::from_atoms(atoms.iter().copied(), None).unwrap_err());
+    let good = atom("A", 1, "GLY", "N", 0.0);
+    let nowhere = Atom { position: [0.0, f64::NAN, 0.0], ..good };
+    let far = Atom { position: [0.0, 0.0, 1e6], ..good };
+    assert_eq!(bad(&[good, nowhere]), "volume: atom 1 lies at [0.0, NaN, 0.0]");
+    assert_eq!(bad(&[far]), "volume: atom 0 lies at [0.0, 0.0, 1000000.0]");
+    assert_eq!(bad(&[Atom { element: "Qq", ..good }]), "volume: atom 0: `Qq` is no element (residue GLY)");
+    for none in [&[][..], &[atom("A", 1, "HOH", "O", 0.0)]] {
+        assert_eq!(bad(none), "volume: no atoms other than water and hydrogen");
+    }
+    let assembly = Assembly::open(fixture("dimer.cif")).unwrap();
+    let error = Structure::from_atoms([atom("?", 1, "GLY", "N", 0.0)], assembly.as_ref()).unwrap_err();
+    assert_eq!(told(&error), "volume: assembly 1 names no chain of these atoms");
+}
+
+#[test]
+fn assemblies_are_read_without_atoms() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x");
+    let read = |text: &str| {
+        fs::write(&path, text).unwrap();
+        Assembly::open(&path)
+    };
+    let no_atoms = |text: &str| text.lines().filter(|line| !line.starts_with("ATOM")).collect::<Vec<_>>().join("\n");
+    for name in ["dimer.cif", "trimer.pdb"] {
+        let whole = Assembly::open(fixture(name)).unwrap().unwrap();
+        assert_eq!(whole.id(), "1");
+        let text = fs::read_to_string(fixture(name)).unwrap();
+        let text = if name.ends_with("pdb") { no_atoms(&text) } else { text };
+        assert_eq!(read(&text).unwrap().unwrap(), whole);
+    }
+    assert_eq!(read("data_x\n_cell.length_a 1\n").unwrap(), None);
+    assert_eq!(read("HEADER nothing\n").unwrap(), None);
+    let message = told(&read(&String::from_utf8(mmcif(&assembly("1 7 A"))).unwrap()).unwrap_err());
+    assert!(message.ends_with("x: the assembly asks for operator 7, which is not listed"), "{message}");
+    let message = told(&Assembly::open(directory.path().join("none")).unwrap_err());
+    assert!(message.starts_with("cannot read "), "{message}");
+}
+
+/// Another reader, where both can read: the same atoms in the same places. `examples/catalogue.rs` holds the two against
+/// each other on every structure that the crate embeds.
 #[test]
 fn atoms_are_those_that_pdbtbx_reads() {
     use pdbtbx::{Format, ReadOptions, StrictnessLevel};

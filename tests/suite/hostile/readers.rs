@@ -32,6 +32,10 @@ pub const READERS: &[Reader] = &[
     #[cfg(feature = "cect")]
     Reader { name: "cif", extension: "cif", seeds: cect::cif, tokens: cect::CIF, read: cect::structure, names_the_file: true },
     #[cfg(feature = "cect")]
+    Reader { name: "assembly-pdb", extension: "pdb", seeds: cect::pdb, tokens: cect::PDB, read: cect::assembly, names_the_file: true },
+    #[cfg(feature = "cect")]
+    Reader { name: "assembly-cif", extension: "cif", seeds: cect::cif, tokens: cect::CIF, read: cect::assembly, names_the_file: true },
+    #[cfg(feature = "cect")]
     Reader { name: "beads", extension: "tsv", seeds: cect::bead_tables, tokens: &["#", "1 2 3 4\n"], read: cect::beads, names_the_file: true },
     #[cfg(feature = "cect")]
     Reader { name: "table-csv", extension: "csv", seeds: cect::csv, tokens: cect::TABLE, read: cect::table, names_the_file: true },
@@ -170,7 +174,8 @@ mod cect {
     use std::{fs, path::Path};
 
     use soft_lmccl::cect::{
-        AssemblyChoice, Dataset, FilesConfig, LabeledFiles, Map, Structure, Template, Volume, annotate_star, read_beads,
+        Assembly, AssemblyChoice, Dataset, FilesConfig, LabeledFiles, Map, Structure, Template, Volume, annotate_star,
+        read_beads,
     };
 
     use super::Answer;
@@ -316,6 +321,11 @@ mod cect {
         let map = Map::open(path)?;
         assert_eq!(map.voxels().len(), map.shape().iter().product::<usize>());
         assert!(map.voxels().iter().all(|voxel| voxel.is_finite()));
+        Ok(())
+    }
+
+    pub fn assembly(path: &Path) -> Answer {
+        Assembly::open(path)?;
         Ok(())
     }
 
