@@ -129,14 +129,13 @@ impl Model {
         let (theirs, ours) = (by_pdbtbx(path, choice)?, Structure::open(path, choice)?);
         if theirs.scatterers() != ours.scatterers() {
             let mut places = theirs.scatterers().iter().zip(ours.scatterers());
-            return Err(format!(
-                "{}: pdbtbx finds {} atoms, this crate {}; the first that differ: {:?}",
-                path.display(),
-                theirs.scatterers().len(),
-                ours.scatterers().len(),
-                places.find(|(theirs, ours)| theirs != ours)
-            )
-            .into());
+            let what = match places.find(|(theirs, ours)| theirs != ours) {
+                Some((theirs, ours)) => format!("pdbtbx finds {theirs:?} where this crate finds {ours:?}"),
+                None => {
+                    format!("pdbtbx finds {} atoms, this crate {}", theirs.scatterers().len(), ours.scatterers().len())
+                }
+            };
+            return Err(format!("{}: {what}", path.display()).into());
         }
         Ok(Self {
             kilodaltons: theirs.kilodaltons(),

@@ -48,17 +48,21 @@ pub struct Assembly {
 
 impl Assembly {
     /// Reads assembly 1 of a PDB or mmCIF file, else the first that it names; `None` if it names none. The file may be
-    /// compressed with gzip, and its atoms are not looked at.
+    /// compressed with gzip, and its atoms are not looked at. Of a `.pdb1` file, whose models are one particle, it knows
+    /// nothing.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if its assembly cannot be built.
+    /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if it is neither PDB nor mmCIF, or its assembly
+    /// cannot be built.
     ///
     /// # Examples
     /// ```
     /// use soft_lmccl::cect::Assembly;
     ///
     /// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/structures/dimer.cif");
-    /// assert_eq!(Assembly::open(path)?.unwrap().id(), "1");
+    /// let assembly = Assembly::open(path)?.expect("an assembly");
+    /// assert_eq!(assembly.id(), "1");
+    /// assert_eq!(assembly.chains().collect::<Vec<_>>(), ["A", "B"]);
     /// # Ok::<(), soft_lmccl::Error>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Option<Self>> {
@@ -66,8 +70,13 @@ impl Assembly {
         let text = input::read_text(path)?;
         let assembly = if cif::looks_like(&text) {
             cif::read(&text, &MMCIF_CATEGORIES).and_then(|block| from_mmcif(&block))
-        } else {
+        } else if ["REMARK", "HEADER", "ATOM", "HETATM"]
+            .iter()
+            .any(|record| text.lines().any(|line| line.starts_with(record)))
+        {
             from_remark_350(&text)
+        } else {
+            Err("neither mmCIF nor PDB: no data_ block and no record of a PDB file".to_owned())
         };
         assembly.map_err(|problem| Error::Format { path: path.to_owned(), problem })
     }
@@ -76,6 +85,11 @@ impl Assembly {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The chains that it speaks of, in the order of the file.
+    pub fn chains(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().flat_map(|group| &group.chains).map(String::as_str)
     }
 }
 

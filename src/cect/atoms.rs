@@ -22,7 +22,7 @@ pub struct Atom<'a> {
     pub insertion_code: &'a str,
     /// Name of its residue, such as `ALA`, `DA` or `HOH`.
     pub residue: &'a str,
-    /// Its own name, such as `CA`; one that comes again begins another residue.
+    /// Its own name, such as `CA`; one that comes again begins another residue. Empty if it has none.
     pub name: &'a str,
     /// Which of several alternatives of its residue it belongs to, empty if to all of them.
     pub alternative: &'a str,
@@ -51,7 +51,7 @@ pub(super) struct Counted<'a> {
 }
 
 /// Splits atoms into residues, as their sites and names say; an atom name that comes again starts
-/// another residue as well, since insertion codes are sometimes lost.
+/// another residue as well, since insertion codes are sometimes lost. Atoms without a name say nothing.
 pub(super) fn residues<'s, 'a>(atoms: &'s [Counted<'a>]) -> impl Iterator<Item = &'s [Counted<'a>]> {
     let mut rest = atoms;
     std::iter::from_fn(move || {
@@ -59,11 +59,19 @@ pub(super) fn residues<'s, 'a>(atoms: &'s [Counted<'a>]) -> impl Iterator<Item =
         let other =
             |atom: &Counted<'a>| atom.chain != first.chain || atom.site != first.site || atom.residue != first.residue;
         let mut names = HashSet::new();
-        let length = rest.iter().position(|atom| other(atom) || !names.insert(atom.name)).unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|atom| other(atom) || !(is_none(atom.name) || names.insert(atom.name)))
+            .unwrap_or(rest.len());
         let (residue, after) = rest.split_at(length);
         rest = after;
         Some(residue)
     })
+}
+
+/// Whether a field stands for none: empty, or as mmCIF writes it.
+fn is_none(field: &str) -> bool {
+    matches!(field, "" | "." | "?")
 }
 
 /// The category that [`from_mmcif`] reads.
@@ -103,12 +111,14 @@ pub(super) fn from_user<'a>(atoms: &[Atom<'a>], numbers: &'a [String]) -> Result
     for (index, (atom, number)) in atoms.iter().zip(numbers).enumerate() {
         let Atom { chain, insertion_code, residue, name, alternative, element, position, .. } = *atom;
         if !position.iter().all(|coordinate| coordinate.abs() < FARTHEST) {
-            return Err(format!("atom {index} lies at {position:?}"));
+            return Err(format!(
+                "atom {index}: expected a `position` less than a million Angstrom either way, got {position:?}"
+            ));
         }
         let counts = counts(element, residue).map_err(|what| format!("atom {index}: {what}"))?;
         if let Some((electrons, mass)) = counts {
             let atom = Counted { chain, site: [number, insertion_code, ""], residue, name, electrons, mass, position };
-            kept.push(atom, Some(alternative).filter(|alternative| !alternative.is_empty()));
+            kept.push(atom, (!is_none(alternative)).then_some(alternative));
         }
     }
     Ok(kept.kept)
@@ -139,7 +149,7 @@ pub(super) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Counted<'a>>, Stri
         };
         let ((label, author), insertion) = site;
         let atom = Counted { chain, site: [label, author, insertion], residue, name, electrons, mass, position };
-        atoms.push(atom, (!matches!(alternative, "." | "?")).then_some(alternative));
+        atoms.push(atom, (!is_none(alternative)).then_some(alternative));
     }
     Ok(atoms.kept)
 }

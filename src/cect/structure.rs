@@ -22,7 +22,7 @@ pub enum AssemblyChoice {
     AsymmetricUnit,
 }
 
-/// What [`Structure::open`] did about assemblies.
+/// What was done about assemblies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AppliedAssembly {
@@ -76,6 +76,9 @@ pub struct Structure {
     assembly: AppliedAssembly,
 }
 
+/// Chains that a message names at most.
+const SHOWN: usize = 8;
+
 /// A limit on assembled atoms, above the largest capsids of the PDB (HIV-1: 2.4 million).
 const MAX_ATOMS: usize = 20_000_000;
 
@@ -109,8 +112,9 @@ impl Structure {
     /// Takes atoms from elsewhere: another reader, such as `pdbtbx`, that selects and changes them, or a simulation of
     /// molecules.
     ///
-    /// What counts is as for a file. Atoms of a residue follow one another, and chains have the names that the
-    /// assembly, if one is given, speaks of.
+    /// What counts is as for a file. Atoms of a residue follow one another: a residue is whole each time that it begins
+    /// anew. Where an assembly is given, chains must have the names that it speaks of ([`Assembly::chains`]), and those of
+    /// which it says nothing are left out.
     ///
     /// # Errors
     /// [`Error::Volume`] if an atom lies nowhere or is of no element, if there are none but water and hydrogen, or if the
@@ -187,7 +191,7 @@ impl Structure {
         Ok(Self { scatterers, mass, assembly: applied })
     }
 
-    /// One entry an atom, assembly included, in Angstrom as in the file.
+    /// One entry an atom, assembly included, in Angstrom as given.
     pub fn scatterers(&self) -> &[Scatterer] {
         &self.scatterers
     }
@@ -236,7 +240,10 @@ fn assembled(chains: &Chains, assembly: &Assembly) -> Result<(Parts, AppliedAsse
         }
     }
     if atoms == 0 {
-        return Err(format!("assembly {} names no chain of these atoms", assembly.id));
+        let theirs: Vec<&str> = assembly.chains().take(SHOWN).collect();
+        let ours: Vec<&str> = chains.keys().map(String::as_str).take(SHOWN).collect();
+        let (id, theirs, ours) = (&assembly.id, theirs.join(", "), ours.join(", "));
+        return Err(format!("assembly {id} names no chain of these atoms: it names {theirs}, they are of {ours}"));
     }
     let id = assembly.id.clone();
     Ok((parts, AppliedAssembly::Built { id, operators }))

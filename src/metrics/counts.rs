@@ -330,7 +330,7 @@ impl<'a> Tally<'a> {
     pub(crate) const AT_A_TIME: usize = 96;
 
     pub(crate) fn new(counts: &'a ScoreCounts) -> Self {
-        Self { counts, counters: Default::default(), waiting: Waiting::default() }
+        Self { counts, counters: Default::default(), waiting: Waiting::NONE }
     }
 
     /// Takes scores of pairs of one kind, after counting what waits still.
@@ -377,7 +377,8 @@ impl<'a> Tally<'a> {
         self.waiting()(Self::AT_A_TIME);
         for (kind, Counters { regions, pairs, off_grid, .. }) in self.counters.into_iter().enumerate() {
             for (region, counts) in regions.zip(pairs.chunks(REGION)) {
-                if counts.iter().any(|&count| count > 0) {
+                // Not `any`, which would look at one byte at a time.
+                if counts.iter().fold(0, |all, count| all | count) > 0 {
                     self.counts.region(region).add_all(kind, counts);
                 }
             }
@@ -398,10 +399,8 @@ struct Waiting {
     end: usize,
 }
 
-impl Default for Waiting {
-    fn default() -> Self {
-        Self { kind: MATCHING, rounded: [0; Tally::AT_A_TIME], next: 0, end: 0 }
-    }
+impl Waiting {
+    const NONE: Self = Self { kind: MATCHING, rounded: [0; Tally::AT_A_TIME], next: 0, end: 0 };
 }
 
 /// The first and the last key of the grid.

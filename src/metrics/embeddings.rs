@@ -15,8 +15,8 @@ use crate::MetricError;
 /// rows score 1 to within rounding, on either side.
 ///
 /// This holds for [`cosine`](Self::cosine) and all that is made of it, such as [`pair_scores`](Self::pair_scores).
-/// [`AllPairs`](crate::verify::AllPairs) multiplies whole tiles by the kernels of the processor, which sum up in an
-/// order of their own: its scores may differ from these in the last bits before they are rounded.
+/// [`AllPairs`](crate::verify::AllPairs) sums up in another order: its scores may differ from these in the last bits before
+/// they are rounded.
 ///
 /// Cosines that differ by less than about 2·10⁻⁷ are one score, or in either order. Only embeddings that
 /// have collapsed to nearly one direction, with distances below 10⁻³, come so close together;

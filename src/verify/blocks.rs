@@ -27,11 +27,12 @@ pub(super) struct Packed<const WIDTH: usize> {
 impl<const WIDTH: usize> Packed<WIDTH> {
     /// What so many embeddings take, in bytes.
     pub(super) fn bytes(embeddings: usize, dim: usize) -> u64 {
-        (embeddings.next_multiple_of(WIDTH) * dim * size_of::<f32>()) as u64
+        embeddings.next_multiple_of(WIDTH) as u64 * dim as u64 * size_of::<f32>() as u64
     }
 
-    pub(super) fn empty(dim: usize) -> Self {
-        Self { dim, span: 0..0, values: Vec::new() }
+    /// Nothing yet, with room for so many.
+    pub(super) fn with_capacity(embeddings: usize, dim: usize) -> Self {
+        Self { dim, span: 0..0, values: Vec::with_capacity(embeddings.div_ceil(WIDTH) * dim) }
     }
 
     /// The first so many embeddings, each as `embedding` gives it for its place; by all threads.
@@ -107,7 +108,7 @@ fn multiply_with<S: Simd, C: Counter>(
     mut scored: impl FnMut(&mut C, usize, usize, &Block),
 ) {
     let mut block = [0.0; ROWS * COLUMNS];
-    // The columns of a block stay in the first cache while all rows go by.
+    // The columns of a block, up to 500 numbers each, stay in the first cache while all rows go by.
     for (column, right) in columns.groups(of_columns) {
         let of_rows = of_rows.start..of_rows.end.min(end(column + COLUMNS - 1));
         for (row, left) in rows.groups(&of_rows) {
@@ -169,9 +170,10 @@ mod tests {
     fn levels() -> Vec<Level> {
         let best = Level::new();
         #[cfg(target_arch = "x86_64")]
-        let narrower = [best.as_avx2().map(Level::Avx2), best.as_sse4_2().map(Level::Sse4_2)];
+        let narrower =
+            [best.as_avx2().map(Level::Avx2), best.as_sse4_2().map(Level::Sse4_2), best.as_sse2().map(Level::Sse2)];
         #[cfg(not(target_arch = "x86_64"))]
-        let narrower = [];
+        let narrower: [Option<Level>; 0] = [];
         std::iter::once(best).chain(narrower.into_iter().flatten()).collect()
     }
 
@@ -192,7 +194,7 @@ mod tests {
                 [(0..40, 0..70), (0..1, 0..1), (5..23, 31..49), (6..12, 16..32), (39..40, 69..70)]
             {
                 // All of them packed, and those of the tile alone.
-                let mut tile = (Packed::empty(dim), Packed::empty(dim));
+                let mut tile = (Packed::with_capacity(1, dim), Packed::with_capacity(1, dim));
                 tile.0.hold(&of_rows, |row| &left[row][..]);
                 tile.1.hold(&of_columns, |column| &right[column][..]);
                 let all =

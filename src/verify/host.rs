@@ -70,8 +70,9 @@ impl Operands {
         Packed::<ROWS>::bytes(rows, dim) + Packed::<COLUMNS>::bytes(columns, dim)
     }
 
-    fn empty(dim: usize) -> Self {
-        Self { rows: Packed::empty(dim), columns: Packed::empty(dim) }
+    /// With room for a tile: a buffer that grows may take more than it holds.
+    fn of_a_tile(tile: usize, dim: usize) -> Self {
+        Self { rows: Packed::with_capacity(tile, dim), columns: Packed::with_capacity(tile, dim) }
     }
 
     fn of_all(input: &Input<'_>) -> Self {
@@ -205,7 +206,8 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(plan: &'a Plan<'a>) -> Self {
-        Self { plan, packed: Operands::empty(plan.input.dim()) }
+        let tile = if plan.packed.is_some() { 0 } else { plan.tile };
+        Self { plan, packed: Operands::of_a_tile(tile, plan.input.dim()) }
     }
 
     /// Multiplies a tile and counts its pairs; returns how many there are.

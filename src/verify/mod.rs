@@ -14,8 +14,9 @@
 //! # Which score
 //! The score of a pair is its cosine in `f32`, rounded to a multiple of 2⁻²². Where all products and
 //! sums of the rows are exact in `f32`, it is the same for every tile size, number of threads, device and order
-//! of the rows. Elsewhere sums in another order differ in the last bits, and counts differ by no more than
-//! the pairs that lie within that rounding error of a step's edge.
+//! of the rows. Elsewhere too on the host: it sums up in the order of the dimensions, so that only a processor without
+//! fused multiplication counts otherwise than the rest. A device sums up in an order of its own; its counts differ by no
+//! more than the pairs that lie within that rounding error of a step's edge.
 
 mod blocks;
 #[cfg(feature = "torch")]
@@ -60,7 +61,7 @@ pub struct AllPairs {
     /// once, and otherwise again for each tile.
     pub memory_budget: u64,
     /// Rows and columns of a tile, from 1 to 8192. By default 480 on the host, blocks of 6 x 16 that leave room in
-    /// the cache for counters; on a device up to 4096, as the budget allows.
+    /// the cache for counters, so best a multiple of 48; on a device up to 4096, as the budget allows.
     pub tile: Option<usize>,
 }
 

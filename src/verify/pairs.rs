@@ -269,7 +269,8 @@ impl Layout {
         }
     }
 
-    /// Whether the pairs of a tile match, if all its rows make pairs with all its columns and all of one kind.
+    /// Whether the pairs of a tile match, if all its rows make pairs with all its columns and all of one kind; `None` also
+    /// where that cannot be told from its ends.
     pub(super) fn kind(&self, rows: &Span, columns: &Span) -> Option<bool> {
         // In class order the last row has its first pair and its first match last, the first row its last match first.
         let (first, last) = (rows.start, rows.end - 1);

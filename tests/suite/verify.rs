@@ -217,6 +217,48 @@ fn counts_differ_only_within_the_rounding_error() {
     }
 }
 
+/// The smallest budget that is not refused.
+fn least<'a>(pairs: impl Into<Pairs<'a>>, tile: Option<usize>) -> u64 {
+    let refused = AllPairs { memory_budget: 1, tile }.count(pairs).unwrap_err().to_string();
+    refused.split_whitespace().find_map(|word| word.parse().ok()).unwrap()
+}
+
+#[test]
+fn counts_depend_on_the_embeddings_alone() {
+    // Sums that are not exact, in an odd dimension, of rows that fill no block.
+    let set = random_set(203, 37, 5);
+    let all = |set: &EmbeddingSet, memory_budget, tile| {
+        let counts = AllPairs { memory_budget, tile }.count_part(set, Part::WHOLE).unwrap();
+        serde_json::to_string(&counts).unwrap()
+    };
+    let expected = all(&set, BUDGET, None);
+    for tile in [5, 16, 100] {
+        assert_eq!(all(&set, BUDGET, Some(tile)), expected, "tile {tile}");
+    }
+    // One thread that packs tile by tile.
+    assert_eq!(all(&set, least(&set, None), None), expected);
+    assert_eq!(all(&set, least(&set, Some(50)), Some(50)), expected);
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(alone.install(|| all(&set, BUDGET, Some(64))), expected);
+
+    let mut parts =
+        AllPairs { memory_budget: BUDGET, tile: Some(7) }.count_part(&set, Part::new(0, 3).unwrap()).unwrap();
+    for index in 1..3 {
+        let all_pairs = AllPairs { memory_budget: BUDGET, tile: Some(30) };
+        parts.add(&all_pairs.count_part(&set, Part::new(index, 3).unwrap()).unwrap()).unwrap();
+    }
+    assert_eq!(serde_json::to_string(&parts).unwrap(), expected);
+
+    // Rows the other way round, by other names.
+    let backward = Array2::from_shape_fn(set.view().dim(), |(row, k)| 2.0 * set.row(set.len() - 1 - row)[k]);
+    let labels: Vec<i64> = set.labels().iter().rev().map(|&label| 90 - i64::from(label)).collect();
+    let backward = EmbeddingSet::new(backward.view(), &labels).unwrap();
+    let forward = Array2::from_shape_fn(set.view().dim(), |(row, k)| 2.0 * set.row(row)[k]);
+    let labels: Vec<i64> = set.labels().iter().map(|&label| i64::from(label)).collect();
+    let forward = EmbeddingSet::new(forward.view(), &labels).unwrap();
+    assert_eq!(all(&backward, BUDGET, None), all(&forward, BUDGET, None));
+}
+
 /// How often a count tells how far it is, and how often it tells its end.
 fn told(count: impl FnOnce(&(dyn Fn(Progress) -> ControlFlow<()> + Sync))) -> (u64, u64) {
     let (told, ends) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -465,8 +507,7 @@ fn a_budget_without_room_for_copies_changes_nothing() {
         let (probes, gallery) = (set(&rows[..40], &labels[..40]), set(&rows[40..], &labels[40..]));
         let everyone = set(&rows, labels);
         for pairs in [Pairs::among(&everyone), Pairs::between(&probes, &gallery).unwrap()] {
-            let refused = AllPairs { memory_budget: 1, tile: Some(16) }.count(pairs).unwrap_err().to_string();
-            let least = refused.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+            let least = least(pairs, Some(16));
             let poor = AllPairs { memory_budget: least, tile: Some(16) }.count(pairs).unwrap();
             let rich = AllPairs { memory_budget: BUDGET, tile: Some(16) }.count(pairs).unwrap();
             assert_eq!(counted_figures(&poor, &FARS), counted_figures(&rich, &FARS), "{least}");

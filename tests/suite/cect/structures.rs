@@ -487,14 +487,27 @@ fn atoms_from_elsewhere_count_as_those_of_a_file() {
         atom("B", 8, "HOH", "O", 8.0),
         Atom { element: "h", ..atom("B", 9, "ALA", "HA", 9.0) },
         Atom { element: "zn", ..atom("C", 1, "ZN", "ZN", 10.0) },
+        // Two atoms of one residue that have no names.
+        Atom { name: "", ..atom("C", 2, "GLY", "N", 11.0) },
+        Atom { name: "", ..atom("C", 2, "GLY", "N", 12.0) },
     ];
     let structure = Structure::from_atoms(atoms, None).unwrap();
     let found: Vec<_> = structure.scatterers().iter().map(|s| (s.position[0], s.electrons.round())).collect();
     // The first residue shares 30 electrons 7 to 6.
-    let expected =
-        [(0.0, 16.0), (1.0, 14.0), (2.0, 30.0), (3.0, 30.0), (4.0, 30.0), (5.0, 30.0), (6.0, 46.0), (10.0, 30.0)];
+    let expected = [
+        (0.0, 16.0),
+        (1.0, 14.0),
+        (2.0, 30.0),
+        (3.0, 30.0),
+        (4.0, 30.0),
+        (5.0, 30.0),
+        (6.0, 46.0),
+        (10.0, 30.0),
+        (11.0, 15.0),
+        (12.0, 15.0),
+    ];
     assert_eq!(found, expected);
-    assert_relative_eq!(structure.kilodaltons(), 1e-3 * (5.0 * 57.05 + 87.08 + 65.38), max_relative = 1e-3);
+    assert_relative_eq!(structure.kilodaltons(), 1e-3 * (6.0 * 57.05 + 87.08 + 65.38), max_relative = 1e-3);
     assert_eq!(structure.assembly().to_string(), "no assembly given, atoms as they are");
 
     let assembly = Assembly::open(fixture("trimer.pdb")).unwrap().unwrap();
@@ -508,15 +521,18 @@ fn atoms_that_are_none_are_refused() {
     let good = atom("A", 1, "GLY", "N", 0.0);
     let nowhere = Atom { position: [0.0, f64::NAN, 0.0], ..good };
     let far = Atom { position: [0.0, 0.0, 1e6], ..good };
-    assert_eq!(bad(&[good, nowhere]), "volume: atom 1 lies at [0.0, NaN, 0.0]");
-    assert_eq!(bad(&[far]), "volume: atom 0 lies at [0.0, 0.0, 1000000.0]");
+    assert_eq!(
+        bad(&[good, nowhere]),
+        "volume: atom 1: expected a `position` less than a million Angstrom either way, got [0.0, NaN, 0.0]"
+    );
+    assert!(bad(&[far]).ends_with("either way, got [0.0, 0.0, 1000000.0]"));
     assert_eq!(bad(&[Atom { element: "Qq", ..good }]), "volume: atom 0: `Qq` is no element (residue GLY)");
     for none in [&[][..], &[atom("A", 1, "HOH", "O", 0.0)]] {
         assert_eq!(bad(none), "volume: no atoms other than water and hydrogen");
     }
     let assembly = Assembly::open(fixture("dimer.cif")).unwrap();
     let error = Structure::from_atoms([atom("?", 1, "GLY", "N", 0.0)], assembly.as_ref()).unwrap_err();
-    assert_eq!(told(&error), "volume: assembly 1 names no chain of these atoms");
+    assert_eq!(told(&error), "volume: assembly 1 names no chain of these atoms: it names A, B, they are of ?");
 }
 
 #[test]
@@ -537,6 +553,10 @@ fn assemblies_are_read_without_atoms() {
     }
     assert_eq!(read("data_x\n_cell.length_a 1\n").unwrap(), None);
     assert_eq!(read("HEADER nothing\n").unwrap(), None);
+    for neither in ["", "total garbage"] {
+        let message = told(&read(neither).unwrap_err());
+        assert!(message.ends_with("x: neither mmCIF nor PDB: no data_ block and no record of a PDB file"), "{message}");
+    }
     let message = told(&read(&String::from_utf8(mmcif(&assembly("1 7 A"))).unwrap()).unwrap_err());
     assert!(message.ends_with("x: the assembly asks for operator 7, which is not listed"), "{message}");
     let message = told(&Assembly::open(directory.path().join("none")).unwrap_err());
