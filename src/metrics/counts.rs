@@ -436,14 +436,14 @@ struct Counters {
 }
 
 impl Counters {
-    /// Grows to what is missing, and half as far again, so as to grow seldom.
+    /// Grows to what is missing, and as far again either way: to grow is to clear and to copy.
     fn cover_missing(&mut self) {
         let regions = std::mem::take(&mut self.missing);
         let held = &self.regions;
         if hull(held, &regions) == *held {
             return;
         }
-        let ahead = regions.len().max(held.len()) / 2;
+        let ahead = regions.len().max(held.len());
         let grown = hull(held, &(regions.start.saturating_sub(ahead)..(regions.end + ahead).min(REGIONS)));
         let keys = grown.start * REGION..(grown.end * REGION).min(KEYS);
         let mut pairs = Pages::zeroed(keys.len());
