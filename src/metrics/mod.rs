@@ -55,6 +55,7 @@ mod pairs;
 mod paper_grid;
 mod report;
 mod roc;
+mod tally;
 mod threshold;
 
 pub(crate) use bracket::CoarseTally;
@@ -63,7 +64,6 @@ pub use collapse::CollapseReport;
 pub use confidence::{Bootstrap, BootstrapDraws, BootstrapOptions, Estimate, Interval, wilson};
 pub use confusion::{ClassPair, Confusion};
 pub use counts::ScoreCounts;
-pub(crate) use counts::Tally;
 #[cfg(feature = "torch")]
 pub(crate) use counts::{KEYS as GRID_KEYS, LOWEST as LOWEST_ROUNDED, ROUND as GRID_ROUND, STEPS as GRID_STEPS};
 pub use embeddings::EmbeddingSet;
@@ -75,6 +75,7 @@ pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use paper_grid::{PaperGridReport, PaperGridTar};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
 pub use roc::{Curve, EerMethod, FarPoint, OperatingPoint, RocCurve};
+pub(crate) use tally::Tally;
 pub use threshold::{ThresholdRule, Verdict, VerificationThreshold};
 
 use rand::SeedableRng;
