@@ -11,6 +11,8 @@ mod determinism;
 #[cfg(feature = "torch")]
 mod devices;
 mod hostile;
+#[cfg(all(feature = "torch", target_os = "linux"))]
+mod linking;
 #[cfg(feature = "torch")]
 mod loss;
 mod metrics;
