@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::ControlFlow, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use tch::{Tensor, nn};
 
 use super::{InMemory, Outcome, Sampling, Schedule, Trainer, optimizer::require_weight_decay};
@@ -82,7 +82,7 @@ impl FitConfig {
 }
 
 /// What a run tells after each step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Step {
     /// Counted from 1.
@@ -97,8 +97,13 @@ pub struct Step {
     pub loss: LossReport,
     /// The validation score, after the last step of an epoch.
     pub validation: Option<f64>,
-    /// Time left at the pace so far.
+    /// Time left at the pace so far; in JSON `remaining_seconds`.
+    #[serde(rename = "remaining_seconds", serialize_with = "in_seconds")]
     pub remaining: Duration,
+}
+
+fn in_seconds<S: Serializer>(time: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    time.as_secs_f64().serialize(serializer)
 }
 
 impl fmt::Display for Step {

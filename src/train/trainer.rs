@@ -24,7 +24,8 @@ use crate::{
 };
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum End {
     /// All steps are done.
@@ -36,7 +37,7 @@ pub enum End {
 }
 
 /// What is left of a run beside the weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Outcome {
     /// Why it ended.

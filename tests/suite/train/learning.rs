@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use serde_json::json;
 use soft_lmccl::{
     Result,
     loss::{CenterLossConfig, LmclConfig, Loss, LossTerms, SoftLmcclConfig},
@@ -228,4 +229,25 @@ fn a_report_has_the_keys_that_scripts_read() {
     assert_eq!(keys, ["accuracy", "auc", "eer", "embeddings", "pairs", "tar_at_far"]);
     let point: Vec<_> = report["tar_at_far"][0].as_object().unwrap().keys().cloned().collect();
     assert_eq!(point, ["false_accepts", "far", "resolvable", "tar", "target_far", "threshold"]);
+}
+
+#[test]
+fn a_step_and_the_end_of_a_run_have_the_keys_that_scripts_read() {
+    let (volumes, labels) = volumes(0..3, 4, 4);
+    let vs = nn::VarStore::new(Device::Cpu);
+    let config = CompactNetConfig { channels: vec![4], embedding_dim: 4 };
+    let net = compact_net(&(vs.root() / "net"), SIDE, config).unwrap();
+    let mut loss = LmclConfig::default().init(&(vs.root() / "loss"), 3, 4).unwrap();
+    let mut steps = Vec::new();
+    let config = FitConfig { epochs: 1, batch_size: 6, ..Default::default() };
+    let outcome = fit(&net, &mut loss, &vs, (&volumes, &labels), config, |step| {
+        steps.push(serde_json::to_value(step).unwrap());
+        ControlFlow::Continue(())
+    });
+    let keys: Vec<_> = steps[1].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["epoch", "learning_rate", "loss", "remaining_seconds", "step", "steps", "validation"]);
+    assert_eq!((&steps[1]["epoch"], &steps[1]["remaining_seconds"]), (&json!(1), &json!(0.0)));
+    assert_eq!(steps[1]["loss"]["terms"][0]["name"], "lmcl");
+    let outcome = serde_json::to_value(outcome.unwrap()).unwrap();
+    assert_eq!((&outcome["end"], &outcome["steps"], &outcome["best"]), (&json!("finished"), &json!(2), &json!(null)));
 }
