@@ -291,6 +291,19 @@ pub(crate) fn require_defined(what: &'static str, tensor: &tch::Tensor) -> Resul
     Err(Error::Tensor { what, expected: "values".into(), got: "an undefined tensor".into() })
 }
 
+/// Refuses a way back from a loss that leads nowhere.
+#[cfg(feature = "torch")]
+pub(crate) fn require_gradient(leads_somewhere: bool) -> Result<()> {
+    if leads_somewhere {
+        return Ok(());
+    }
+    Err(Error::Tensor {
+        what: "embeddings",
+        expected: "a gradient that reaches the network or a head of the loss".into(),
+        got: "none: all of them are frozen, or gradients are off".into(),
+    })
+}
+
 #[cfg(feature = "torch")]
 fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()

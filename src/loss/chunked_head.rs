@@ -55,6 +55,7 @@ impl Chunks {
 }
 
 /// One head before its passes over chunks of classes: logits `features · rowsᵀ + bias`, rows of unit length if asked.
+#[derive(Debug)]
 pub(super) struct ChunkedHead {
     /// In the graph of the embeddings, `[B, D]`.
     features: Tensor,
@@ -67,6 +68,7 @@ pub(super) struct ChunkedHead {
 }
 
 /// A head after its first pass, which knows what the second needs.
+#[derive(Debug)]
 pub(super) struct PassedHead {
     head: ChunkedHead,
     chunks: Vec<Chunk>,
@@ -75,6 +77,7 @@ pub(super) struct PassedHead {
     log_odds: Tensor,
 }
 
+#[derive(Debug)]
 struct Chunk {
     /// The rows of `weight`.
     rows: Rows,
@@ -85,6 +88,7 @@ struct Chunk {
     kept: Option<(Tensor, Tensor)>,
 }
 
+#[derive(Debug)]
 enum Rows {
     Span(i64, i64),
     Drawn(Tensor),
@@ -213,6 +217,12 @@ impl PassedHead {
     /// `[B]`, a leaf: what is made of it has its gradient here when [`second_pass`](Self::second_pass) asks.
     pub(super) fn log_odds(&self) -> Tensor {
         self.log_odds.shallow_clone()
+    }
+
+    /// Whether the second pass has anything to do.
+    pub(super) fn takes_gradient(&self) -> bool {
+        let ChunkedHead { features, weight, bias, .. } = &self.head;
+        [Some(features), Some(weight), bias.as_ref()].into_iter().flatten().any(Tensor::requires_grad)
     }
 
     /// Adds to the gradients of the variables; returns the functional of the embeddings that has theirs, if they want

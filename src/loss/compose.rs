@@ -26,7 +26,7 @@ pub struct Sum<A, B> {
 }
 
 impl<L> Scaled<L> {
-    fn require_finite(&self) -> Result<()> {
+    pub(super) fn require_finite(&self) -> Result<()> {
         if self.weight.is_finite() {
             return Ok(());
         }

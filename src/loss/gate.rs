@@ -155,7 +155,7 @@ impl<L: Loss> Loss for Guarded<L> {
     }
 }
 
-fn require_finite(embeddings: &Tensor) -> Result<()> {
+pub(super) fn require_finite(embeddings: &Tensor) -> Result<()> {
     require_defined("embeddings", embeddings)?;
     let finite = embeddings.detach().isfinite();
     if bool::try_from(finite.all())? {

@@ -43,7 +43,7 @@ pub use center::{CenterDistance, CenterLoss, CenterLossConfig, CenterSpace, Cent
 pub use chunked_head::Chunks;
 pub use compose::{Scaled, Sum};
 pub use gate::Guarded;
-pub use large::Chunked;
+pub use large::{Chunked, FirstPass};
 pub use lmcl::{Lmcl, LmclConfig};
 pub use negatives::Negatives;
 pub use scores::GradientPath;

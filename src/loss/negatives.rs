@@ -115,6 +115,7 @@ fn merge(shown: &[i64], drawn: &[usize]) -> Vec<i64> {
 }
 
 /// The classes that take part in a batch.
+#[derive(Debug)]
 pub(super) enum Classes {
     All,
     /// Ascending.

@@ -26,7 +26,7 @@ pub use optimizer::{Optimizer, set_weight_decay};
 pub use sampler::{Sampler, Sampling};
 pub use samples::{InMemory, TrainingSet};
 pub use schedule::{Schedule, WarmUp};
-pub use step::backward_step;
+pub use step::{backward_step, backward_step_in_chunks};
 #[cfg(feature = "cect")]
 pub use subtomograms::{Augmented, Samples};
 pub use trainer::{End, Outcome, Trainer};

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use soft_lmccl::{
     loss::{
-        CenterLossConfig, Chunked, Chunks, GradientPath, LmclConfig, Loss, LossTerms, Negatives,
+        CenterLossConfig, Chunked, Chunks, GradientPath, Guarded, LmclConfig, Loss, LossTerms, Negatives,
         NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
     tch::{Device, Kind, Tensor, nn, no_grad_guard},
@@ -20,6 +20,9 @@ const MANY_LOGITS: usize = 1 << 20;
 
 /// The plain path first, which the others are held against.
 const WAYS: [GradientPath; 3] = [GradientPath::Plain, GradientPath::ClosedForm, GradientPath::BySize];
+
+/// How many [`Asked::losses`] makes.
+const LOSSES: usize = 5;
 
 /// Every head that has a closed form, alone and joined, with what may be asked of it.
 #[derive(Debug, Clone, Copy)]
@@ -73,18 +76,34 @@ impl Asked {
         }
     }
 
+    /// A sum with a weighted sum in it, with and without heads.
+    fn sum(
+        self,
+        gradient: GradientPath,
+        path: &nn::Path<'_>,
+        c: i64,
+        d: i64,
+    ) -> soft_lmccl::Result<impl Chunked + 'static> {
+        let inner = self.lmcl(gradient).init(&(path / "lmcl"), c, d)?;
+        let center = CenterLossConfig { reduction: self.reduction, ..Default::default() };
+        let center = center.init(&(path / "center"), c, d)?;
+        let softmax = self.softmax(gradient).init(&(path / "softmax"), c, d)?;
+        Ok(self.softmax_weight * (self.center_weight * center + Guarded { inner }) + 0.5 * softmax)
+    }
+
     fn losses(
         self,
         gradient: GradientPath,
         path: &nn::Path<'_>,
         case: &Case,
-    ) -> soft_lmccl::Result<Vec<Box<dyn Chunked>>> {
+    ) -> soft_lmccl::Result<[Box<dyn Chunked>; LOSSES]> {
         let (c, d) = (case.classes as i64, case.dim as i64);
-        Ok(vec![
+        Ok([
             Box::new(self.lmcl(gradient).init(&(path / "lmcl"), c, d)?),
             Box::new(self.softmax(gradient).init(&(path / "softmax"), c, d)?),
             Box::new(self.normalized(gradient).init(&(path / "normalized"), c, d)?),
             Box::new(self.soft_lmccl(gradient).init(&(path / "soft_lmccl"), c, d)?),
+            Box::new(self.sum(gradient, &(path / "sum"), c, d)?),
         ])
     }
 }
@@ -154,7 +173,7 @@ proptest! {
     #[test]
     fn every_way_is_the_plain_formula(case in case(), asked in asked(), kind in 0..5usize) {
         let case = hard(&case, kind);
-        for index in 0..4 {
+        for index in 0..LOSSES {
             let [plain, others @ ..] = WAYS.map(|gradient| {
                 let (vs, losses) = double(|path| asked.losses(gradient, path, &case));
                 fill(&vs, &case);
@@ -204,7 +223,7 @@ proptest! {
         let case = hard(&case, kind);
         // Bytes of so many chunks.
         let keep = keep * case.labels.len() * classes as usize * size_of::<f64>();
-        for index in 0..4 {
+        for index in 0..LOSSES {
             let (vs, losses) = double(|path| asked.losses(GradientPath::Plain, path, &case));
             fill(&vs, &case);
             let want_embeddings = case.embeddings().set_requires_grad(true);
@@ -383,7 +402,7 @@ fn every_size_is_the_plain_formula() {
             weight: waves(classes * 3, 0.37),
             labels: (0..batch as i64).map(|sample| sample * sample % classes as i64).collect(),
         };
-        for index in 0..4 {
+        for index in 0..LOSSES {
             let [plain, by_size] = [GradientPath::Plain, GradientPath::BySize].map(|gradient| {
                 let (vs, losses) = double(|path| asked.losses(gradient, path, &case));
                 fill(&vs, &case);

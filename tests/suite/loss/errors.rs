@@ -193,6 +193,52 @@ fn a_refused_chunked_pass_leaves_no_gradient() {
     }
 }
 
+/// In a sum the second loss may refuse what the first has gone through.
+#[test]
+fn a_refused_chunked_sum_leaves_no_gradient() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let many = LmclConfig::default().init(&(vs.root() / "many"), C + 2, D).unwrap();
+    let few = LmclConfig::default().init(&(vs.root() / "few"), C, D).unwrap();
+    let mut loss = many + 0.5 * few;
+    let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5]]).set_requires_grad(true);
+    let refused = |loss: &dyn Chunked, label: i64, message: &str| {
+        let refused = loss.forward_backward(&embeddings, &Tensor::from_slice(&[label]), Chunks::default());
+        assert_eq!(refused.unwrap_err().to_string(), message);
+        assert!(vs.variables().values().chain([&embeddings]).all(|tensor| !tensor.grad().defined()));
+    };
+    refused(&loss, C, "label 3 at position 0 is outside 0..3");
+    loss.right.weight = f64::NAN;
+    refused(&loss, 0, "invalid `weight`: expected a finite number, got NaN");
+    let guarded = Guarded { inner: loss.left };
+    let not_a_number = Tensor::from_slice2(&[[1.0f32, f32::NAN]]);
+    let error = guarded.forward_backward(&not_a_number, &Tensor::from_slice(&[0i64]), Chunks::default()).unwrap_err();
+    assert_eq!(error.to_string(), "embeddings: expected finite numbers, got NaN in row 0, column 1");
+}
+
+#[test]
+fn a_chunked_pass_without_a_gradient_says_so() {
+    const NOWHERE: &str = "embeddings: expected a gradient that reaches the network or a head of the loss, \
+                           got none: all of them are frozen, or gradients are off";
+    let vs = nn::VarStore::new(Device::Cpu);
+    let lmcl = LmclConfig::default().init(&(vs.root() / "lmcl"), C, D).unwrap();
+    let center = CenterLossConfig::default().init(&(vs.root() / "center"), C, D).unwrap();
+    let (embeddings, labels) = (Tensor::from_slice2(&[[1.0f32, 0.5]]), Tensor::from_slice(&[1i64]));
+    let refused = |loss: &dyn Chunked, embeddings: &Tensor| {
+        let refused = loss.forward_backward(embeddings, &labels, Chunks::default());
+        assert_eq!(refused.unwrap_err().to_string(), NOWHERE);
+    };
+    refused(&center, &embeddings);
+    let loss = lmcl + center;
+    {
+        let _off = no_grad_guard();
+        refused(&loss, &embeddings.copy().set_requires_grad(true));
+    }
+    assert!(loss.forward_backward(&embeddings, &labels, Chunks::default()).is_ok());
+    let _ = loss.left.prototypes().set_requires_grad(false);
+    refused(&loss, &embeddings);
+    assert!(loss.forward_backward(&embeddings.set_requires_grad(true), &labels, Chunks::default()).is_ok());
+}
+
 #[test]
 fn a_margin_may_change_only_within_its_bounds() {
     let vs = nn::VarStore::new(Device::Cpu);

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use approx::assert_relative_eq;
 use soft_lmccl::{
     Error, Result,
-    loss::{Loss, LossTerms},
+    loss::{Chunked, Chunks, FirstPass, Loss, LossReport, LossTerms},
     tch::{Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig, no_grad_guard},
-    train::{End, FitConfig, backward_step, embed, embed_raw, fit},
+    train::{End, FitConfig, backward_step, backward_step_in_chunks, embed, embed_raw, fit},
 };
 
 /// `Σ x`; notes the parameter and its gradient as `update` finds them.
@@ -36,37 +36,55 @@ impl Loss for Watch {
     }
 }
 
+impl Chunked for Watch {
+    fn first_pass(&self, embeddings: &Tensor, labels: &Tensor, _: &mut Chunks) -> Result<FirstPass> {
+        Ok(FirstPass::whole(self.forward(embeddings, labels)?))
+    }
+}
+
+type Step = fn(&mut Watch, &mut nn::Optimizer, &Tensor, &Tensor) -> Result<LossReport>;
+
+/// Both kinds of step do the same in the same order.
+const STEPS: [Step; 2] = [backward_step, |loss, optimizer, embeddings, labels| {
+    backward_step_in_chunks(loss, optimizer, embeddings, labels, Chunks::default())
+}];
+
 #[test]
 fn the_update_sees_fresh_gradients_and_weights_that_have_not_moved() {
-    let vs = nn::VarStore::new(Device::Cpu);
-    let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
-    let mut optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
-    let mut watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
-    let labels = Tensor::from_slice(&[0i64]);
-    for _ in 0..2 {
-        backward_step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap();
+    for step in STEPS {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
+        let mut optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
+        let mut watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
+        let labels = Tensor::from_slice(&[0i64]);
+        for value in [6.0, 1.5] {
+            let report = step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap();
+            assert_relative_eq!(report.total, value);
+        }
+        assert_eq!(watch.seen, [[2.0, 3.0], [0.5, 3.0]]);
+        watch.refuses = true;
+        step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap_err();
+        assert_relative_eq!(parameter.double_value(&[]), -1.0);
     }
-    assert_eq!(watch.seen, [[2.0, 3.0], [0.5, 3.0]]);
-    watch.refuses = true;
-    backward_step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap_err();
-    assert_relative_eq!(parameter.double_value(&[]), -1.0);
 }
 
 #[test]
 fn a_step_that_nothing_takes_part_in_is_refused() {
-    let vs = nn::VarStore::new(Device::Cpu);
-    let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
-    let mut optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
-    let mut watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
-    let labels = Tensor::from_slice(&[0i64]);
     let message = "embeddings: expected a gradient that reaches the network or a head of the loss, \
                    got none: all of them are frozen, or gradients are off";
-    let frozen = Tensor::from_slice(&[1.0f32]);
-    assert_eq!(backward_step(&mut watch, &mut optimizer, &frozen, &labels).unwrap_err().to_string(), message);
-    let _frozen = no_grad_guard();
-    let moved = &parameter * 3.0;
-    assert_eq!(backward_step(&mut watch, &mut optimizer, &moved, &labels).unwrap_err().to_string(), message);
-    assert!(watch.seen.is_empty());
+    for step in STEPS {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
+        let mut optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
+        let mut watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
+        let labels = Tensor::from_slice(&[0i64]);
+        let frozen = Tensor::from_slice(&[1.0f32]);
+        assert_eq!(step(&mut watch, &mut optimizer, &frozen, &labels).unwrap_err().to_string(), message);
+        let _frozen = no_grad_guard();
+        let moved = &parameter * 3.0;
+        assert_eq!(step(&mut watch, &mut optimizer, &moved, &labels).unwrap_err().to_string(), message);
+        assert!(watch.seen.is_empty());
+    }
 }
 
 /// `x·w` on the network's side; nothing to learn on the loss', which notes the labels of each batch.
