@@ -12,7 +12,8 @@ use serde_json::Value;
 use tch::{Tensor, nn};
 
 use super::{
-    AdamWConfig, Best, FitConfig, Optimizer, Progress, RunState, Sampler, Step, TrainingSet, backward_step,
+    AdamW, AdamWConfig, Best, FitConfig, Optimizer, Progress, RunState, Sampler, Step, TrainingSet, backward_step,
+    backward_step_in_chunks,
     checkpoint::{self, Meta},
     log::Log,
     set_weight_decay,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     Error, Result,
     files::{remove_partials, require_writable},
-    loss::Loss,
+    loss::{Chunked, Chunks, Loss, LossReport},
 };
 
 /// How a run ended.
@@ -51,6 +52,7 @@ pub struct Outcome {
 }
 
 type BeforeStep<'a, L> = Box<dyn FnMut(&mut L, f64) -> Result<()> + 'a>;
+type TakeStep<'a, L> = Box<dyn FnMut(&mut L, &mut AdamW, &Tensor, &Tensor) -> Result<LossReport> + 'a>;
 type Validate<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
 /// A training run that keeps what it has done: [`fit`](super::fit) with checkpoints to continue from, validation
@@ -108,6 +110,7 @@ pub struct Trainer<'a, L: ?Sized> {
     best: Option<PathBuf>,
     validate: Option<Validate<'a>>,
     before_step: Option<BeforeStep<'a, L>>,
+    take_step: TakeStep<'a, L>,
 }
 
 impl<L: ?Sized> Debug for Trainer<'_, L> {
@@ -130,9 +133,19 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// As [`FitConfig::validate`].
     pub fn new(config: FitConfig) -> Result<Self> {
         config.validate()?;
-        let meta = Meta { config: Value::Null, classes: Vec::new() };
-        let (checkpoint, log, best) = (None, None, None);
-        Ok(Self { config, meta, checkpoint, resume: false, log, best, validate: None, before_step: None })
+        Ok(Self {
+            config,
+            meta: Meta { config: Value::Null, classes: Vec::new() },
+            checkpoint: None,
+            resume: false,
+            log: None,
+            best: None,
+            validate: None,
+            before_step: None,
+            take_step: Box::new(|loss, optimizer, embeddings, labels| {
+                backward_step(loss, optimizer, embeddings, labels)
+            }),
+        })
     }
 
     /// What checkpoints say of themselves, and what must agree for a run to go on, as all of [`FitConfig`] and the
@@ -192,6 +205,18 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         self
     }
 
+    /// Goes through the classes of the loss in chunks, where its logits have no room. Other chunks give other last
+    /// bits, so a run that is resumed wants the same.
+    pub fn in_chunks(mut self, chunks: Chunks) -> Self
+    where
+        L: Chunked,
+    {
+        self.take_step = Box::new(move |loss, optimizer, embeddings, labels| {
+            backward_step_in_chunks(loss, optimizer, embeddings, labels, chunks)
+        });
+        self
+    }
+
     /// Trains `net` and `loss`, whose variables live in `vs`.
     ///
     /// `observe` sees every step and stops the run by `ControlFlow::Break`. When resuming, the variables
@@ -246,7 +271,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             let volumes = data.volumes(&indices, step)?.f_to_device(vs.device())?;
             let embeddings = net.forward_t(&volumes, true);
             let labels_of_batch = Tensor::f_from_slice(&batch_labels)?;
-            let report = backward_step(loss, &mut state.optimizer, &embeddings, &labels_of_batch)?;
+            let report = (self.take_step)(loss, &mut state.optimizer, &embeddings, &labels_of_batch)?;
             let step = step + 1;
             if !report.total.is_finite() {
                 return Err(Error::Diverged { step, what: format!("the loss is {report}") });
