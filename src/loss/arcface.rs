@@ -5,8 +5,9 @@ use tch::{Tensor, nn};
 
 use super::{
     Loss, LossTerms, Negatives, Reduction,
+    chunked_head::ChunkedHead,
     cosine_head::{CosineHead, Cosines},
-    functional::{additive_angular_logits, cross_entropy},
+    functional::{additive_angular_logits, cross_entropy, of_enlarged_angles},
     gate::{Gate, require_scale},
 };
 use crate::{Error, Result};
@@ -134,6 +135,16 @@ impl ArcFace {
         config.validate()?;
         self.config = config;
         Ok(())
+    }
+
+    pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor) -> Result<ChunkedHead> {
+        Ok(self.head.chunked(&self.head.batch(embeddings, labels)?, self.config.scale, None))
+    }
+
+    /// Of the logits of the true classes, `s·cos θ`, `[B, 1]`, those with the margin.
+    pub(super) fn with_margin(&self, logits: &Tensor) -> Tensor {
+        let ArcFaceConfig { scale, margin, .. } = self.config;
+        of_enlarged_angles(&(logits / scale), margin) * scale
     }
 }
 

@@ -72,9 +72,9 @@ pub(super) struct ChunkedHead {
 pub(super) struct PassedHead {
     head: ChunkedHead,
     chunks: Vec<Chunk>,
-    /// `ln Σ_{j≠y} exp z_j`, `[B, 1]`.
+    /// `z_y` and `ln Σ_{j≠y} exp z_j`, `[B, 1]` each: leaves, whose gradients are those of the pass back.
+    own: Tensor,
     others: Tensor,
-    log_odds: Tensor,
 }
 
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl ChunkedHead {
         Self::new(unit_rows(embeddings, scale), weight, bias, classes, labels, true)
     }
 
-    /// The log-odds of the true classes. Takes its room from `chunks.keep`.
+    /// The logits of the true classes against the others. Takes its room from `chunks.keep`.
     pub(super) fn first_pass(self, chunks: &mut Chunks) -> Result<PassedHead> {
         chunks.validate()?;
         autocast(false, || {
@@ -174,8 +174,8 @@ impl ChunkedHead {
                 done.push(chunk);
             }
             let others = top + sum.log();
-            let log_odds = (own - &others).squeeze_dim(1).set_requires_grad(true);
-            Ok(PassedHead { head: self, chunks: done, others, log_odds })
+            let leaf = |values: Tensor| values.set_requires_grad(true);
+            Ok(PassedHead { head: self, chunks: done, own: leaf(own), others: leaf(others) })
         })
     }
 
@@ -214,9 +214,15 @@ impl ChunkedHead {
 }
 
 impl PassedHead {
-    /// `[B]`, a leaf: what is made of it has its gradient here when [`second_pass`](Self::second_pass) asks.
+    /// The log-odds of the true classes, `[B]`: [`second_pass`](Self::second_pass) takes on the gradient of what is made
+    /// of them.
     pub(super) fn log_odds(&self) -> Tensor {
-        self.log_odds.shallow_clone()
+        self.log_odds_with(Tensor::shallow_clone)
+    }
+
+    /// With a margin that depends on the logit of the true class, `[B, 1]`, which `change` applies.
+    pub(super) fn log_odds_with(&self, change: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
+        (change(&self.own) - &self.others).squeeze_dim(1)
     }
 
     /// Whether the second pass has anything to do.
@@ -228,30 +234,30 @@ impl PassedHead {
     /// Adds to the gradients of the variables; returns the functional of the embeddings that has theirs, if they want
     /// one.
     pub(super) fn second_pass(self) -> Result<Option<Tensor>> {
-        let Self { head, chunks, others, log_odds } = self;
+        let Self { head, chunks, own, others } = self;
         let weight_grad = gradient_of(&head.weight)?;
         let bias_grad = head.bias.as_ref().map(gradient_of).transpose()?.flatten();
         let by_features = autocast(false, || -> Result<Tensor> {
             let _frozen = no_grad_guard();
-            let by_log_odds = log_odds.grad().unsqueeze(1);
+            let (by_own, by_others) = (own.grad(), others.grad());
             let mut by_features = head.features.zeros_like();
             for mut chunk in chunks {
-                // The gradient by the logits: −r·q_j, and r at the true class.
+                // By a logit of the others in proportion to its share of them.
                 let mut slope = match chunk.kept.take() {
                     Some((mut powers, top)) => {
-                        let _ = powers.g_mul_(&(-&by_log_odds * (top - &others).exp()));
+                        let _ = powers.g_mul_(&(&by_others * (top - &others).exp()));
                         powers
                     }
                     None => {
                         let mut logits = head.logits(&chunk);
                         let _ = logits.g_sub_(&others);
                         let _ = logits.exp_();
-                        let _ = logits.g_mul_(&-&by_log_odds);
+                        let _ = logits.g_mul_(&by_others);
                         logits
                     }
                 };
-                let own = by_log_odds.squeeze_dim(1).index_select(0, &chunk.members);
-                let _ = slope.index_put_(&[Some(&chunk.members), Some(&chunk.columns)], &own, false);
+                let by_own = by_own.squeeze_dim(1).index_select(0, &chunk.members);
+                let _ = slope.index_put_(&[Some(&chunk.members), Some(&chunk.columns)], &by_own, false);
                 if let Some(grad) = &bias_grad {
                     chunk.rows.add(grad, &slope.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
                 }

@@ -129,13 +129,16 @@ pub(super) fn less_margin(logits: &Tensor, labels: &Tensor, margin: f64) -> Tens
 pub fn additive_angular_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margin: f64) -> Tensor {
     let labels = labels.unsqueeze(1);
     let target = cosine.gather(1, &labels, false);
+    cosine.scatter_add(1, &labels, &(of_enlarged_angles(&target, margin) - target)) * scale
+}
+
+/// `cos(θ + m)`, and beyond `θ + m > π` its continuation.
+pub(super) fn of_enlarged_angles(cosine: &Tensor, margin: f64) -> Tensor {
     // At θ = 0 the derivative of cos(θ + m) by cos θ is infinite: the sine's share of it is cut there.
-    let sine = (-target.square() + 1.0).clamp_min(SINE_SQUARED_FLOOR).sqrt();
-    let rotated = &target * margin.cos() - sine * margin.sin();
-    let continued = &target - margin * margin.sin();
-    let within = target.greater(-margin.cos());
-    let shifted = rotated.where_self(&within, &continued);
-    cosine.scatter_add(1, &labels, &(shifted - target)) * scale
+    let sine = (-cosine.square() + 1.0).clamp_min(SINE_SQUARED_FLOOR).sqrt();
+    let rotated = cosine * margin.cos() - sine * margin.sin();
+    let continued = cosine - margin * margin.sin();
+    rotated.where_self(&cosine.greater(-margin.cos()), &continued)
 }
 
 /// `−log softmax(logits)[b, y_b]`, averaged or summed over the batch, by log-sum-exp.

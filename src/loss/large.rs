@@ -5,7 +5,7 @@ use std::ops::{Add, Mul};
 use tch::Tensor;
 
 use super::{
-    CenterLoss, Guarded, Lmcl, LmclConfig, Loss, LossReport, LossTerms, NormalizedSoftmax, Reduction, Scaled,
+    ArcFace, CenterLoss, Guarded, Lmcl, LmclConfig, Loss, LossReport, LossTerms, NormalizedSoftmax, Reduction, Scaled,
     SoftLmccl, SoftmaxHead, Sum,
     chunked_head::{Chunks, PassedHead},
     gate::require_finite,
@@ -151,6 +151,14 @@ impl Chunked for Lmcl {
     fn first_pass(&self, embeddings: &Tensor, labels: &Tensor, chunks: &mut Chunks) -> Result<FirstPass> {
         let head = self.chunked_head(&self.batch(embeddings, labels)?, true).first_pass(chunks)?;
         Ok(FirstPass::of(self.term(&Scores::LogOdds(head.log_odds())), [head]))
+    }
+}
+
+impl Chunked for ArcFace {
+    fn first_pass(&self, embeddings: &Tensor, labels: &Tensor, chunks: &mut Chunks) -> Result<FirstPass> {
+        let head = self.chunked_head(embeddings, labels)?.first_pass(chunks)?;
+        let log_odds = head.log_odds_with(|own| self.with_margin(own));
+        Ok(FirstPass::of(LossTerms::single(Self::NAME, log_loss(log_odds, self.config().reduction)), [head]))
     }
 }
 

@@ -113,6 +113,7 @@ fn losses_agree(device: Device) {
     }
     let arcface = ArcFaceConfig { scale: 8.0, ..Default::default() };
     agree(device, move |path| arcface.init(path, C, D), whole);
+    agree(device, move |path| arcface.init(path, C, D), chunked);
     for rule in [CenterUpdate::Wen, CenterUpdate::Ema, CenterUpdate::ClassMean, CenterUpdate::Gradient] {
         let config = CenterLossConfig { rule, ..Default::default() };
         agree(device, move |path| config.init(path, C, D), whole);

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use soft_lmccl::{
     loss::{
-        CenterLossConfig, Chunked, Chunks, GradientPath, Guarded, LmclConfig, Loss, LossTerms, Negatives,
-        NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+        ArcFaceConfig, CenterLossConfig, Chunked, Chunks, GradientPath, Guarded, LmclConfig, Loss, LossTerms,
+        Negatives, NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
     tch::{Device, Kind, Tensor, nn, no_grad_guard},
 };
@@ -22,7 +22,7 @@ const MANY_LOGITS: usize = 1 << 20;
 const WAYS: [GradientPath; 3] = [GradientPath::Plain, GradientPath::ClosedForm, GradientPath::BySize];
 
 /// How many [`Asked::losses`] makes.
-const LOSSES: usize = 5;
+const LOSSES: usize = 6;
 
 /// Every head that has a closed form, alone and joined, with what may be asked of it.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,10 @@ impl Asked {
 
     fn normalized(self, gradient: GradientPath) -> NormalizedSoftmaxConfig {
         NormalizedSoftmaxConfig { scale: SCALE, reduction: self.reduction, gradient }
+    }
+
+    fn arcface(self) -> ArcFaceConfig {
+        ArcFaceConfig { scale: SCALE, margin: self.margin, reduction: self.reduction }
     }
 
     fn soft_lmccl(self, gradient: GradientPath) -> SoftLmcclConfig {
@@ -104,6 +108,7 @@ impl Asked {
             Box::new(self.normalized(gradient).init(&(path / "normalized"), c, d)?),
             Box::new(self.soft_lmccl(gradient).init(&(path / "soft_lmccl"), c, d)?),
             Box::new(self.sum(gradient, &(path / "sum"), c, d)?),
+            Box::new(self.arcface().init(&(path / "arcface"), c, d)?),
         ])
     }
 }

@@ -118,6 +118,8 @@ fn table(path: &nn::Path<'_>, scale: f64) -> Vec<Box<dyn Chunked>> {
         losses.push(Box::new(soft(SoftmaxBranch::SharedCosine).init(&(&path / "d"), C, D).unwrap()));
         losses.push(Box::new(soft(SoftmaxBranch::Own(softmax)).init(&(&path / "e"), C, D).unwrap()));
     }
+    let arcface = ArcFaceConfig { scale, ..Default::default() };
+    losses.push(Box::new(arcface.init(&(path / "arcface"), C, D).unwrap()));
     losses
 }
 
