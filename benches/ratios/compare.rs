@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 use soft_lmccl::{
-    loss::{GradientPath, LmclConfig, Loss, Negatives, SoftLmcclConfig, SoftmaxBranch, functional::cosine_similarity},
+    loss::{
+        ArcFaceConfig, Chunked, Chunks, GradientPath, LmclConfig, Loss, Negatives, SoftLmcclConfig, SoftmaxBranch,
+        functional::cosine_similarity,
+    },
     tch::{Device, Kind, Tensor, nn},
 };
 
@@ -81,11 +84,12 @@ fn case(size: Size, rounds: usize) -> Vec<Value> {
     let plain = LmclConfig { gradient: GradientPath::Plain, ..Default::default() };
     let sampled = LmclConfig { negatives: Negatives { share: 0.1, seed: 0 }, ..Default::default() };
     let shared = |lmcl| SoftLmcclConfig { lmcl, softmax: SoftmaxBranch::SharedCosine, ..Default::default() };
-    let losses: [(&str, Box<dyn Loss>); 4] = [
+    let losses: [(&str, Box<dyn Loss>); 5] = [
         ("lmcl_plain", Box::new(plain.init(&(&root / "a"), c, d).expect("valid"))),
         ("lmcl_negatives_0.1", Box::new(sampled.init(&(&root / "b"), c, d).expect("valid"))),
         ("soft_lmccl_shared", Box::new(shared(LmclConfig::default()).init(&(&root / "c"), c, d).expect("valid"))),
         ("soft_lmccl_shared_plain", Box::new(shared(plain).init(&(&root / "d"), c, d).expect("valid"))),
+        ("arcface", Box::new(ArcFaceConfig::default().init(&(&root / "e"), c, d).expect("valid"))),
     ];
     let (embeddings, labels) = size.batch();
     let weight = Tensor::randn([c, d], (Kind::Float, Device::Cpu)).set_requires_grad(true);
@@ -97,7 +101,7 @@ fn case(size: Size, rounds: usize) -> Vec<Value> {
             "name": name, "n": n, "d": d, "c": c, "seconds": seconds, "bare_gemms_seconds": bare, "ratio": seconds / bare,
         }));
     };
-    for ((name, mut loss), part) in losses.into_iter().zip(["a", "b", "c", "d"]) {
+    for ((name, mut loss), part) in losses.into_iter().zip(["a", "b", "c", "d", "e"]) {
         let mut inputs: Vec<Tensor> = vs
             .variables()
             .into_iter()
@@ -111,6 +115,10 @@ fn case(size: Size, rounds: usize) -> Vec<Value> {
             loss.update(&embeddings, &labels).expect("a valid batch");
         });
     }
+    let arcface = ArcFaceConfig::default().init(&(&root / "f"), c, d).expect("valid");
+    record("arcface_chunked", &mut || {
+        arcface.forward_backward(&embeddings, &labels, Chunks::default()).expect("a valid batch");
+    });
     let inputs = [&embeddings, &weight];
     record("naive_lmcl_one_hot", &mut || {
         let total = naive_lmcl(&embeddings, &weight, &labels).0;
