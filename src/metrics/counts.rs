@@ -358,6 +358,7 @@ mod tests {
         let refused = serde_json::from_str::<ScoreCounts>("[[8388609, 1, 0]]").unwrap_err();
         assert!(refused.to_string().starts_with("a key must be at most 8388608, got 8388609"), "{refused}");
     }
+
     #[test]
     fn more_pairs_than_are_counted_are_refused() {
         let read = |json: &str| serde_json::from_str::<ScoreCounts>(json);
@@ -374,6 +375,16 @@ mod tests {
         assert_eq!(histogram.counts(), PairCounts { matching: u64::MAX - 1, non_matching: 1 });
         assert!((0.0..=1.0).contains(&histogram.auc()));
         assert_eq!(histogram.best_accuracy().false_accepts, 1);
+    }
+
+    /// All of a region at once, so that from the second time on none was 0 before.
+    #[test]
+    fn counters_that_all_go_round_lose_nothing() {
+        let counts = ScoreCounts::empty();
+        for _ in 0..3 {
+            counts.region(0).add_all(MATCHING, &vec![200; REGION]);
+        }
+        assert!(counts.entries().eq((0..REGION as u32).map(|key| (key, 600, 0))));
     }
 
     #[test]

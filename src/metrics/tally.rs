@@ -193,10 +193,18 @@ mod tests {
         let mut tally = Tally::new(&counts);
         tally.take(&[0.5; 512], true);
         tally.take(&[-0.5; 256], false);
+        // Next to a region in which there were some, so that all of these are counted here and none in common.
+        let quarter = STEPS / 4;
+        let beside = STEPS + quarter + REGION as u32;
+        tally.take(&[0.25], true);
+        tally.take(&[0.25], false);
+        tally.take(&[score_of(beside as usize) as f32; 256], true);
+        tally.take(&[score_of(beside as usize) as f32; 512], false);
         tally.settle();
         let half = STEPS / 2;
-        assert_eq!(counts.entries().collect::<Vec<_>>(), [(half, 0, 256), (STEPS + half, 512, 0)]);
-        assert_eq!(counts.histogram().unwrap().counts(), PairCounts { matching: 512, non_matching: 256 });
+        let expected = [(half, 0, 256), (STEPS + quarter, 1, 1), (beside, 256, 512), (STEPS + half, 512, 0)];
+        assert_eq!(counts.entries().collect::<Vec<_>>(), expected);
+        assert_eq!(counts.histogram().unwrap().counts(), PairCounts { matching: 769, non_matching: 769 });
     }
 
     #[test]
