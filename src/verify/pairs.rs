@@ -85,8 +85,9 @@ impl Embedded for EmbeddingSet {
 
 /// One of several parts into which a count is cut, for as many processes or machines.
 ///
-/// A part is the pairs of consecutive columns in class order: which they are depends on the labels and the number
-/// of parts alone, so that each part may be counted with another tile, budget or device.
+/// A part is the pairs of consecutive columns in class order, or of consecutive rows where there are more of those:
+/// which they are depends on the labels and the number of parts alone, so that each part may be counted with another
+/// tile, budget or device.
 ///
 /// # Examples
 /// ```
@@ -419,6 +420,26 @@ mod tests {
                     assert_eq!(pairs_of(&layout, parts, |index| first + 2 * (index as usize % 3)), whole);
                 }
             }
+        }
+    }
+
+    /// Along the shorter side most of the parts would be empty.
+    #[test]
+    fn parts_of_two_sets_share_the_larger_one() {
+        for (rows, columns) in [(2, 50), (50, 2)] {
+            let layout = Layout::new(&vec![0; rows], Some(&vec![0; columns]));
+            assert!((0..50).all(|index| layout.tiles(8, Part::new(index, 50).unwrap()).pairs() == 2));
+        }
+    }
+
+    #[test]
+    fn a_layout_takes_what_it_says() {
+        for (rows, columns) in [(5, None), (5, Some(9)), (9, Some(5))] {
+            let layout = Layout::new(&vec![0; rows], columns.map(|columns| vec![0; columns]).as_deref());
+            let of_columns = layout.columns.as_ref().map_or(0, |columns| size_of_val(&columns[..]));
+            // The order of the rows is there while it is made.
+            let held = size_of_val(&layout.rows[..]) + of_columns + rows * size_of::<usize>();
+            assert_eq!(Layout::bytes(rows, columns), held as u64);
         }
     }
 
