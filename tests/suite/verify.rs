@@ -3,10 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use approx::assert_abs_diff_eq;
 use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl::Error;
-use soft_lmccl::metrics::{EerMethod, EmbeddingSet, FarBracket, PairProtocol, PairScores, RocCurve, ScoreHistogram};
+use soft_lmccl::metrics::{
+    Bracket, EerMethod, EmbeddingSet, FarBracket, PairProtocol, PairScores, RocCurve, ScoreHistogram,
+};
 use soft_lmccl::verify::{AllPairs, Pairs, Part, Progress};
 
 /// Every run that a test makes may take this much: two threads' worth.
@@ -151,10 +154,46 @@ proptest! {
 }
 
 #[test]
-fn bounds_of_an_area_are_shares() {
+fn bounds_are_shares_and_scores() {
     let separable = EmbeddingSet::new(Array2::<f32>::eye(2).select(ndarray::Axis(0), &[0, 0, 1]).view(), &[0, 0, 1]);
-    let bounds = AllPairs::default().bracket(&separable.unwrap()).unwrap().auc();
-    assert!(bounds.contains(1.0) && bounds.high <= 1.0, "{bounds:?}");
+    let bounds = AllPairs::default().bracket(&separable.unwrap()).unwrap();
+    let (area, at_no_false_accept) = (bounds.auc(), bounds.at_far(0.0).unwrap());
+    assert!(area.contains(1.0) && area.high <= 1.0, "{area:?}");
+    // Nor is any threshold above the highest score that there may be.
+    assert_abs_diff_eq!(at_no_false_accept.threshold.high, 1.0, epsilon = 0.0);
+}
+
+#[test]
+fn a_bracket_has_its_bounds_and_nothing_beyond() {
+    let bounds = Bracket { low: 0.25, high: 0.75 };
+    for (value, inside) in [(0.25, true), (0.5, true), (0.75, true), (0.249, false), (0.751, false), (f64::NAN, false)]
+    {
+        assert_eq!(bounds.contains(value), inside, "{value}");
+    }
+    assert_abs_diff_eq!(bounds.width(), 0.5);
+}
+
+/// Bounds of shares are moved apart by a few last places, for counts beyond 2⁵³.
+const SHARE_ABS: f64 = 1e-14;
+
+/// What is not known of a curve is the order within a step of 2⁻¹²: nothing, if each has pairs of one kind.
+#[test]
+fn bounds_meet_where_no_step_has_pairs_of_both_kinds() {
+    const STEP: f64 = 1.0 / 4096.0;
+    for seed in 0..12 {
+        let set = random_set(8, 5, seed); // 28 pairs
+        let (exact, bounds) = (count(&set, 8), AllPairs::default().bracket(&set).unwrap());
+        let accuracy = exact.best_accuracy().accuracy();
+        assert_eq!(bounds.best_accuracy(), Bracket { low: accuracy, high: accuracy }, "seed {seed}");
+        assert!(bounds.auc().width() < SHARE_ABS, "seed {seed}: {:?}", bounds.auc());
+        for far in FARS {
+            let (bounds, exact) = (bounds.at_far(far).unwrap(), exact.at_far(far).unwrap().point);
+            assert_eq!(bounds.tar, Bracket { low: exact.tar(), high: exact.tar() }, "seed {seed}");
+            // The highest threshold of a step is its last score, which the next step does not have.
+            let above = bounds.threshold.high - exact.threshold;
+            assert!(exact.threshold.is_infinite() || above < STEP, "seed {seed}: {bounds:?}");
+        }
+    }
 }
 
 #[test]
