@@ -221,8 +221,11 @@ mod tests {
         #[test]
         fn folds_are_judged_as_the_protocol_says(pairs in pairs(), seed in any::<u64>(), target in 0.0..=1.0f64) {
             // A shuffle leaves a fold of twenty pairs or more with one kind once in ten million.
+            let naive = judged_naively(&pairs, 3, seed, |train| train.roc().best_accuracy().threshold);
+            let (mean, std) = mean_and_std(naive.iter().map(OperatingPoint::accuracy));
+            prop_assert_eq!(pairs.cross_validated_accuracy(3, seed).unwrap(), FoldedAccuracy { mean, std });
             let accurate = pairs.judge_folds(3, seed, |best, next| next.correct() > best.correct()).unwrap();
-            prop_assert_eq!(accurate, judged_naively(&pairs, 3, seed, |train| train.roc().best_accuracy().threshold));
+            prop_assert_eq!(accurate, naive);
             let within = pairs.judge_folds(3, seed, |_, next| next.far() <= target).unwrap();
             let naive = judged_naively(&pairs, 3, seed, |train| train.roc().at_far(target).unwrap().point.threshold);
             prop_assert_eq!(within, naive);

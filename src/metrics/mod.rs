@@ -102,3 +102,20 @@ fn seeded(seed: u64, stream: Stream) -> ChaCha8Rng {
     });
     rng
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::Rng;
+
+    use super::*;
+
+    #[test]
+    fn no_two_uses_of_a_seed_draw_the_same_numbers() {
+        let draws = (0..5).chain([u32::MAX]).map(|draw| Stream::Bootstrap { draw });
+        let streams = [Stream::Pairs, Stream::Folds, Stream::Enrollment].into_iter().chain(draws);
+        let first: BTreeSet<u64> = streams.map(|stream| seeded(7, stream).next_u64()).collect();
+        assert_eq!(first.len(), 9);
+    }
+}

@@ -293,7 +293,7 @@ mod tests {
 
     /// Two folds with distances set by hand.
     fn folded() -> Folded {
-        let pairs = [
+        of_pairs(&[
             (0.0005, true, 0),
             (0.0105, true, 0),
             (0.0045, false, 0),
@@ -304,7 +304,11 @@ mod tests {
             (0.0035, false, 1),
             (0.0051, false, 1),
             (0.0052, false, 1),
-        ];
+        ])
+    }
+
+    /// Distances, whether they are those of matching pairs, and their folds.
+    fn of_pairs(pairs: &[(f64, bool, usize)]) -> Folded {
         let same: Vec<bool> = pairs.iter().map(|pair| pair.1).collect();
         let fold_of: Vec<usize> = pairs.iter().map(|pair| pair.2).collect();
         let parts = parts(&same, &fold_of, 2).unwrap();
@@ -320,6 +324,8 @@ mod tests {
             assert_abs_diff_eq!(grid.threshold_at(0, target), threshold, epsilon = EXACT);
         }
         assert_eq!(folded.rates_below(0, 0.0055), (0.5, 0.5));
+        // A distance that is the threshold is not below it.
+        assert_eq!(folded.rates_below(0, 0.0045), (0.5, 0.0));
     }
 
     /// On fold 1, 0.0025 judges all pairs right, strictly below as the rule is; on fold 0, three of four. On fold 0
@@ -330,6 +336,15 @@ mod tests {
         let grid = folded.grid(ACCURACY_STEP);
         assert_abs_diff_eq!(grid.accuracy(0), 0.75, epsilon = EXACT);
         assert_abs_diff_eq!(grid.accuracy(1), 1.0, epsilon = EXACT);
+    }
+
+    /// A threshold of 0.0125 would judge all of fold 0 right, but only one of two pairs of the other.
+    #[test]
+    fn a_fold_has_no_say_in_its_threshold() {
+        let other = [(0.001, true, 1), (0.006, false, 1)];
+        let own = [(0.001, true, 0), (0.011, true, 0), (0.012, true, 0), (0.02, false, 0)];
+        let folded = of_pairs(&[&other[..], &own].concat());
+        assert_abs_diff_eq!(folded.grid(ACCURACY_STEP).accuracy(0), 0.5, epsilon = EXACT);
     }
 
     #[test]
