@@ -1,7 +1,7 @@
 //! The collapse monitor against its definitions.
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
-use ndarray::{Array2, array};
+use ndarray::{Array2, Axis, array};
 use proptest::prelude::*;
 use soft_lmccl::metrics::CollapseReport;
 
@@ -133,6 +133,8 @@ fn zero_rows_are_counted_and_have_no_direction() {
         "norm 1.000 ± 1.000 (0.000 to 2.000), cosine undefined within classes and 0.000 between, effective rank 1.0, \
          2 of 4 embeddings are zero"
     );
+    let none_is_zero = CollapseReport::of(values.select(Axis(0), &[1, 2]).view(), &[1, 2]).unwrap();
+    assert!(none_is_zero.to_string().ends_with("effective rank 1.0"), "{none_is_zero}");
     let nothing = CollapseReport::of(Array2::zeros((3, 2)).view(), &[0, 1, 2]).unwrap();
     assert_abs_diff_eq!(nothing.effective_rank, 0.0);
     assert_eq!((nothing.intra_class_cosine, nothing.inter_class_cosine), (None, None));

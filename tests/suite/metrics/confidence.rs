@@ -142,6 +142,16 @@ proptest! {
     }
 }
 
+/// Rounding would leave 0 just below the lower bound, or 1 just above the upper one.
+#[test]
+fn none_and_all_of_the_trials_reach_the_end() {
+    for trials in 1..200 {
+        let (none, all) = (wilson(0, trials, 0.95).unwrap(), wilson(trials, trials, 0.95).unwrap());
+        assert_eq!((none.low.to_bits(), all.high.to_bits()), (0f64.to_bits(), 1f64.to_bits()));
+        assert_abs_diff_eq!(none.high, 1.0 - all.low, epsilon = F64_REL);
+    }
+}
+
 #[test]
 fn a_point_gives_the_intervals_of_its_counts() {
     let set = population(6, 5, 1);
@@ -239,6 +249,16 @@ fn two_classes_are_too_few() {
     assert_eq!(boot(1).unwrap_err().to_string(), "need matching and non-matching pairs, got 6 and 0");
     let Interval { low, high, .. } = boot(3).unwrap().estimates[0].interval;
     assert!(low < high);
+}
+
+/// As `numpy.percentile` does by default; the order of the draws is no matter.
+#[test]
+fn percentiles_lie_between_draws() {
+    for (level, low, high) in [(0.5, 2.0, 8.0), (0.6, 1.8, 9.6), (0.9, 1.2, 14.4)] {
+        let interval = Interval::percentile(vec![4.0, 16.0, 1.0, 8.0, 2.0], level).unwrap();
+        assert_abs_diff_eq!(interval.low, low, epsilon = F64_REL * 16.0);
+        assert_abs_diff_eq!(interval.high, high, epsilon = F64_REL * 16.0);
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Acceptance by class.
 
+use approx::assert_abs_diff_eq;
 use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl::metrics::{EmbeddingSet, PairProtocol, ThresholdRule, VerificationThreshold};
 
-use super::noise;
+use super::{F64_REL, noise};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -30,6 +31,13 @@ proptest! {
         let rates = threshold.rates_on(&pairs);
         prop_assert_eq!(total(&tar), (rates.true_accepts, rates.matching));
         prop_assert_eq!(total(&far), (rates.false_accepts, rates.non_matching));
+        // Weighed by their pairs, the classes' rates are those of all.
+        let mean = |pairs: &[soft_lmccl::metrics::ClassPair]| {
+            let accepted: f64 = pairs.iter().map(|pair| pair.rate() * pair.pairs as f64).sum();
+            accepted / pairs.iter().map(|pair| pair.pairs as f64).sum::<f64>()
+        };
+        assert_abs_diff_eq!(mean(&tar), rates.tar(), epsilon = F64_REL);
+        assert_abs_diff_eq!(mean(&far), rates.far(), epsilon = F64_REL);
         for pair in &far {
             prop_assert!(pair.first < pair.second);
             let of = |row: usize| labels[row] as u32;

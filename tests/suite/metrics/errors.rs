@@ -65,6 +65,9 @@ fn points_and_bounds_as_json() {
     let json = serde_json::to_string(&bounds).unwrap();
     assert_eq!(serde_json::from_str::<Bracket>(&json).unwrap(), bounds);
 
+    let lowest = OperatingPoint { threshold: f64::MIN, ..point };
+    assert_eq!(serde_json::from_str::<OperatingPoint>(&serde_json::to_string(&lowest).unwrap()).unwrap(), lowest);
+
     // Only +∞ is null.
     for (threshold, text) in [(f64::NEG_INFINITY, "-inf"), (f64::NAN, "NaN")] {
         let expected = format!("expected a finite number or +∞, which is null, got {text}");
@@ -178,6 +181,7 @@ fn report_options() {
         assert_eq!(message(VerificationReport::of(&set, &options)), expected);
     }
     assert!(default.validate().is_ok());
+    assert!(ReportOptions { matching: 2, non_matching: 2, folds: 4, ..default.clone() }.validate().is_ok());
     assert_eq!(
         message(VerificationReport::of(&set, &default)),
         "asked for 6000 distinct matching pairs, but the set has 1"

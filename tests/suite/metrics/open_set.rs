@@ -274,6 +274,15 @@ fn prototypes_are_means_and_medoids() {
     assert_eq!(medoid.prototype(0), [-1.0, 0.0]);
 }
 
+/// Opposite but for a little, which is far more than rounding: where they meet is still told.
+#[test]
+fn nearly_opposite_examples_have_a_mean() {
+    const APART: f32 = 1e-5;
+    let opposite = set(&[vec![1.0, APART], vec![-1.0, APART]], &[4, 4]);
+    let gallery = Gallery::enroll(&opposite, Prototype::Mean).unwrap();
+    assert_eq!(gallery.prototype(0), [0.0, 1.0]);
+}
+
 /// With one example a class, probe against prototype is row against row.
 #[test]
 fn comparisons_with_prototypes_are_pairs() {

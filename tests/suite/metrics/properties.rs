@@ -231,3 +231,14 @@ fn tie_of_the_min_difference_goes_to_the_higher_threshold() {
     assert_abs_diff_eq!(curve.eer(EerMethod::MinDifference), 0.25);
     assert_abs_diff_eq!(curve.eer(EerMethod::Linear), 0.5);
 }
+
+#[test]
+fn curves_are_equal_if_their_points_are() {
+    let curve = |scores: &[f64], same: &[bool]| pairs(scores, same).roc();
+    let expected = curve(&[0.5, 0.25, 0.0], &[true, false, true]);
+    assert_eq!(curve(&[0.0, 0.25, 0.5], &[true, false, true]), expected);
+    // Another threshold, other counts, one point more.
+    assert_ne!(curve(&[0.5, 0.25, 0.125], &[true, false, true]), expected);
+    assert_ne!(curve(&[0.5, 0.25, 0.0], &[true, true, false]), expected);
+    assert_ne!(curve(&[0.5, 0.25, 0.0, -0.5], &[true, false, true, true]), expected);
+}

@@ -6,8 +6,10 @@ use approx::{assert_abs_diff_eq, assert_relative_eq};
 use ndarray::Array2;
 use proptest::prelude::*;
 use serde_json::json;
+use soft_lmccl::MetricError;
 use soft_lmccl::metrics::{
-    EmbeddingSet, Gallery, PairProtocol, PairScores, Prototype, ThresholdRule, VerificationThreshold,
+    Curve, EerMethod, EmbeddingSet, FarPoint, Gallery, OperatingPoint, PairCounts, PairProtocol, PairScores, Prototype,
+    RocCurve, ThresholdRule, VerificationThreshold,
 };
 use soft_lmccl::verify::AllPairs;
 
@@ -30,6 +32,7 @@ proptest! {
                     prop_assert_eq!(threshold.fitted(), point);
                     prop_assert_eq!(threshold.rates_on(&pairs), point);
                     prop_assert_eq!(threshold.rule(), rule);
+                    prop_assert!(!threshold.on_grid());
                 }
                 Err(_) => prop_assert!(point.threshold.is_infinite()),
             }
@@ -141,6 +144,42 @@ fn a_threshold_of_rounded_scores_rounds_what_it_judges() {
         }
     }
     assert!(differs > 10, "rounding made a difference {differs} times only");
+}
+
+/// A curve from elsewhere, which says no more than it must.
+struct OfOnesOwn(RocCurve);
+
+impl Curve for OfOnesOwn {
+    fn counts(&self) -> PairCounts {
+        self.0.counts()
+    }
+    fn auc(&self) -> f64 {
+        self.0.auc()
+    }
+    fn eer(&self, method: EerMethod) -> f64 {
+        self.0.eer(method)
+    }
+    fn eer_point(&self) -> OperatingPoint {
+        self.0.eer_point()
+    }
+    fn at_far(&self, target_far: f64) -> Result<FarPoint, MetricError> {
+        self.0.at_far(target_far)
+    }
+    fn best_accuracy(&self) -> OperatingPoint {
+        self.0.best_accuracy()
+    }
+    fn at_threshold(&self, threshold: f64) -> OperatingPoint {
+        self.0.at_threshold(threshold)
+    }
+}
+
+/// Its scores are not taken to be rounded: 0.6 is no score of the grid.
+#[test]
+fn a_curve_of_ones_own_is_of_scores_as_they_are() {
+    let pairs = pairs(&[0.9, 0.6, 0.1], &[true, true, false]);
+    let threshold = VerificationThreshold::fit_curve(&OfOnesOwn(pairs.roc()), ThresholdRule::Accuracy).unwrap();
+    assert!(!threshold.on_grid());
+    assert!(threshold.accepts(0.6) && !threshold.accepts(0.6f64.next_down()));
 }
 
 #[test]
