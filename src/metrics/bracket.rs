@@ -212,6 +212,12 @@ mod tests {
     use super::super::counts::ScoreCounts;
     use super::*;
 
+    #[test]
+    fn a_tally_takes_what_it_says() {
+        let held: usize = CoarseTally::new().counters.iter().map(|counters| size_of_val(&counters[..])).sum();
+        assert_eq!(CoarseTally::BYTES, held as u64);
+    }
+
     /// Their products pass 2⁵³, so that the exact rates are rounded more than once.
     #[test]
     fn bounds_hold_the_rates_of_very_many_pairs() {

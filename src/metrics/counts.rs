@@ -377,6 +377,17 @@ mod tests {
         assert_eq!(histogram.best_accuracy().false_accepts, 1);
     }
 
+    #[test]
+    fn counts_take_at_most_what_they_say() {
+        let mut region = Region::default();
+        for kind in [MATCHING, NON_MATCHING] {
+            region.add(kind, 0, TURN);
+        }
+        let counters: usize = region.counters.iter().map(|counters| size_of_val(&counters[..])).sum();
+        let turns: usize = region.turns.iter().map(|turns| size_of_val(&turns[..])).sum();
+        assert_eq!(ScoreCounts::BYTES, (REGIONS * (size_of::<Mutex<Region>>() + counters + turns)) as u64);
+    }
+
     /// All of a region at once, so that from the second time on none was 0 before.
     #[test]
     fn counters_that_all_go_round_lose_nothing() {

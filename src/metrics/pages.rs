@@ -81,6 +81,8 @@ mod tests {
             pages.fill(7);
             assert!(pages.iter().all(|&byte| byte == 7));
         }
+        // Below a large page there are none to fill.
+        assert_eq!(Pages::bytes(3), 3);
         assert_eq!(Pages::bytes(2 * Pages::LARGE + 3), 3 * Pages::LARGE);
     }
 }

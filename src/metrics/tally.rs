@@ -222,6 +222,27 @@ mod tests {
         assert_eq!(counted, expected.map(|(score, pairs)| (nearest(score), pairs)));
     }
 
+    /// One that began at 0 for want of anything would cover the grid.
+    #[test]
+    fn nothing_adds_nothing_to_a_range() {
+        assert_eq!(hull(&(0..0), &(5..7)), 5..7);
+        assert_eq!(hull(&(5..7), &(0..0)), 5..7);
+        assert_eq!(hull(&(5..7), &(2..3)), 2..7);
+    }
+
+    #[test]
+    fn a_tally_takes_at_most_what_it_says() {
+        let counts = ScoreCounts::empty();
+        let mut tally = Tally::new(&counts);
+        // Both ends of the grid, so that all of it is covered when the next scores come.
+        for same in [true, false, true, false] {
+            tally.take(&[-1.0, 1.0], same);
+        }
+        let [matching, non_matching] = tally.counters.map(|kind| Pages::bytes(kind.pairs.len()) as u64);
+        // One kind's are there twice while they grow.
+        assert_eq!(Tally::BYTES, matching + non_matching + matching.max(non_matching));
+    }
+
     #[test]
     fn scores_off_the_grid_are_counted_at_its_ends() {
         let counts = ScoreCounts::empty();
