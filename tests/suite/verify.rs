@@ -341,6 +341,7 @@ fn an_empty_part_is_at_its_end() {
 fn a_part_is_checked_when_it_is_read() {
     let read = |json: &str| serde_json::from_str::<Part>(json);
     let part = Part::new(2, 3).unwrap();
+    assert_eq!((part.index(), part.of()), (2, 3));
     assert_eq!(read(&serde_json::to_string(&part).unwrap()).unwrap(), part);
     for (json, expected) in [
         (r#"{"index": 0, "of": 0}"#, "invalid `index`: expected at least one part, got 0"),
