@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use approx::assert_relative_eq;
 use soft_lmccl::cect::{
-    SimulationConfig,
+    Scatterer, SimulationConfig, Template,
     catalogue::{self, Role},
     cramped,
 };
@@ -99,4 +99,13 @@ fn large_particles_are_named() {
         let named = cramped(&templates, &with(24)).contains(&template.name());
         assert_eq!(named, entry.measured().radius + 19.0 > 120.0, "{}", entry.id());
     }
+    // 31 Å, an atom's 9 Å and no shift just fit into half of eight voxels.
+    let pair = |reach: f64| {
+        let beads = [-reach, reach].map(|x| Scatterer { position: [x, 0.0, 0.0], electrons: 1.0 });
+        Template::new("pair", &beads).unwrap()
+    };
+    let tight = SimulationConfig { max_shift: 0.0, ..with(8) };
+    assert!(cramped(&[pair(31.0)], &tight).is_empty());
+    assert_eq!(cramped(&[pair(31.1)], &tight), ["pair"]);
+    assert_eq!(cramped(&[pair(31.0)], &SimulationConfig { max_shift: 0.1, ..tight }), ["pair"]);
 }

@@ -66,6 +66,24 @@ fn what_does_not_fit_is_refused_with_what_it_needs() {
     assert!(density(&atoms, needed).is_ok());
     let message = density(&atoms, needed - 1).unwrap_err().to_string();
     assert_eq!(message, "invalid `side`: expected 18 or more voxels of 10 Å for this structure, 1024 at most, got 17");
+    for side in [usize::MAX, 1025] {
+        let message = density(&atoms, side).unwrap_err().to_string();
+        assert!(message.ends_with(&format!("1024 at most, got {side}")), "{message}");
+    }
+}
+
+/// Atoms at the border lose what lies beyond it and no more.
+#[test]
+fn a_tight_box_cuts_a_larger_one() {
+    // At the lower end an atom lies 1.42 voxels from the first center, as near as it may.
+    for place in [25.8, 25.0, 23.0] {
+        let atoms = [scatterer(-place, place, -place, 6.0), scatterer(place, -place, place, 6.0)];
+        assert_eq!(Extent::of(&atoms).unwrap().side_needed(), 8);
+        let (tight, large) = (density(&atoms, 8).unwrap(), density(&atoms, 16).unwrap().centered(8).unwrap());
+        for (tight, large) in tight.voxels().iter().zip(large.voxels()) {
+            assert_abs_diff_eq!(*tight, *large, epsilon = 1e-6);
+        }
+    }
 }
 
 #[test]
@@ -86,9 +104,12 @@ fn what_has_no_density_is_refused() {
             "volume: 1.8e12 electrons are more than any structure has",
         ),
         (vec![scatterer(0.0, 0.0, 0.0, -1.0)], "volume: scatterer 0 lies at [0.0, 0.0, 0.0] with -1 electrons"),
+        (vec![scatterer(0.0, 0.0, 1e6, 1.0)], "volume: scatterer 0 lies at [0.0, 0.0, 1000000.0] with 1 electrons"),
     ] {
         assert_eq!(density(&atoms, 40).unwrap_err().to_string(), message);
     }
+    // The bounds themselves: less than a million Å, 10¹² electrons.
+    Extent::of(&[scatterer(0.0, -999_999.9, 0.0, 4e11), scatterer(0.0, 0.0, 0.0, 6e11)]).unwrap();
 }
 
 #[test]
