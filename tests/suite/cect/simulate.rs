@@ -46,6 +46,30 @@ fn poses_are_those_of_every_version() {
     assert_eq!(found, [&rotation[..], &shift].concat());
 }
 
+/// Pins what the numbers become: signal and noise at two voxels, in every branch of the simulator.
+#[test]
+fn subtomograms_are_those_of_every_version() {
+    let (template, plain) = (lopsided("beads"), config(16));
+    for (config, expected) in [
+        (plain, [2.1605, 2.7453, 2.5582, -3.7878]),
+        (SimulationConfig { noise: NoiseColor::White, ..plain }, [2.1605, -0.0164, 2.5582, 5.0943]),
+        (SimulationConfig { noise: NoiseColor::HalfHalf, ..plain }, [2.1605, 8.9917, 2.5582, 0.0969]),
+        (SimulationConfig { underfocus_spread: 1.5, ..plain }, [1.9802, 2.3947, 1.8238, -6.4634]),
+        (
+            SimulationConfig { tilt_step: Some(6.0), tilt_dose: 3.0, amplitude_contrast: 0.07, ..plain },
+            [1.4362, -0.5862, 3.2808, -3.8650],
+        ),
+    ] {
+        let parts = Simulator::new(config).unwrap().parts(&template, 1, 2).unwrap();
+        let at = |[z, y, x]: [usize; 3]| [&parts.signal, &parts.noise].map(|volume| volume.get(z, y, x).unwrap());
+        let found = [at([8, 8, 6]), at([5, 10, 11])].concat();
+        for (found, expected) in found.iter().zip(expected) {
+            // Single precision in transforms, whose order of sums goes by the processor.
+            assert_abs_diff_eq!(*found, expected, epsilon = 1e-3);
+        }
+    }
+}
+
 #[test]
 fn the_ratio_of_variances_is_the_snr() {
     let variance = |volume: &Volume| volume.statistics().std.powi(2);
@@ -63,6 +87,55 @@ fn the_ratio_of_variances_is_the_snr() {
                 }
             }
         }
+    }
+}
+
+/// Where the transfer function passes hardly anything, the noise has what its color says: nothing, all or half.
+#[test]
+fn noise_has_the_spectrum_of_its_color() {
+    // An odd side, so that no frequency stands for two.
+    let plain = config(15);
+    let passes = |k: [f64; 3]| f64::from(u8::from(plain.is_sampled(k)));
+    let transfer = |k: [f64; 3]| passes(k) * plain.contrast_transfer(k.iter().map(|c| c * c).sum::<f64>().sqrt());
+    for (noise, through, late) in
+        [(NoiseColor::ThroughOptics, 1.0, 0.0), (NoiseColor::HalfHalf, 0.5, 0.5), (NoiseColor::White, 0.0, 1.0)]
+    {
+        let simulator = Simulator::new(SimulationConfig { noise, ..plain }).unwrap();
+        let seen = |k| if noise == NoiseColor::White { 1.0 } else { passes(k) };
+        let (mut dim, mut all) = (0.0, 0.0);
+        let (mut early_dim, mut early_all, mut late_dim, mut late_all) = (0.0, 0.0, 0.0, 0.0);
+        for index in 0..40 {
+            let parts = simulator.parts(&lopsided("beads"), 6, index).unwrap();
+            for (k, value) in spectrum(&parts.noise) {
+                let power = value.norm_sqr() / parts.noise.statistics().std.powi(2);
+                let (early, late) = (transfer(k).powi(2), seen(k));
+                let is_dim = f64::from(u8::from(early < 0.05));
+                all += power;
+                dim += is_dim * power;
+                early_all += early;
+                early_dim += is_dim * early;
+                late_all += late;
+                late_dim += is_dim * late;
+            }
+        }
+        let expected = through * early_dim / early_all + late * late_dim / late_all;
+        assert!(late_dim / late_all > 0.2, "the dim part is no small one");
+        // Five standard errors of 40 samples of some hundred free numbers.
+        assert_relative_eq!(dim / all, expected, max_relative = 0.05);
+    }
+}
+
+/// Amplitude contrast passes the mean, which is no variance.
+#[test]
+fn the_ratio_is_one_of_variances_where_the_mean_passes() {
+    let variance = |volume: &Volume| volume.statistics().std.powi(2);
+    let template = catalogue::find("1bxn").unwrap().template();
+    for noise in [NoiseColor::ThroughOptics, NoiseColor::White, NoiseColor::HalfHalf] {
+        let simulator = Simulator::new(SimulationConfig { amplitude_contrast: 1.0, noise, ..config(16) }).unwrap();
+        let parts = simulator.parts(&template, 9, 1).unwrap();
+        let mean = parts.signal.statistics().mean;
+        assert!(mean.powi(2) > 0.1 * variance(&parts.signal), "{mean}");
+        assert_relative_eq!(variance(&parts.signal) / variance(&parts.noise), 0.05, max_relative = 1e-3);
     }
 }
 
@@ -212,6 +285,10 @@ fn settings_out_of_range_are_refused() {
             "invalid `max_tilt`: expected a number of degrees above 0 and up to 90, got 90.1",
         ),
         (
+            SimulationConfig { max_tilt: 0.0, ..good },
+            "invalid `max_tilt`: expected a number of degrees above 0 and up to 90, got 0",
+        ),
+        (
             SimulationConfig { underfocus_spread: -0.1, ..good },
             "invalid `underfocus_spread`: expected 0 to 10 µm, got -0.1",
         ),
@@ -295,6 +372,15 @@ fn damage_is_that_of_the_critical_exposure() {
     let critical = 0.244_99 * (0.4f64 / 10.0).powf(-1.664_9) + 2.814_1;
     let mean = [1.0f64, 3.0, 5.0, 7.0, 9.0].map(|n| (-n / 2.0 / critical).exp()).iter().sum::<f64>() / 5.0;
     assert_abs_diff_eq!(many.transmission([0.0, 0.4, 0.0]), mean, epsilon = 1e-12);
+    // A frequency in the plane of one tilt, too far from the others, is damaged as that one is, by its length alone.
+    for (tilt, exposure) in many.tilts() {
+        let (sine, cosine) = tilt.to_radians().sin_cos();
+        for [along, across] in [[0.0f64, 0.3f64], [0.18, 0.24], [0.24, -0.18]] {
+            let critical = 0.244_99 * (along.hypot(across) / 10.0).powf(-1.664_9) + 2.814_1;
+            let found = many.transmission([across * sine, along, across * cosine]);
+            assert_abs_diff_eq!(found, (-exposure / 2.0 / critical).exp(), epsilon = 1e-12);
+        }
+    }
 }
 
 #[test]
