@@ -3,11 +3,14 @@
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use soft_lmccl::cect::{Pose, Simulator, Volume};
+use soft_lmccl::cect::{Pose, Scatterer, Simulator, Template, Volume};
 
 use super::{lopsided, plain};
 
 const DRAWS: usize = 20_000;
+
+/// Single precision in coordinates and transforms, of voxels of up to 200 electrons.
+const READ_ABS: f64 = 5e-3;
 
 fn poses() -> Vec<Pose> {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
@@ -118,6 +121,55 @@ fn the_particle_lies_as_its_pose_says() {
                 assert_abs_diff_eq!(*found, expected, epsilon = 0.15);
             }
             assert_relative_eq!(electrons, 900.0 * zoom.powi(3), max_relative = 0.15);
+        }
+    }
+}
+
+/// Each voxel is read from the template where rotation and shift say, between its eight neighbors there, or is empty
+/// where they are not all in the template.
+#[test]
+fn every_voxel_is_read_where_the_pose_says() {
+    // A dumbbell as well, whose radius of 41.5 Å and an atom's 9 Å are just more than a whole number of voxels.
+    let dumbbell = [[0.0, 0.0, 0.0], [40.0, 10.0, 5.0], [-40.0, -10.0, -5.0]]
+        .map(|position| Scatterer { position, electrons: 200.0 });
+    // And one that touches the border of its own box.
+    let tight = [[25.0, 25.0, 25.0], [-25.0, 0.0, 0.0], [0.0, -25.0, -25.0]]
+        .map(|position| Scatterer { position, electrons: 200.0 });
+    let templates = [
+        (lopsided("beads"), vec![(16, 10.0), (17, 8.0), (12, 14.0)]),
+        (Template::with_side("dumbbell", &dumbbell, 16).unwrap(), vec![(16, 10.0), (17, 8.0), (12, 14.0)]),
+        (Template::with_side("tight", &tight, 8).unwrap(), vec![(8, 10.0), (9, 10.0), (16, 8.0)]),
+    ];
+    for (template, boxes) in templates {
+        let from = template.volume();
+        let (edge, middle) = (from.side() as isize, from.side() as isize / 2);
+        let at = |[x, y, z]: [isize; 3]| from.get(z as usize, y as usize, x as usize).map_or(0.0, f64::from);
+        for (side, voxel_size) in boxes {
+            let simulator = Simulator::new(plain(side, voxel_size)).unwrap();
+            for index in 0..4 {
+                let parts = simulator.parts(&template, 7, index).unwrap();
+                let (matrix, shift) = (parts.pose.matrix(), parts.pose.shift);
+                for (place, &voxel) in parts.signal.voxels().iter().enumerate() {
+                    let box_place = [place % side, place / side % side, place / (side * side)];
+                    let offset: [f64; 3] = std::array::from_fn(|k| box_place[k] as f64 - (side / 2) as f64 - shift[k]);
+                    let read: [f64; 3] = std::array::from_fn(|k| {
+                        let turned_back: f64 = (0..3).map(|row| matrix[row][k] * offset[row]).sum();
+                        turned_back * voxel_size / 10.0 + middle as f64
+                    });
+                    let mut expected = 0.0;
+                    let inside = read.iter().all(|c| (0.0..=(edge - 1) as f64).contains(c));
+                    for corner in (0..8).filter(|_| inside) {
+                        let step: [isize; 3] = std::array::from_fn(|k| corner >> k & 1);
+                        let parts = (0..3).map(|k| {
+                            let part = read[k] - read[k].floor();
+                            if step[k] == 1 { part } else { 1.0 - part }
+                        });
+                        let near = std::array::from_fn(|k| read[k].floor() as isize + step[k]);
+                        expected += parts.product::<f64>() * at(near);
+                    }
+                    assert_abs_diff_eq!(f64::from(voxel), -expected, epsilon = READ_ABS);
+                }
+            }
         }
     }
 }

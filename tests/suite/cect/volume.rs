@@ -28,6 +28,19 @@ fn standardizing_survives_a_large_offset() {
     assert_abs_diff_eq!(statistics.std, 1.0, epsilon = 1e-6);
 }
 
+#[test]
+fn voxels_are_found_by_their_places() {
+    let volume = Volume::new(3, (0..27).map(|v| v as f32).collect()).unwrap();
+    assert_eq!(volume.get(1, 0, 2), Some(11.0));
+    for [z, y, x] in [[3, 0, 0], [0, 3, 0], [0, 0, 3], [2, 3, 0], [2, 2, 3], [usize::MAX, 0, 0]] {
+        assert_eq!(volume.get(z, y, x), None, "{z} {y} {x}");
+    }
+    assert_eq!(volume.slice(1).unwrap(), &volume.voxels()[9..18]);
+    assert_eq!(volume.slice(2).unwrap(), &volume.voxels()[18..]);
+    assert_eq!(volume.slice(3), None);
+    assert_eq!(volume.clone().into_voxels(), volume.voxels());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
