@@ -3,7 +3,7 @@
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use soft_lmccl::cect::{Pose, Scatterer, Simulator, Template, Volume};
+use soft_lmccl::cect::{Pose, Scatterer, SimulationConfig, Simulator, Template, Volume};
 
 use super::{lopsided, plain};
 
@@ -145,7 +145,8 @@ fn every_voxel_is_read_where_the_pose_says() {
         let (edge, middle) = (from.side() as isize, from.side() as isize / 2);
         let at = |[x, y, z]: [isize; 3]| from.get(z as usize, y as usize, x as usize).map_or(0.0, f64::from);
         for (side, voxel_size) in boxes {
-            let simulator = Simulator::new(plain(side, voxel_size)).unwrap();
+            let config = SimulationConfig { max_shift: side as f64 / 4.0, ..plain(side, voxel_size) };
+            let simulator = Simulator::new(config).unwrap();
             for index in 0..4 {
                 let parts = simulator.parts(&template, 7, index).unwrap();
                 let (matrix, shift) = (parts.pose.matrix(), parts.pose.shift);

@@ -78,6 +78,98 @@ fn background_is_not_the_particle() {
     assert_abs_diff_eq!(found.radius, clean.radius, epsilon = 10.0);
 }
 
+/// A block of 4³ voxels around the center, and whatever else `more` holds.
+fn block([z, y, x]: [f64; 3], more: bool) -> f64 {
+    f64::from(u8::from(more || [z, y, x].iter().all(|c| (-2.0..2.0).contains(c))))
+}
+
+#[test]
+fn what_hangs_together_is_one_piece() {
+    // Two arms of a voxel's width to each side, each too small to be a piece of its own.
+    let arm = |[a, b, c]: [f64; 3]| a.abs() < 6.0 && ((b, c) == (1.0, 1.0) || (b, c) == (-1.0, -2.0));
+    let jack = |[z, y, x]: [f64; 3]| block([z, y, x], arm([z, y, x]) || arm([y, x, z]) || arm([x, z, y]));
+    let map = map(10.0, jack);
+    let before: f64 = map.voxels().iter().map(|&v| f64::from(v)).sum();
+    assert!(before > 64.0 + 12.0 * 2.0);
+    assert_relative_eq!(total(&resample(&map, 40).unwrap().volume), before, max_relative = 1e-5);
+}
+
+#[test]
+fn small_pieces_are_no_particle() {
+    // A twentieth of the largest is a piece of the particle, less is not: 64 voxels and 4, or 3.
+    for (size, kept) in [(4.0, 68.0), (3.0, 64.0)] {
+        let speck = |[z, y, x]: [f64; 3]| z < 8.0 - 4.0 + size && (z >= 4.0) && (y, x) == (7.0, 7.0);
+        let found = resample(&map(10.0, |p| block(p, speck(p))), 40).unwrap();
+        assert_relative_eq!(total(&found.volume), kept, max_relative = 1e-5);
+    }
+    // Thirty voxels and one: a voxel around each must not count.
+    let bar = |[z, y, x]: [f64; 3]| {
+        f64::from(u8::from(
+            (y, x) == (0.0, 0.0) && (-10.0..10.0).contains(&z)
+                || (y, x) == (1.0, 0.0) && (-5.0..5.0).contains(&z)
+                || [z, y, x] == [0.0, 6.0, 6.0],
+        ))
+    };
+    assert_relative_eq!(total(&resample(&map(10.0, bar), 40).unwrap().volume), 30.0, max_relative = 1e-5);
+}
+
+/// What lies at opposite faces is apart, although voxels follow one another in memory.
+#[test]
+fn faces_of_the_box_do_not_touch() {
+    for end in [-12.0, 11.0] {
+        let other = -1.0 - end;
+        for axis in 0..3 {
+            // A block at one face, and a voxel at the other, in its row or in the next ones.
+            let density = |p: [f64; 3]| {
+                let in_block =
+                    (0..3).all(|k| if k == axis { (p[k] - end).abs() < 4.0 } else { (-2.0..2.0).contains(&p[k]) });
+                let speck = p[axis].to_bits() == f64::to_bits(other)
+                    && (0..3).filter(|&k| k != axis).all(|k| p[k].abs() < 4.0)
+                    && p.iter().sum::<f64>().rem_euclid(2.0) < 1.0;
+                f64::from(u8::from(in_block || speck))
+            };
+            let found = resample(&map(10.0, density), 40).unwrap();
+            assert_relative_eq!(total(&found.volume), 64.0, max_relative = 1e-5);
+        }
+    }
+}
+
+#[test]
+fn the_faintest_is_not_the_particle() {
+    for (halo, belongs) in [(1.99, false), (2.01, true)] {
+        let density = |p| 200.0 * ball(p, 3.0) + halo * (ball(p, 5.0) - ball(p, 3.0));
+        let (found, core) =
+            (resample(&map(10.0, density), 40).unwrap(), resample(&map(10.0, |p| 200.0 * ball(p, 3.0)), 40));
+        let added = total(&found.volume) - total(&core.unwrap().volume);
+        assert_eq!(added > 1.0, belongs, "{halo}: {added}");
+        assert_eq!(found.radius > 45.0, belongs, "{halo}: {}", found.radius);
+    }
+}
+
+/// Faces padded with zeros say nothing of the noise: what lies below the background does.
+#[test]
+fn noise_inside_padding_is_seen() {
+    let inside = |p: [f64; 3]| p.iter().all(|c| (-11.0..11.0).contains(c));
+    let noise = |p: [f64; 3]| if p.iter().sum::<f64>().rem_euclid(2.0) < 1.0 { 1.0 } else { -1.0 };
+    let noisy = |bright: f64| {
+        map(10.0, move |p| {
+            if p == [0.0; 3] {
+                bright
+            } else if inside(p) {
+                noise(p)
+            } else {
+                0.0
+            }
+        })
+    };
+    assert_eq!(
+        told(&resample(&noisy(4.9), 40).unwrap_err()),
+        "volume: no particle stands out: the brightest voxel is 4.900 above a background that varies by 1.000"
+    );
+    // Five spreads are enough, and the noise, which does not rise three, is left out.
+    assert_relative_eq!(total(&resample(&noisy(5.0), 40).unwrap().volume), 5.0, max_relative = 1e-5);
+}
+
 #[test]
 fn maps_that_cannot_serve_say_why() {
     for (map, message) in [
@@ -106,4 +198,10 @@ fn maps_that_cannot_serve_say_why() {
     ] {
         assert_eq!(told(&resample(&map, 40).unwrap_err()), message);
     }
+    let large = map(60.0, |p| ball(p, 8.0));
+    for side in [usize::MAX, 1025, 111] {
+        let message = told(&resample(&large, side).unwrap_err());
+        assert!(message.ends_with(&format!("1024 at most, got {side}")), "{message}");
+    }
+    assert_eq!(resample(&large, 112).unwrap().volume.side(), 112);
 }
