@@ -122,11 +122,8 @@ impl Background {
             let corner = self.shape.map(|extent| rng.random_range(0..=extent - cut));
             let half_turn = HalfTurn::ALL[rng.random_range(0..HalfTurn::ALL.len())];
             let whole = self.cut_at(corner, cut);
-            let patch = if cut == side && self.same_size(voxel_size) {
-                whole
-            } else {
-                averaged(&whole, self.voxel_size, voxel_size, side)
-            };
+            let patch =
+                if self.same_size(voxel_size) { whole } else { averaged(&whole, self.voxel_size, voxel_size, side) };
             if let Ok(standardized) = half_turn.of(&patch).standardized() {
                 return Ok(standardized);
             }

@@ -240,8 +240,7 @@ fn overlaps(count: usize, edge: f64, center: f64, new_edge: f64, side: usize) ->
         .map(|index| {
             let position = (index as f64 - center) / scale + (side / 2) as f64;
             let first = (position - 1.0 / scale + 0.5).floor().max(0.0) as usize;
-            let last = (position + 1.0 / scale + 0.5).floor();
-            let last = if last < 0.0 { 0 } else { (last as usize + 1).min(side) };
+            let last = ((position + 1.0 / scale + 0.5).floor() + 1.0).clamp(0.0, side as f64) as usize;
             (first..last)
                 .map(|target| {
                     let start = (target as f64 - 0.5 - position) * scale;

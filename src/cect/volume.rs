@@ -164,7 +164,7 @@ impl Volume {
     pub fn standardized(&self) -> Result<Self> {
         let Statistics { min, max, mean, std } = self.statistics();
         // Equality of the extremes, not `std == 0`: the mean of equal voxels rounds.
-        if max <= min || std <= 0.0 {
+        if max <= min {
             return Err(Error::Volume(format!("cannot be standardized: every voxel is {min}")));
         }
         let voxels = self.voxels.iter().map(|&voxel| ((f64::from(voxel) - mean) / std) as f32).collect();
