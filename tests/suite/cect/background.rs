@@ -87,16 +87,18 @@ fn all_of_the_tomogram_is_used() {
 
 #[test]
 fn finer_tomograms_are_averaged() {
-    // A wave along x of 60 Å, by 5 Å voxels: over voxels of 10 Å it keeps its length.
-    let wave = |index: usize| (std::f32::consts::TAU * (index % 40) as f32 / 12.0).cos();
-    let background = Background::new(shaped([40, 40, 40], 5.0, wave), Contrast::DarkProtein).unwrap();
-    let patch = patch(&background, 12, 10.0, 3);
-    for z in 0..12 {
-        for x in 0..6 {
-            let (a, b) = (patch.get(z, 5, x).unwrap(), patch.get(z, 7, x + 6).unwrap());
-            assert_abs_diff_eq!(a, b, epsilon = 1e-4);
-            // Half a wave on it is inverted.
-            assert_abs_diff_eq!(a, -patch.get(z, 2, x + 3).unwrap(), epsilon = 1e-4);
+    // A wave along x of 60 Å, by voxels of 5 and of 2.5 Å: over voxels of 10 Å it keeps its length.
+    for (extent, voxel_size) in [(40, 5.0), (60, 2.5)] {
+        let wave = |index: usize| (std::f32::consts::TAU * (index % extent) as f32 * voxel_size / 60.0).cos();
+        let background = Background::new(shaped([extent; 3], voxel_size, wave), Contrast::DarkProtein).unwrap();
+        let patch = patch(&background, 12, 10.0, 3);
+        for z in 0..12 {
+            for x in 0..6 {
+                let (a, b) = (patch.get(z, 5, x).unwrap(), patch.get(z, 7, x + 6).unwrap());
+                assert_abs_diff_eq!(a, b, epsilon = 1e-4);
+                // Half a wave on it is inverted.
+                assert_abs_diff_eq!(a, -patch.get(z, 2, x + 3).unwrap(), epsilon = 1e-4);
+            }
         }
     }
 }
@@ -149,6 +151,13 @@ fn tomograms_that_cannot_serve_say_why() {
         told(&background(0.0).unwrap_err()),
         "volume: the header gives a voxel size of 0 × 0 × 0 Å; a tomogram needs one, the same along each axis"
     );
+    // A tenth larger voxels may be, and a patch as large as the tomogram.
+    let message = told(&background(11.05).unwrap().check(4, 10.0).unwrap_err());
+    assert!(message.starts_with("invalid `voxel_size`"), "{message}");
+    background(10.95).unwrap().check(4, 10.0).unwrap();
+    background(10.0).unwrap().check(9, 10.0).unwrap();
+    let known = background(10.0).unwrap();
+    assert_eq!((known.shape(), known.voxel_size()), ([9, 11, 13], 10.0));
     let mended = tomogram(0.0).with_voxel_size(10.0);
     Background::new(mended, Contrast::DarkProtein).unwrap().check(8, 10.0).unwrap();
     let empty = Background::new(shaped([9, 9, 9], 10.0, |_| 3.0), Contrast::DarkProtein).unwrap();

@@ -90,6 +90,75 @@ fn neighbors_reach_into_the_box_and_keep_their_distance() {
     assert!(count(0.4) > count(0.75) && count(0.75) > count(1.5));
 }
 
+/// Without optics, what lies at the center is as it would be alone: neighbors keep their distance from where it is.
+#[test]
+fn neighbors_leave_the_center_alone() {
+    let optics = SimulationConfig { max_shift: 5.0, ..plain(20, 10.0) };
+    let flat = Membrane { min_radius: 1e6, max_radius: 1e6, ..Default::default() };
+    let classes = || {
+        vec![class("beads", Particle::Template(lopsided("beads")), 6), class("membrane", Particle::Membrane(flat), 6)]
+    };
+    let made = |tries| {
+        let crowd = CrowdConfig { tries, clearance: 1.3 };
+        CrowdedDataset::new(classes(), vec![lopsided("x")], optics, crowd, 8).unwrap()
+    };
+    let (lonely, crowded) = (made(0), made(40));
+    for index in 0..12 {
+        let (alone, among) = (lonely.parts(index).unwrap(), crowded.parts(index).unwrap());
+        let normal = alone.pose.matrix().map(|row| row[2]);
+        let mut others = 0.0f32;
+        for (place, (&expected, &found)) in alone.signal.voxels().iter().zip(among.signal.voxels()).enumerate() {
+            let at = [place % 20, place / 20 % 20, place / 400].map(|c| c as f64 - 10.0);
+            let offset: [f64; 3] = std::array::from_fn(|axis| 10.0 * (at[axis] - alone.pose.shift[axis]));
+            let distance = if index < 6 {
+                offset.iter().map(|c| c * c).sum::<f64>().sqrt() / lopsided("beads").radius()
+            } else {
+                offset.iter().zip(normal).map(|(c, n)| c * n).sum::<f64>().abs() / (flat.thickness / 2.0)
+            };
+            // Beyond, a neighbor's outermost atoms and the interpolation may reach.
+            if distance <= 0.8 {
+                assert_abs_diff_eq!(found, expected, epsilon = 0.01);
+            } else {
+                others = others.max((found - expected).abs());
+            }
+        }
+        assert!(others > 1.0 || crowded.num_neighbors(index).unwrap() == 0, "{index}: {others}");
+    }
+}
+
+/// Places are uniform in the box and a radius around it, so that as much of the neighbors lies in the box as it is of
+/// that volume.
+#[test]
+fn neighbors_fill_the_box_evenly() {
+    let crowd = CrowdConfig { tries: 60, clearance: 0.1 };
+    let classes =
+        vec![class("beads", Particle::Template(lopsided("beads")), 1), class("nothing", Particle::Nothing, 12)];
+    let dataset = CrowdedDataset::new(classes, vec![lopsided("x")], plain(16, 10.0), crowd, 8).unwrap();
+    let (mut found, mut neighbors) = (0.0, 0);
+    for index in 1..13 {
+        let signal = dataset.parts(index).unwrap().signal;
+        found -= signal.voxels().iter().map(|&voxel| f64::from(voxel)).sum::<f64>();
+        neighbors += dataset.num_neighbors(index).unwrap();
+    }
+    let part = (160.0 / (160.0 + 2.0 * lopsided("x").radius())).powi(3);
+    // Each lies in the box or not: a standard error of six in a hundred.
+    assert_relative_eq!(found, neighbors as f64 * 1800.0 * part, max_relative = 0.2);
+}
+
+/// The noise is that of a mean over classes, so two classes of one particle have the noise of one.
+#[test]
+fn noise_goes_by_the_mean_of_the_classes() {
+    let noise = |names: &[&str]| {
+        let classes = names.iter().map(|name| class(name, Particle::Template(lopsided("beads")), 1)).collect();
+        let crowd = CrowdConfig { tries: 0, ..Default::default() };
+        CrowdedDataset::new(classes, vec![], config(), crowd, 8).unwrap().noise_variance()
+    };
+    assert_relative_eq!(noise(&["a", "b", "c"]), noise(&["a"]), max_relative = 0.1);
+    // Each class in poses of its own.
+    assert!((noise(&["a", "b"]) / noise(&["a"]) - 1.0).abs() > 1e-6);
+    assert!(noise(&["a", "b"]).is_normal());
+}
+
 #[test]
 fn a_membrane_has_two_leaflets_in_every_direction() {
     // Flat, seen without optics that bend it: the mean over planes parallel to it has the profile.
@@ -112,6 +181,58 @@ fn a_membrane_has_two_leaflets_in_every_direction() {
         }
         // Two leaflets of 24² voxels or more, each more than a voxel thick.
         assert!(count > 1000, "{count}");
+    }
+}
+
+/// The documented profile and place, curved and shifted, thin and thick.
+#[test]
+fn a_membrane_follows_its_sphere() {
+    let usual = Membrane::default();
+    for membrane in [
+        Membrane { min_radius: 150.0, max_radius: 150.0, ..usual },
+        Membrane { head_spread: 30.0, tail_spread: 20.0, min_radius: 400.0, max_radius: 400.0, ..usual },
+        Membrane {
+            thickness: 101.0,
+            head_spread: 2.0,
+            tail_spread: 0.0,
+            min_radius: 250.0,
+            max_radius: 250.0,
+            ..usual
+        },
+    ] {
+        let profile = |distance: f64| {
+            // The variance of an atom, a twelfth of 10² Å², and of a voxel, a twelfth of 8² Å².
+            let wider = (100.0 + 64.0) / 12.0;
+            let layer = |height: f64, spread: f64, at: f64| {
+                let wide = spread * spread + wider;
+                height * spread.max(1.0) / wide.sqrt() * (-(distance - at).powi(2) / 2.0 / wide).exp()
+            };
+            let half = 0.5 * membrane.thickness;
+            layer(membrane.heads, membrane.head_spread, -half)
+                + layer(membrane.heads, membrane.head_spread, half)
+                + layer(membrane.tails, membrane.tail_spread, 0.0)
+        };
+        for distance in [-70.0, -19.0, 0.0, 3.0, 12.0, 45.0, 60.0] {
+            assert_abs_diff_eq!(membrane.density_at(distance, 8.0), profile(distance), epsilon = 1e-9);
+        }
+        let crowd = CrowdConfig { tries: 0, ..Default::default() };
+        let optics = SimulationConfig { max_shift: 4.0, ..plain(16, 8.0) };
+        let classes = vec![class("membrane", Particle::Membrane(membrane), 3)];
+        let dataset = CrowdedDataset::new(classes, vec![], optics, crowd, 2).unwrap();
+        for index in 0..3 {
+            let parts = dataset.parts(index).unwrap();
+            let normal = parts.pose.matrix().map(|row| row[2]);
+            for (place, &voxel) in parts.signal.voxels().iter().enumerate() {
+                let at = [place % 16, place / 16 % 16, place / 256].map(|c| c as f64 - 8.0);
+                // From the center of the sphere, which lies a radius below the shifted center.
+                let from_center: [f64; 3] = std::array::from_fn(|axis| {
+                    8.0 * (at[axis] - parts.pose.shift[axis]) + membrane.min_radius * normal[axis]
+                });
+                let distance = from_center.iter().map(|c| c * c).sum::<f64>().sqrt() - membrane.min_radius;
+                // The table is read between its steps.
+                assert_abs_diff_eq!(f64::from(voxel), -512.0 * profile(distance), epsilon = 1.0);
+            }
+        }
     }
 }
 
@@ -258,6 +379,7 @@ fn impossible_crowds_say_why() {
     ] {
         assert_eq!(found, message);
     }
+    CrowdConfig { tries: 1000, clearance: 2.0 }.validate().unwrap();
     for (membrane, message) in [
         (Membrane { thickness: 0.0, ..Default::default() }, "invalid `thickness`: expected 1 to 200 Å, got 0"),
         (

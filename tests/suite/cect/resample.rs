@@ -102,15 +102,18 @@ fn small_pieces_are_no_particle() {
         let found = resample(&map(10.0, |p| block(p, speck(p))), 40).unwrap();
         assert_relative_eq!(total(&found.volume), kept, max_relative = 1e-5);
     }
-    // Thirty voxels and one: a voxel around each must not count.
-    let bar = |[z, y, x]: [f64; 3]| {
-        f64::from(u8::from(
-            (y, x) == (0.0, 0.0) && (-10.0..10.0).contains(&z)
-                || (y, x) == (1.0, 0.0) && (-5.0..5.0).contains(&z)
-                || [z, y, x] == [0.0, 6.0, 6.0],
-        ))
-    };
-    assert_relative_eq!(total(&resample(&map(10.0, bar), 40).unwrap().volume), 30.0, max_relative = 1e-5);
+    // Bars of twenty and of thirty voxels, and a single one, which is a twentieth of the first.
+    for (length, kept) in [(20, 21.0), (21, 21.0), (30, 30.0)] {
+        let bar = |[z, y, x]: [f64; 3]| {
+            f64::from(u8::from(
+                x == 0.0
+                    && (0.0..15.0).contains(&(z + 7.0))
+                    && (0.0..f64::from(length)).contains(&(15.0 * y + z + 7.0))
+                    || [z, y, x] == [0.0, 6.0, 6.0],
+            ))
+        };
+        assert_relative_eq!(total(&resample(&map(10.0, bar), 40).unwrap().volume), kept, max_relative = 1e-5);
+    }
 }
 
 /// What lies at opposite faces is apart, although voxels follow one another in memory.
