@@ -362,3 +362,69 @@ impl<D: Dataset> Dataset for AugmentedDataset<D> {
         Ok(Sample { volume: self.augmenter.augment(&volume, self.seed, index as u64)?, class })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::{rotated, rotation_up_to};
+    use crate::cect::{Pose, Volume};
+
+    /// Rotations by at most an angle are the uniform ones that are no larger: the angle has the distribution of
+    /// theirs, cut off, and no axis is preferred.
+    #[test]
+    fn rotations_up_to_an_angle_are_uniform_among_those() {
+        const DRAWS: usize = 4000;
+        for largest in [0.2f64, 1.0, std::f64::consts::PI] {
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            let mut parts = Vec::new();
+            let mut axes = [0.0; 3];
+            for _ in 0..DRAWS {
+                let [cosine, x, y, z] = rotation_up_to(largest, &mut rng);
+                let sine = (x * x + y * y + z * z).sqrt();
+                assert!((cosine * cosine + sine * sine - 1.0).abs() < 1e-12);
+                let angle = 2.0 * sine.atan2(cosine);
+                parts.push((angle - angle.sin()) / (largest - largest.sin()));
+                for (sum, c) in axes.iter_mut().zip([x, y, z]) {
+                    *sum += c / sine / DRAWS as f64;
+                }
+            }
+            parts.sort_by(f64::total_cmp);
+            // Kolmogorov and Smirnov; the 1e-6 point of the statistic is 2.7/√n.
+            let apart = parts.iter().enumerate().map(|(rank, part)| (part - rank as f64 / DRAWS as f64).abs());
+            let apart = apart.fold(0.0, f64::max);
+            assert!(apart < 2.7 / (DRAWS as f64).sqrt(), "{largest}: {apart}");
+            // Means of numbers of variance 1/3; five standard errors.
+            assert!(axes.iter().all(|mean| mean.abs() < 5.0 / (3.0 * DRAWS as f64).sqrt()), "{axes:?}");
+        }
+    }
+
+    /// Interpolation along straight lines is exact for what is straight.
+    #[test]
+    fn a_gradient_turns_with_the_box() {
+        for side in [12, 13] {
+            let middle = (side / 2) as f64;
+            let gradient = |[x, y, z]: [f64; 3]| 3.0 + 0.5 * x - 0.7 * y + 1.1 * z;
+            let place =
+                |index: usize| [index % side, index / side % side, index / (side * side)].map(|c| c as f64 - middle);
+            let voxels = (0..side.pow(3)).map(|index| gradient(place(index)) as f32);
+            let volume = Volume::new(side, voxels.collect()).unwrap();
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            for _ in 0..5 {
+                let matrix = Pose::random(0.0, &mut rng).matrix();
+                let mut compared = 0;
+                for (index, &voxel) in rotated(&volume, &matrix).voxels().iter().enumerate() {
+                    let at = place(index);
+                    let source: [f64; 3] = std::array::from_fn(|k| (0..3).map(|row| matrix[row][k] * at[row]).sum());
+                    // Farther out the next voxel is that of the other side.
+                    if source.iter().all(|c| c.abs() < middle - 1.0) {
+                        assert!((f64::from(voxel) - gradient(source)).abs() < 1e-4, "{at:?}");
+                        compared += 1;
+                    }
+                }
+                assert!(compared > 500, "{compared}");
+            }
+        }
+    }
+}

@@ -188,6 +188,61 @@ fn noise_has_the_spread_and_the_wedge_that_were_asked_for() {
     }
 }
 
+/// Each seed and each index has noise of its own.
+#[test]
+fn seeds_have_noise_of_their_own() {
+    let flat = Volume::new(8, (0..512).map(|v| (v % 2) as f32 * 1e-6).collect()).unwrap();
+    let config = AugmentConfig { noise: 10.0, max_tilt: None, ..AugmentConfig::none() };
+    let augmenter = Augmenter::new(config, 8).unwrap();
+    let noise = |(seed, index)| {
+        let augmented = augmenter.augment(&flat, seed, index).unwrap();
+        let added = augmented.voxels().iter().zip(flat.voxels()).map(|(a, b)| a - b).collect();
+        Volume::new(8, added).unwrap().standardized().unwrap()
+    };
+    let places = (0..20).flat_map(|seed| [(seed, 0), (seed, 1)]);
+    let volumes: Vec<Volume> = places.chain([(u64::MAX, 0), (1 << 63, 0)]).map(noise).collect();
+    for (number, a) in volumes.iter().enumerate() {
+        for b in &volumes[..number] {
+            let products = a.voxels().iter().zip(b.voxels()).map(|(&a, &b)| f64::from(a) * f64::from(b));
+            // Five standard errors of 512 voxels.
+            assert!((products.sum::<f64>() / 512.0).abs() < 0.22);
+        }
+    }
+}
+
+#[test]
+fn nothing_stays_nothing() {
+    let empty = Volume::new(6, vec![0.0; 216]).unwrap();
+    let config = AugmentConfig { max_rotation: 30.0, noise: 1.0, ..Default::default() };
+    for config in [config, AugmentConfig { noise: 0.0, ..config }, AugmentConfig { max_rotation: 0.0, ..config }] {
+        let augmenter = Augmenter::new(config, 6).unwrap();
+        assert_eq!(augmenter.config(), &config);
+        assert_eq!(augmenter.augment(&empty, 1, 1).unwrap(), empty);
+    }
+}
+
+/// Pins what the numbers become: a change of the order of draws or of a sign would change every augmented set.
+#[test]
+fn augmentations_are_those_of_every_version() {
+    let volume = volume(9, 3);
+    let none = AugmentConfig::none();
+    for (config, expected) in [
+        (AugmentConfig { half_turns: true, max_shift: 2, ..none }, [-0.1500, -4.8600, 0.1900]),
+        (AugmentConfig { max_rotation: 40.0, max_tilt: Some(60.0), ..none }, [1.0761, 0.9362, 1.6866]),
+        (AugmentConfig { noise: 0.7, ..none }, [2.1103, 3.0703, -2.3659]),
+        (
+            AugmentConfig { half_turns: true, max_shift: 1, max_rotation: 90.0, max_tilt: Some(50.0), noise: 0.7 },
+            [0.0391, -1.0590, -0.5423],
+        ),
+    ] {
+        let augmented = Augmenter::new(config, 9).unwrap().augment(&volume, 4, 2).unwrap();
+        let found = [[4, 4, 3], [1, 6, 7], [8, 0, 5]].map(|[z, y, x]| augmented.get(z, y, x).unwrap());
+        for (found, expected) in found.iter().zip(expected) {
+            assert_abs_diff_eq!(*found, expected, epsilon = 1e-3);
+        }
+    }
+}
+
 #[test]
 fn noise_is_not_that_of_the_simulation() {
     // With one seed for both, as a program that knows one seed has it.
@@ -260,6 +315,7 @@ fn impossible_augmentations_say_why() {
     ] {
         assert_eq!(told(&Augmenter::new(config, 8).unwrap_err()), message);
     }
+    AugmentConfig { max_shift: 64, max_rotation: 180.0, max_tilt: Some(90.0), noise: 10.0, ..good }.validate().unwrap();
     assert_eq!(told(&Augmenter::new(good, 0).unwrap_err()), "invalid `side`: expected 1 to 1024 voxels, got 0");
     let error = Augmenter::new(good, 8).unwrap().augment(&volume(9, 1), 0, 0).unwrap_err();
     assert_eq!(told(&error), "volume: expected 8 voxels along each edge to augment, got 9");
