@@ -219,6 +219,29 @@ fn finished(mut beads: Vec<Scatterer>, config: &InventConfig, name: String, sour
 mod tests {
     use super::*;
 
+    /// Every voxel but the fringe is taken for eight points, a quarter of a voxel from its middle to every side.
+    #[test]
+    fn a_voxel_is_eight_points() {
+        let bead = Template::new("bead", &[Scatterer { position: [0.0; 3], electrons: 100.0 }]).unwrap();
+        let densest = bead.volume().voxels().iter().copied().fold(0.0, f32::max);
+        let kept: Vec<f32> = bead.volume().voxels().iter().copied().filter(|&voxel| voxel > 0.03 * densest).collect();
+        assert_eq!(kept.len(), 7, "that of the bead and those that share a face with it");
+        let points = beads(&bead);
+        let electrons: f64 = points.iter().map(|point| point.electrons).sum();
+        assert!((electrons - kept.iter().map(|&voxel| f64::from(voxel)).sum::<f64>()).abs() < 1e-9);
+        let mut places = std::collections::HashSet::new();
+        for point in points {
+            // In quarters of a voxel of 10 Å: four times the voxel, and one to a side.
+            let quarters = point.position.map(|c| (c / 2.5).round() as i32);
+            assert!(quarters.iter().zip(point.position).all(|(&q, c)| (f64::from(q) * 2.5 - c).abs() < 1e-9));
+            assert!(quarters.iter().all(|q| q.rem_euclid(2) == 1), "{quarters:?}");
+            let voxel = quarters.map(|q| (f64::from(q) / 4.0).round() as i32);
+            assert!(voxel.iter().map(|c| c.abs()).sum::<i32>() <= 1, "{voxel:?}");
+            places.insert(quarters);
+        }
+        assert_eq!(places.len(), 56);
+    }
+
     /// Turning all copies by one of the group's operations gives the same copies.
     #[test]
     fn copies_have_the_symmetry() {

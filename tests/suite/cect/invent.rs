@@ -173,6 +173,42 @@ fn an_assembly_has_as_many_copies_as_its_symmetry() {
     assert!(invent(&[parent], 3, none, 4).unwrap().iter().all(|template| template.source() == "part, stretched"));
 }
 
+/// Copies of a ball lie as far from one another as is documented, in its radii.
+#[test]
+fn copies_touch_their_neighbors() {
+    let ball: Vec<_> = (0..9usize.pow(3))
+        .map(|index| [index % 9, index / 9 % 9, index / 81].map(|c| 6.0 * (c as f64 - 4.0)))
+        .filter(|place| place.iter().map(|c| c * c).sum::<f64>() <= 24.5 * 24.5)
+        .map(|position| Scatterer { position, electrons: 10.0 })
+        .collect();
+    let parent = Template::new("ball", &ball).unwrap();
+    let config = InventConfig { stretch: 0.0, assembled: 1.0, largest: 180.0, ..Default::default() };
+    // The parent as points: its own moment, and how far the farthest lies.
+    let densest = parent.volume().voxels().iter().copied().fold(0.0, f32::max);
+    let kept = parent.volume().voxels().iter().map(|&voxel| if voxel > FRINGE * densest { voxel } else { 0.0 });
+    let kept = Volume::new(parent.volume().side(), kept.collect()).unwrap();
+    let own = invariants(&kept, WIDER)[0];
+    let farthest = points(&kept)
+        .filter(|&(_, density)| density > 0.0)
+        .map(|(place, _)| place.iter().map(|c| (c.abs() + 0.25).powi(2)).sum::<f64>());
+    let radius_squared = farthest.fold(0.0, f64::max);
+    let mut seen = [0; 3];
+    for template in invent(std::slice::from_ref(&parent), 60, config, 4).unwrap() {
+        let symmetry = template.source().split(' ').next().unwrap();
+        let fold: f64 = symmetry[1..].parse().unwrap();
+        let (dihedral, sine) = (symmetry.starts_with('D'), (std::f64::consts::PI / fold).sin());
+        // How far the copies' centers lie from that of the assembly: outward and up.
+        let found = (invariants(template.volume(), 0.0)[0] - own) / radius_squared;
+        let (least, most) =
+            if fold > 1.0 { ((0.5 / sine).powi(2), (0.95 / sine).powi(2)) } else { (0.0, 0.4f64.powi(2)) };
+        let (up_least, up_most) = if dihedral { (0.45f64.powi(2), 0.95f64.powi(2)) } else { (0.0, 0.0) };
+        // A bit more for what the center of the points lies off that of the atoms.
+        assert!(found > least + up_least - 0.02 && found < most + up_most + 0.02, "{symmetry}: {found}");
+        seen[if !dihedral { 0 } else { 1 + usize::from(fold > 1.0) }] += 1;
+    }
+    assert!(seen.iter().all(|&count| count > 3), "{seen:?}");
+}
+
 #[test]
 fn refusals() {
     let known = [lopsided("parent")];
