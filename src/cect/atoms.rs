@@ -162,7 +162,7 @@ fn first_of(table: &Table<'_>, names: [&'static str; 2]) -> Result<&'static str,
 /// The atoms of a PDB file's first model, or of all, and how many models that are.
 pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Counted<'_>>, usize), String> {
     let mut atoms = Alternatives::default();
-    let mut records = 0;
+    let mut found = false;
     let mut models = 0;
     let mut in_model = false;
     let mut ended = false;
@@ -185,7 +185,7 @@ pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Counted<'_>>
         if ended {
             return Err(bad("an atom after END; expected one particle, or models between MODEL and ENDMDL".to_owned()));
         }
-        records += 1;
+        found = true;
         in_model = true;
         let field = |columns: std::ops::Range<usize>| line.get(columns).unwrap_or("").trim();
         let position = position([field(30..38), field(38..46), field(46..54)]).map_err(bad)?;
@@ -208,7 +208,7 @@ pub(super) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Counted<'_>>
         };
         atoms.push(atom, Some(field(16..17)).filter(|alternative| !alternative.is_empty()));
     }
-    if records == 0 {
+    if !found {
         return Err("neither mmCIF nor PDB: no data_ block and no ATOM record".to_owned());
     }
     Ok((atoms.kept, models + usize::from(in_model)))
