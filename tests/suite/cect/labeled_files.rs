@@ -330,6 +330,37 @@ fn a_star_file_knows_the_size_of_voxels() {
     let optics = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnImagePixelSize\n1 13.7\n2 13.7\n";
     let files = open(&table(&directory, "t.star", format!("{optics}{STAR}"))).unwrap();
     assert_eq!(files.voxel_size(), Some(13.7));
+    // Sizes that differ in their last digits are one.
+    let rounded = optics.replace("2 13.7", "2 13.8");
+    assert_eq!(open(&table(&directory, "t.star", format!("{rounded}{STAR}"))).unwrap().voxel_size(), Some(13.7));
+    let zero = "data_optics\n_rlnImagePixelSize 0\ndata_\n_rlnImageName a.mrc\n_rlnClassNumber 1\n";
+    let message = problem(&table(&directory, "t.star", zero));
+    assert_eq!(message, "line 2: rlnImagePixelSize is `0`, expected Angstrom");
+}
+
+/// Voxels of one size within a hundredth, along the axes and from file to file, are the same.
+#[test]
+fn sizes_of_voxels_may_be_rounded() {
+    let directory = directory();
+    let whole = fs::read(directory.path().join("a.mrc")).unwrap();
+    let of = |x: f32, z: f32| {
+        let mut bytes = whole.clone();
+        for (word, edge) in [(10, x), (11, x), (12, z)] {
+            bytes[4 * word..4 * word + 4].copy_from_slice(&(4.0 * edge).to_le_bytes());
+        }
+        fs::write(directory.path().join("other.mrc"), bytes).unwrap();
+        table(&directory, "t.csv", "path,label\na.mrc,1\nother.mrc,1\n")
+    };
+    for (x, z) in [(10.05, 10.05), (9.95, 9.95), (10.0, 10.08)] {
+        assert_eq!(open(&of(x, z)).unwrap().voxel_size(), Some(10.0), "{x} {z}");
+    }
+    let message = "line 3: `other.mrc`: expected cubic voxels, got 10.00 × 10.00 × 10.50 Å";
+    assert_eq!(problem(&of(10.0, 10.5)), message);
+    let message = "line 3: `other.mrc`: voxels of 10.20 Å, but the first file has 10.00 Å";
+    assert_eq!(problem(&of(10.2, 10.2)), message);
+    // As large as it is cropped to is large enough.
+    let config = FilesConfig { side: Some(4), ..Default::default() };
+    assert_eq!(LabeledFiles::open(of(10.0, 10.0), config).unwrap().side(), 4);
 }
 
 #[test]
@@ -337,14 +368,18 @@ fn what_was_found_goes_back_into_the_star_file() {
     let directory = directory();
     let path = table(&directory, "t.star", STAR);
     let column = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect::<Vec<_>>();
-    let columns = [("rlnClassNumber", column(&["3", "1", "2"])), ("note", column(&["a b", "", "x"]))];
+    let columns = [
+        ("rlnClassNumber", column(&["3", "1", "2"])),
+        ("note", column(&["a b", "", "x"])),
+        ("keyword", column(&["data_x", "LOOP_", "_y"])),
+    ];
     let written = table(&directory, "annotated.star", annotate_star(&path, &columns).unwrap());
     let files = open(&written).unwrap();
     assert_eq!(files.classes(), ["1", "2", "3"]);
     assert_eq!([0, 1, 2].map(|index| files.class(index).0), [2, 0, 1]);
     let text = fs::read_to_string(&written).unwrap();
     assert!(text.starts_with("data_optics\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 300\n\n"), "{text}");
-    assert!(text.ends_with("_note #4\n0.5 a.mrc 3 \"a b\"\n1.5 b.mrc.gz 1 \"\"\n2 sub/c.mrc 2 x\n"), "{text}");
+    assert!(text.ends_with("_note #4\n_keyword #5\n0.5 a.mrc 3 \"a b\" \"data_x\"\n1.5 b.mrc.gz 1 \"\" \"LOOP_\"\n2 sub/c.mrc 2 x \"_y\"\n"), "{text}");
 
     let two_kinds = column(&["a' \" b", "", ""]);
     for (name, values, message) in [

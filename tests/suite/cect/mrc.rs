@@ -149,6 +149,36 @@ fn axes_are_put_in_order() {
     }
 }
 
+/// Whichever axis is stored fastest, each voxel is found at its place.
+#[test]
+fn every_order_of_axes_is_read() {
+    let extents = [2, 3, 4];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let stored = order.map(|axis: usize| extents[axis]);
+        // The voxel at x, y, z is 100 z + 10 y + x.
+        let values: Vec<f32> = (0..24)
+            .map(|index| {
+                let place = [index % stored[0], index / stored[0] % stored[1], index / (stored[0] * stored[1])];
+                (0..3).map(|k| place[k] * [1, 10, 100][order[k]]).sum::<i32>() as f32
+            })
+            .collect();
+        let mut file = File::new(stored, 2, floats(&values), false);
+        for (word, axis) in order.into_iter().enumerate() {
+            file = file.int(16 + word, axis as i32 + 1);
+        }
+        let map = file.open().unwrap();
+        assert_eq!(map.shape(), [4, 3, 2]);
+        let expected = (0..24).map(|index| (100 * (index / 6) + 10 * (index / 2 % 3) + index % 2) as f32);
+        assert!(map.voxels().iter().copied().eq(expected), "{order:?}: {:?}", map.voxels());
+    }
+}
+
+#[test]
+fn a_header_without_intervals_knows_no_voxel_size() {
+    let file = File::new([2, 2, 2], 2, floats(&[1.0; 8]), false).int(7, 0);
+    assert_abs_diff_eq!(file.open().unwrap().voxel_size()[..], [10.0, 10.0, 0.0][..]);
+}
+
 #[test]
 fn extended_headers_are_skipped_and_what_follows_is_let_be() {
     let mut file = File::new([2, 2, 2], 2, floats(&[1.0; 8]), false).int(23, 100);
@@ -181,6 +211,11 @@ fn only_cubes_become_volumes() {
     let map = File::new([2, 3, 4], 2, floats(&[0.0; 24]), false).open().unwrap();
     let message = map.into_volume().unwrap_err().to_string();
     assert_eq!(message, "volume: expected a cube, got 4 × 3 × 2 voxels");
+    for [x, y, z] in [[2, 2, 3], [2, 3, 3], [3, 2, 3]] {
+        let map = File::new([x, y, z], 2, floats(&vec![0.0; (x * y * z) as usize]), false).open().unwrap();
+        let message = map.into_volume().unwrap_err().to_string();
+        assert_eq!(message, format!("volume: expected a cube, got {z} × {y} × {x} voxels"));
+    }
 }
 
 #[test]

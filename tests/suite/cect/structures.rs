@@ -41,6 +41,9 @@ fn asymmetric_unit_is_left_alone() {
 fn remark_350_is_built() {
     let trimer = Structure::open(fixture("trimer.pdb"), AssemblyChoice::First).unwrap();
     assert_eq!(trimer.assembly().to_string(), "assembly 1, 3 operators");
+    let template = Template::open(fixture("trimer.pdb")).unwrap();
+    assert_eq!((template.name(), template.kilodaltons()), ("trimer", Some(trimer.kilodaltons())));
+    assert_eq!(template.named("other").name(), "other");
     // Cα atoms alone weigh the whole residue; `CA` of a HETATM is calcium.
     let mut electrons: Vec<f64> = trimer.scatterers().iter().map(|s| s.electrons).collect();
     electrons.sort_by(f64::total_cmp);
@@ -105,6 +108,10 @@ fn operators_go_to_their_chains() {
         ("2 2 A\n1 1 B", vec![4.0]),
         ("3 2 A\n2 1 B", vec![101.0]),
         ("1 '1, 2' 'A, Z'", vec![1.0, 101.0]),
+        // A range of one; words in quotes that begin with a blank; a field of text, without its semicolons.
+        ("1 (2-2) A", vec![101.0]),
+        ("1 ' 1, 2' \" A\"", vec![1.0, 101.0]),
+        ("1\n;1,2\n;\nB", vec![4.0, 104.0]),
     ] {
         let structure = open("x.cif", &mmcif(&assembly(rows))).unwrap();
         let mut found: Vec<f64> = structure.scatterers().iter().map(|s| s.position[0]).collect();
@@ -115,12 +122,55 @@ fn operators_go_to_their_chains() {
     assert_eq!(structure.assembly().to_string(), "no assembly named, file as it is");
 }
 
+/// An assembly has 20,000 operators at most, in all of its rows, and none of them twice for one chain.
+#[test]
+fn assemblies_of_many_operators_are_counted() {
+    let shifts = |prefix: char, count: u32, step: u32| -> String {
+        (1..=count).map(|number| format!("{prefix}{number} 1 0 0 {} 0 1 0 0 0 0 1 0\n", number * step)).collect()
+    };
+    let with = |rows: &str| {
+        mmcif(&(assembly(rows) + &shifts('a', 200, 1) + &shifts('b', 100, 1000) + "Z 1 -0 0 0 0 1 0 -0 0 0 1 0\n"))
+    };
+    let most = open("x.cif", &with("1 (a1-a200)(b1-b100) A")).unwrap();
+    assert_eq!(most.scatterers().len(), 20_000);
+    for (rows, problem) in [
+        ("1 (a1-a200)(b1-b100) A\n1 1 B", "assembly 1 has more than 20000 operators"),
+        ("1 (a1-a200)(b1-b60) A\n1 (a1-a100)(b1-b100) B", "assembly 1 has more than 20000 operators"),
+        ("1 1,Z A", "assembly 1 applies one operator twice to the same chains; expected each once"),
+        ("1 (15000-15001) A", "the assembly asks for operator 15000, which is not listed"),
+        ("1 (1-18446744073709551615) A", "operator expression `(1-18446744073709551615)` cannot be read"),
+    ] {
+        let message = told(&open("x.cif", &with(rows)).unwrap_err());
+        assert!(message.ends_with(problem), "{message}");
+    }
+}
+
+/// An operator with negative zeros is the same as one without.
+#[test]
+fn zeros_have_no_sign() {
+    let rows = |operator: u32, zero: &str| -> String {
+        let row = |row: u32| {
+            let numbers = [1, 2, 3].map(|column| if column == row { "1.0" } else { zero }).join(" ");
+            format!("REMARK 350   BIOMT{row}   {operator}  {numbers} {zero}\n")
+        };
+        [1, 2, 3].map(row).concat()
+    };
+    let atom = "ATOM      1  CA  ALA A   1      20.000   0.000   0.000  1.00  0.00           C\n";
+    let before = "REMARK 350 BIOMOLECULE: 1\nREMARK 350 APPLY THE FOLLOWING TO CHAINS: A\n";
+    let text = [before, &rows(1, "0.0"), &rows(2, "-0.0"), atom].concat();
+    let message = told(&open("x.pdb", text.as_bytes()).unwrap_err());
+    assert!(message.ends_with("applies one operator twice to the same chains; expected each once"), "{message}");
+}
+
 #[test]
 fn awkward_mmcif_is_read() {
     let before = "# a comment with loop_ in it\n_x.a 'a dog's life'\n_x.b\n;text field\n\
-                  data_inside; loop_\n;\n_x.c \"it's\"\n_x.d Kühlbrandt\n_x.e 12345678901\nloop_\n_y.a\n_y.b\n1 'two words' ? .\n";
+                  data_inside; loop_\n;\n_x.c \"it's\"\n_x.d Kühlbrandt\n_x.f ;no_field\n_x.e 12345678901\nloop_\n_y.a\n_y.b\n1 'two words' ? .\n";
     let mut text = mmcif(before);
     text.extend(b"data_second\n_atom_site.type_symbol X\n");
+    assert_eq!(open("x.cif", &text).unwrap().scatterers().len(), 2);
+    // What comes before the block may be comments and empty lines.
+    let text = [b"# made by hand\n\n  # and more\n".to_vec(), mmcif("")].concat();
     assert_eq!(open("x.cif", &text).unwrap().scatterers().len(), 2);
 }
 
@@ -319,6 +369,10 @@ fn bad_files_say_what_is_wrong() {
         (
             String::from_utf8(mmcif("")).unwrap().replace("2.0", "NaN").into_bytes(),
             "atom 1 of _atom_site: `NaN` is no coordinate",
+        ),
+        (
+            String::from_utf8(mmcif("")).unwrap().replace("5.0", "-1000000.0").into_bytes(),
+            "atom 2 of _atom_site: `-1000000.0` is no coordinate",
         ),
         (
             String::from_utf8(mmcif("")).unwrap().replace("5.0", "1e300").into_bytes(),
