@@ -122,6 +122,12 @@ fn particles_in_patches_meet_the_ratio() {
     }
     // The particle is the one without a background; only the noise is another.
     assert_eq!(dataset.parts(3).unwrap().pose, plain.pose);
+    let simulator = Simulator::new(config).unwrap();
+    for (index, template) in (0..4).zip(["a", "b"].map(lopsided).iter().cycle()) {
+        let expected = simulator.parts_on(&background, template, 5, index).unwrap();
+        assert_eq!(dataset.parts(index as usize).unwrap(), expected);
+    }
+    assert_ne!(dataset.parts(3).unwrap().noise, plain.noise);
     let pairs = plain.signal.voxels().iter().zip(dataset.parts(3).unwrap().signal.voxels().to_vec());
     let largest = plain.signal.statistics().max;
     for (a, b) in pairs {

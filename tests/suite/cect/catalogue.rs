@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use approx::assert_relative_eq;
 use soft_lmccl::cect::{
-    Scatterer, SimulationConfig, Template,
+    AssemblyChoice, Scatterer, SimulationConfig, Template,
     catalogue::{self, Role},
     cramped,
 };
@@ -43,6 +43,11 @@ fn densities_are_what_their_table_says() {
     assert_eq!(ids.len(), 40);
     assert_eq!(catalogue::entries().len(), 23);
     assert!(catalogue::find("1xyz").is_none());
+    for (id, assembly) in [("4v5d", AssemblyChoice::AsymmetricUnit), ("1oel", AssemblyChoice::First)] {
+        assert_eq!(catalogue::find(id).unwrap().assembly(), assembly, "{id}");
+    }
+    let names: HashSet<_> = catalogue::all().iter().map(catalogue::Entry::name).collect();
+    assert!(names.len() > 30 && names.iter().all(|name| name.len() > 2), "{names:?}");
 }
 
 #[test]
@@ -58,6 +63,9 @@ fn the_classes_are_different() {
 #[test]
 fn split_is_that_of_the_main_experiment() {
     let split = catalogue::split();
+    let known: Vec<bool> = catalogue::entries().iter().map(catalogue::Entry::is_known).collect();
+    let classes = (0..known.len() as u32).map(soft_lmccl::cect::ClassId);
+    assert!(classes.map(|class| split.known().contains(&class)).eq(known));
     let names = |ids: &[soft_lmccl::cect::ClassId]| -> Vec<&str> {
         ids.iter().map(|class| catalogue::entries()[class.0 as usize].id()).collect()
     };
@@ -85,7 +93,9 @@ fn the_extended_catalogue_keeps_its_roles_apart() {
         assert!(extended.iter().all(|entry| entry.id() != twin), "{twin}");
     }
     let fits = SimulationConfig { side: 40, ..Default::default() };
-    assert!(cramped(&catalogue::extended_templates(), &fits).is_empty());
+    let templates = catalogue::extended_templates();
+    assert!(templates.iter().map(Template::name).eq(extended.iter().map(|entry| entry.id())));
+    assert!(cramped(&templates, &fits).is_empty());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{
 
 use soft_lmccl::{
     Result,
-    cect::{ClassId, Dataset, Sample, SimulatedDataset, SimulationConfig, render},
+    cect::{ClassId, Dataset, Sample, SimulatedDataset, SimulationConfig, Simulator, render},
 };
 
 use super::{lopsided, told};
@@ -34,6 +34,45 @@ fn classes_take_turns() {
     }
     assert_eq!(dataset.indices(&[ClassId(2), ClassId(0)]), [0, 2, 3, 5, 6, 8, 9, 11]);
     assert_eq!(dataset.indices(&[]), [0usize; 0]);
+}
+
+/// What a data set shows is what its simulator makes of the template as it is, of seed and index.
+#[test]
+fn samples_are_those_of_the_simulator() {
+    let (dataset, simulator) = (dataset(2), Simulator::new(config()).unwrap());
+    assert_eq!(dataset.templates(), ["a", "b", "c"].map(lopsided));
+    assert_eq!(dataset.config(), &config());
+    for index in 0..6 {
+        let template = &dataset.templates()[index % 3];
+        assert_eq!(dataset.parts(index).unwrap(), simulator.parts(template, 8, index as u64).unwrap());
+        assert_eq!(dataset.sample(index).unwrap().volume, simulator.simulate(template, 8, index as u64).unwrap());
+    }
+    // Voxels that are not larger than the template's are no reason to average it.
+    for voxel_size in [8.0, 10.0] {
+        let config = SimulationConfig { voxel_size, ..config() };
+        let dataset = SimulatedDataset::new(vec![lopsided("a")], config, 1, 8).unwrap();
+        assert_eq!(dataset.templates(), [lopsided("a")]);
+    }
+}
+
+#[test]
+fn a_data_set_without_samples_is_empty() {
+    struct Nothing;
+    impl Dataset for Nothing {
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+        fn len(&self) -> usize {
+            0
+        }
+        fn class(&self, index: usize) -> ClassId {
+            panic!("no sample {index}")
+        }
+        fn sample(&self, index: usize) -> Result<Sample> {
+            panic!("no sample {index}")
+        }
+    }
+    assert!(Nothing.is_empty());
 }
 
 #[test]

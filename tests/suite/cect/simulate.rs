@@ -445,6 +445,7 @@ fn larger_voxels_average_the_template() {
     let template = catalogue::find("3j9i").unwrap().template();
     let coarse = template.resampled(20.0).unwrap();
     assert_eq!((coarse.volume().side(), coarse.radius()), (22, template.radius()));
+    assert_relative_eq!(coarse.voxel_size(), 20.0);
     let sum = |t: &Template| t.volume().voxels().iter().map(|&v| f64::from(v)).sum::<f64>();
     assert_relative_eq!(sum(&coarse), sum(&template), max_relative = 1e-6);
     // By hand at the center: a tent of two old voxels, integrated over ±10 Å, weighs the old voxels along an axis

@@ -50,6 +50,16 @@ fn what_is_kept_is_what_was_made() {
     }
 }
 
+/// Whoever lets go of batches made ahead leaves nobody at work on them.
+#[test]
+fn the_worker_ends_with_its_batches() {
+    let dataset = Arc::new(dataset(4));
+    let mut batches = Prefetch::new(dataset.clone(), vec![(0..12).collect::<Vec<_>>(); 50], 1);
+    assert_eq!(batches.next().unwrap().unwrap().len(), 12);
+    drop(batches);
+    assert_eq!(Arc::strong_count(&dataset), 1);
+}
+
 /// The paper's full size stays below 4 GiB: three quarters of it in half precision, whatever is streamed.
 #[test]
 fn the_full_size_fits() {
