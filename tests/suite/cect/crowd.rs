@@ -94,29 +94,29 @@ fn neighbors_reach_into_the_box_and_keep_their_distance() {
 #[test]
 fn neighbors_leave_the_center_alone() {
     let optics = SimulationConfig { max_shift: 5.0, ..plain(20, 10.0) };
-    let flat = Membrane { min_radius: 1e6, max_radius: 1e6, ..Default::default() };
+    let flat = Membrane { thickness: 100.0, min_radius: 1e6, max_radius: 1e6, ..Default::default() };
     let classes = || {
-        vec![class("beads", Particle::Template(lopsided("beads")), 6), class("membrane", Particle::Membrane(flat), 6)]
+        vec![class("beads", Particle::Template(lopsided("beads")), 16), class("membrane", Particle::Membrane(flat), 6)]
     };
     let made = |tries| {
-        let crowd = CrowdConfig { tries, clearance: 1.3 };
+        let crowd = CrowdConfig { tries, clearance: 1.1 };
         CrowdedDataset::new(classes(), vec![lopsided("x")], optics, crowd, 8).unwrap()
     };
     let (lonely, crowded) = (made(0), made(40));
-    for index in 0..12 {
+    for index in 0..22 {
         let (alone, among) = (lonely.parts(index).unwrap(), crowded.parts(index).unwrap());
         let normal = alone.pose.matrix().map(|row| row[2]);
         let mut others = 0.0f32;
         for (place, (&expected, &found)) in alone.signal.voxels().iter().zip(among.signal.voxels()).enumerate() {
             let at = [place % 20, place / 20 % 20, place / 400].map(|c| c as f64 - 10.0);
             let offset: [f64; 3] = std::array::from_fn(|axis| 10.0 * (at[axis] - alone.pose.shift[axis]));
-            let distance = if index < 6 {
+            let distance = if index < 16 {
                 offset.iter().map(|c| c * c).sum::<f64>().sqrt() / lopsided("beads").radius()
             } else {
                 offset.iter().zip(normal).map(|(c, n)| c * n).sum::<f64>().abs() / (flat.thickness / 2.0)
             };
             // Beyond, a neighbor's outermost atoms and the interpolation may reach.
-            if distance <= 0.8 {
+            if distance <= 0.5 {
                 assert_abs_diff_eq!(found, expected, epsilon = 0.01);
             } else {
                 others = others.max((found - expected).abs());
@@ -124,6 +124,18 @@ fn neighbors_leave_the_center_alone() {
         }
         assert!(others > 1.0 || crowded.num_neighbors(index).unwrap() == 0, "{index}: {others}");
     }
+}
+
+/// Pins what is drawn: a change of the order of draws or of the room that particles need would change every crowd.
+#[test]
+fn crowds_are_those_of_every_version() {
+    let dataset = dataset(30);
+    let neighbors: Vec<usize> = (0..9).map(|index| dataset.num_neighbors(index).unwrap()).collect();
+    assert_eq!(neighbors, [18, 19, 17, 12, 10, 10, 13, 18, 19]);
+    assert_relative_eq!(dataset.noise_variance(), 3.324, max_relative = 5e-4);
+    let two = vec![class("a", Particle::Template(lopsided("a")), 1), class("b", Particle::Template(lopsided("b")), 1)];
+    let two = CrowdedDataset::new(two, vec![lopsided("x")], config(), CrowdConfig::default(), 8).unwrap();
+    assert_relative_eq!(two.noise_variance(), 3.382, max_relative = 5e-4);
 }
 
 /// Places are uniform in the box and a radius around it, so that as much of the neighbors lies in the box as it is of
@@ -269,6 +281,17 @@ fn membranes_curve() {
 
 #[test]
 fn the_neuron_domain_is_what_its_description_says() {
+    let neuron::NeuronConfig { simulation, .. } = neuron::NeuronConfig::default();
+    let expected = SimulationConfig {
+        snr: 0.01,
+        side: 40,
+        voxel_size: 13.68,
+        underfocus: 6.0,
+        max_tilt: 50.0,
+        tilt_step: Some(1.0),
+        ..Default::default()
+    };
+    assert_eq!(simulation, expected);
     let dataset = neuron::dataset(neuron::NeuronConfig::default(), 3).unwrap();
     let sizes: Vec<usize> = (0..6).map(|class| dataset.indices(&[ClassId(class)]).len()).collect();
     assert_eq!(sizes, [394, 700, 400, 600, 200, 100]);
