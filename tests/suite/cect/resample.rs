@@ -78,6 +78,10 @@ fn background_is_not_the_particle() {
     assert_abs_diff_eq!(found.radius, clean.radius, epsilon = 10.0);
 }
 
+fn is_at(place: [f64; 3], voxel: [f64; 3]) -> bool {
+    place.iter().zip(voxel).all(|(a, b)| (a - b).abs() < 0.5)
+}
+
 /// A block of 4³ voxels around the center, and whatever else `more` holds.
 fn block([z, y, x]: [f64; 3], more: bool) -> f64 {
     f64::from(u8::from(more || [z, y, x].iter().all(|c| (-2.0..2.0).contains(c))))
@@ -109,7 +113,7 @@ fn small_pieces_are_no_particle() {
                 x == 0.0
                     && (0.0..15.0).contains(&(z + 7.0))
                     && (0.0..f64::from(length)).contains(&(15.0 * y + z + 7.0))
-                    || [z, y, x] == [0.0, 6.0, 6.0],
+                    || is_at([z, y, x], [0.0, 6.0, 6.0]),
             ))
         };
         assert_relative_eq!(total(&resample(&map(10.0, bar), 40).unwrap().volume), kept, max_relative = 1e-5);
@@ -156,7 +160,7 @@ fn noise_inside_padding_is_seen() {
     let noise = |p: [f64; 3]| if p.iter().sum::<f64>().rem_euclid(2.0) < 1.0 { 1.0 } else { -1.0 };
     let noisy = |bright: f64| {
         map(10.0, move |p| {
-            if p == [0.0; 3] {
+            if is_at(p, [0.0; 3]) {
                 bright
             } else if inside(p) {
                 noise(p)
