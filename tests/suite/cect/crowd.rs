@@ -102,7 +102,7 @@ fn neighbors_leave_the_center_alone() {
         let crowd = CrowdConfig { tries, clearance: 1.1 };
         CrowdedDataset::new(classes(), vec![lopsided("x")], optics, crowd, 8).unwrap()
     };
-    let (lonely, crowded) = (made(0), made(40));
+    let (lonely, crowded, radius) = (made(0), made(40), lopsided("beads").radius());
     for index in 0..22 {
         let (alone, among) = (lonely.parts(index).unwrap(), crowded.parts(index).unwrap());
         let normal = alone.pose.matrix().map(|row| row[2]);
@@ -111,7 +111,7 @@ fn neighbors_leave_the_center_alone() {
             let at = [place % 20, place / 20 % 20, place / 400].map(|c| c as f64 - 10.0);
             let offset: [f64; 3] = std::array::from_fn(|axis| 10.0 * (at[axis] - alone.pose.shift[axis]));
             let distance = if index < 16 {
-                offset.iter().map(|c| c * c).sum::<f64>().sqrt() / lopsided("beads").radius()
+                offset.iter().map(|c| c * c).sum::<f64>().sqrt() / radius
             } else {
                 offset.iter().zip(normal).map(|(c, n)| c * n).sum::<f64>().abs() / (flat.thickness / 2.0)
             };

@@ -94,7 +94,7 @@ fn the_ratio_of_variances_is_the_snr() {
 #[test]
 fn noise_has_the_spectrum_of_its_color() {
     // An odd side, so that no frequency stands for two.
-    let plain = config(15);
+    let plain = config(9);
     let passes = |k: [f64; 3]| f64::from(u8::from(plain.is_sampled(k)));
     let transfer = |k: [f64; 3]| passes(k) * plain.contrast_transfer(k.iter().map(|c| c * c).sum::<f64>().sqrt());
     for (noise, through, late) in
