@@ -11,8 +11,10 @@ use super::{AllPairs, Pairs, Part, Progress, Watch};
 use crate::Error;
 use crate::metrics::{CoarseTally, EmbeddingSet, ScoreBrackets, ScoreCounts, Tally};
 
-/// Rows and columns of a tile, if not asked otherwise: whole blocks, and its rows stay in the second cache.
+/// Rows and columns of a tile, if not asked otherwise: whole blocks.
 const TILE: usize = 480;
+/// So many numbers of its rows stay in a thread's share of the third cache; up to 512 each, in the second.
+const CACHED: usize = 1 << 20;
 
 // Where a tally takes less at a time than a block has, it has to count before it can take the rest.
 const _: () = assert!(Tally::AT_A_TIME == ROWS * COLUMNS && TILE.is_multiple_of(ROWS) && TILE.is_multiple_of(COLUMNS));
@@ -112,8 +114,16 @@ impl<'a> Plan<'a> {
         let input = Input::new(pairs);
         let all = Operands::bytes(rows, columns.unwrap_or(rows), input.dim());
         let packed = (all <= left - workers as u64 * each).then(|| Operands::of_all(&input));
+        // What is packed for each tile is packed less often for large ones.
+        let tile = if packed.is_some() && how.tile.is_none() { cached_tile(input.dim()) } else { tile };
         Ok(Self { input, packed, tile, workers })
     }
+}
+
+/// The largest tile whose rows stay in a cache.
+fn cached_tile(dim: usize) -> usize {
+    const BLOCKS: usize = ROWS * COLUMNS / 2; // rows and columns of whole blocks
+    (CACHED / dim / BLOCKS * BLOCKS).clamp(BLOCKS, TILE)
 }
 
 impl Counter for Tally<'_> {
@@ -263,6 +273,11 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
+
+    #[test]
+    fn a_cache_holds_fewer_rows_of_more_dimensions() {
+        assert_eq!([1, 128, 2_048, 4_096, 8_192, 1 << 20].map(cached_tile), [480, 480, 480, 240, 96, 48]);
+    }
 
     #[test]
     fn embeddings_are_packed_where_the_budget_has_room() {

@@ -60,8 +60,9 @@ pub struct AllPairs {
     /// count and there is room for the embeddings twice, as rows and as columns of a product, they are put in order
     /// once, and otherwise again for each tile.
     pub memory_budget: u64,
-    /// Rows and columns of a tile, from 1 to 8192. By default 480 on the host, blocks of 6 x 16 that leave room in
-    /// the cache for counters, so best a multiple of 48; on a device up to 4096, as the budget allows.
+    /// Rows and columns of a tile, from 1 to 8192. By default 480 on the host, fewer beyond 2,000 dimensions,
+    /// blocks of 6 x 16 that leave room in the cache for counters, so best a multiple of 48; on a device up to 4096, as
+    /// the budget allows.
     pub tile: Option<usize>,
 }
 
