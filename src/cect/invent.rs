@@ -124,6 +124,7 @@ fn assembly(part: &Template, config: &InventConfig, name: String, rng: &mut impl
     // Neighbors overlap by half at the closest and nearly part at the farthest: parts are not the spheres around them.
     let apart = rng.random_range(0.5..0.95);
     let outward = match fold {
+        // Along the axis of the half turn, so that it moves both copies alike; drawn still, for inventions to stay as they are.
         1 => radius * rng.random_range(0.0..0.4),
         _ => radius * apart / (PI / fold as f64).sin(),
     };
