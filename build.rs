@@ -18,7 +18,6 @@ fn main() {
 fn bind_cuda(lib: &std::path::Path) {
     const SOURCE: &str = "src/needs_cuda.cpp";
     println!("cargo:rerun-if-changed={SOURCE}");
-    println!("cargo:rerun-if-changed={}", lib.display());
     if lib.join("libtorch_cuda.so").exists() {
         // Nothing in turn asks for the archive's only member.
         cc::Build::new().cpp(true).file(SOURCE).link_lib_modifier("+whole-archive").compile("soft_lmccl_needs_cuda");

@@ -1,5 +1,6 @@
 //! Structures, densities, the simulator and data sets.
 
+mod atoms;
 mod augment;
 mod background;
 mod catalogue;

@@ -42,6 +42,15 @@ impl Chunked for Watch {
     }
 }
 
+/// A parameter of 2, an optimizer of it, what watches it, and the labels of a batch.
+fn watched() -> (Tensor, nn::Optimizer, Watch, Tensor) {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
+    let optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
+    let watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
+    (parameter, optimizer, watch, Tensor::from_slice(&[0i64]))
+}
+
 type Step = fn(&mut Watch, &mut nn::Optimizer, &Tensor, &Tensor) -> Result<LossReport>;
 
 /// Both kinds of step do the same in the same order.
@@ -52,11 +61,7 @@ const STEPS: [Step; 2] = [backward_step, |loss, optimizer, embeddings, labels| {
 #[test]
 fn the_update_sees_fresh_gradients_and_weights_that_have_not_moved() {
     for step in STEPS {
-        let vs = nn::VarStore::new(Device::Cpu);
-        let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
-        let mut optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
-        let mut watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
-        let labels = Tensor::from_slice(&[0i64]);
+        let (parameter, mut optimizer, mut watch, labels) = watched();
         for value in [6.0, 1.5] {
             let report = step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap();
             assert_relative_eq!(report.total, value);
@@ -73,11 +78,7 @@ fn a_step_that_nothing_takes_part_in_is_refused() {
     let message = "embeddings: expected a gradient that reaches the network or a head of the loss, \
                    got none: all of them are frozen, or gradients are off";
     for step in STEPS {
-        let vs = nn::VarStore::new(Device::Cpu);
-        let parameter = vs.root().var("parameter", &[], nn::Init::Const(2.0));
-        let mut optimizer = nn::Sgd::default().build(&vs, 0.5).unwrap();
-        let mut watch = Watch { parameter: parameter.shallow_clone(), seen: vec![], refuses: false };
-        let labels = Tensor::from_slice(&[0i64]);
+        let (parameter, mut optimizer, mut watch, labels) = watched();
         let frozen = Tensor::from_slice(&[1.0f32]);
         assert_eq!(step(&mut watch, &mut optimizer, &frozen, &labels).unwrap_err().to_string(), message);
         let _frozen = no_grad_guard();
