@@ -37,7 +37,7 @@ use soft_lmccl::cect::{
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let out = match arguments.len() {
-        1 => Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cect/catalogue"),
+        1 => Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/src/catalogue"),
         2 => PathBuf::from(&arguments[1]),
         _ => {
             eprintln!("usage: catalogue DIR [OUT]");
@@ -362,7 +362,7 @@ mod tests {
     use super::*;
 
     fn fixture(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/structures").join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/tests/fixtures/structures").join(name)
     }
 
     #[test]

@@ -1,34 +1,23 @@
-#![cfg_attr(feature = "torch", doc = include_str!("../README.md"))]
-#![cfg_attr(
-    not(feature = "torch"),
-    doc = "Exact open-set verification metrics, and with `cect` a subtomogram simulator."
-)]
+#![doc = include_str!("../README.md")]
 #![allow(clippy::needless_doctest_main, reason = "the README shows a whole build.rs")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
-mod files;
-#[cfg(feature = "torch")]
-pub mod params;
-
-pub mod metrics;
-pub mod verify;
-
-#[cfg(feature = "cect")]
-pub mod cect;
-
-#[cfg(feature = "report")]
-pub mod report;
-
-#[cfg(feature = "torch")]
 pub mod loss;
-#[cfg(feature = "torch")]
 pub mod model;
-#[cfg(feature = "torch")]
+pub mod params;
 pub mod train;
 
-pub use error::{Error, MetricError, Result};
-// What the metrics and pictures take and give; like `tch`, it must be the same version on both sides.
+pub use error::{Error, Result};
+// What the metrics take and give; like `tch`, it must be the same version on both sides.
 pub use ndarray;
-#[cfg(feature = "torch")]
+pub use soft_lmccl_metrics::{self as metrics, Error as MetricError, verify};
 pub use tch;
+
+/// Subtomograms: the crate `soft-lmccl-cect`, and what hands its samples to a network.
+#[cfg(feature = "cect")]
+pub mod cect {
+    pub use soft_lmccl_cect::*;
+
+    pub use crate::train::Batch;
+}

@@ -111,11 +111,12 @@ fn classes(unknown: &[std::path::PathBuf]) -> Result<(Vec<Template>, OpenSetSpli
         let template = Template::open(path)?;
         // Codes of the PDB are the same structure in capitals or not.
         if let Some(other) = templates.iter().find(|other| other.name().eq_ignore_ascii_case(template.name())) {
-            return Err(Error::Split(format!(
+            let problem = format!(
                 "{} is named like another class of this run, `{}`; rename the file if it is another structure",
                 path.display(),
                 other.name()
-            )));
+            );
+            return Err(soft_lmccl::cect::Error::Split(problem).into());
         }
         say(format_args!("{}: {}", template.name(), template.source()));
         templates.push(template);

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use crate::program::drawn::drawn;
 use soft_lmccl::{
     Result,
     cect::{ClassId, Dataset, OpenSetSplit, SimulatedDataset},
-    report::{EmbeddingPanel, RocSeries, SliceGroup, SliceRow, embedding_map, pca_2d, roc, slices},
 };
+use soft_lmccl_report::{EmbeddingPanel, RocSeries, SliceGroup, SliceRow, embedding_map, pca_2d, roc, slices};
 
 use crate::experiment::{Finished, SetPair};
 
@@ -36,7 +37,7 @@ pub fn draw_slices(path: &Path, sets: SetPair<'_>, split: &OpenSetSplit) -> Resu
         "central slices of {0}³ voxels of {1} Å; left without noise, right at SNR {2}",
         config.side, config.voxel_size, config.snr
     );
-    slices(path, "Subtomograms of each class", &subtitle, &groups)
+    drawn(slices(path, "Subtomograms of each class", &subtitle, &groups))
 }
 
 /// One slice of one subtomogram.
@@ -68,9 +69,9 @@ pub fn draw_results(out: &Path, finished: &[Finished], unknown_names: &[String])
     let Some(first) = finished.first() else { return Ok(()) };
     let shown: Vec<_> = finished.iter().filter(|run| run.seed == first.seed).collect();
     let series: Vec<_> = shown.iter().map(|run| RocSeries::new(run.loss.to_string(), &run.curve)).collect();
-    roc(out.join("roc.svg"), "Verification of classes that were never trained on", &series)?;
+    drawn(roc(out.join("roc.svg"), "Verification of classes that were never trained on", &series))?;
 
-    let flat = shown.iter().map(|run| pca_2d(run.embeddings.view())).collect::<Result<Vec<_>>>()?;
+    let flat = shown.iter().map(|run| drawn(pca_2d(run.embeddings.view()))).collect::<Result<Vec<_>>>()?;
     let titles: Vec<_> = shown.iter().map(|run| run.loss.to_string()).collect();
     let panels: Vec<_> = titles
         .iter()
@@ -78,5 +79,5 @@ pub fn draw_results(out: &Path, finished: &[Finished], unknown_names: &[String])
         .zip(&shown)
         .map(|((title, points), run)| EmbeddingPanel { title, points: points.view(), labels: run.embeddings.labels() })
         .collect();
-    embedding_map(out.join("embeddings.svg"), "Embeddings of the unknown classes", unknown_names, &panels)
+    drawn(embedding_map(out.join("embeddings.svg"), "Embeddings of the unknown classes", unknown_names, &panels))
 }

@@ -3,7 +3,7 @@
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use soft_lmccl::{
-    Error, Result,
+    Result,
     cect::{ClassId, OpenSetSplit, catalogue, neuron},
 };
 
@@ -42,7 +42,7 @@ pub fn neuron(roles: Roles) -> Result<OpenSetSplit> {
     let Roles::Split(index @ 1..) = roles else { return Ok(split) };
     let unknown = UNKNOWN[(index as usize - 1) % UNKNOWN.len()];
     let known = (0..6).filter(|class| !unknown.contains(class)).map(ClassId).collect();
-    OpenSetSplit::new(known, unknown.map(ClassId).to_vec())
+    Ok(OpenSetSplit::new(known, unknown.map(ClassId).to_vec())?)
 }
 
 fn class(id: &str) -> Option<ClassId> {
@@ -61,9 +61,10 @@ fn drawn(seed: u32, unknown_classes: usize) -> Result<OpenSetSplit> {
         if unknown.len() + kin.len() <= unknown_classes { unknown.extend(kin) } else { known.extend(kin) }
     }
     if unknown.len() != unknown_classes {
-        return Err(Error::Split(format!("{} unknown classes instead of {unknown_classes}", unknown.len())));
+        let problem = format!("{} unknown classes instead of {unknown_classes}", unknown.len());
+        return Err(soft_lmccl::cect::Error::Split(problem).into());
     }
     known.sort_unstable();
     unknown.sort_unstable();
-    OpenSetSplit::new(known, unknown)
+    Ok(OpenSetSplit::new(known, unknown)?)
 }

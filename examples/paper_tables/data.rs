@@ -78,7 +78,7 @@ impl Domains {
         wanted.iter().try_for_each(|run| self.require_enough(files, run))?;
         // Only now, since this reads all of them.
         let count = if wanted.is_empty() { 0 } else { files.len() };
-        (0..count).try_for_each(|index| files.sample(index).map(drop))
+        Ok((0..count).try_for_each(|index| files.sample(index).map(drop))?)
     }
 
     fn require_enough(&self, files: &LabeledFiles, run: &Run) -> Result<()> {
@@ -196,7 +196,7 @@ fn split_by_name(classes: &[String], known: &[String]) -> Result<OpenSetSplit> {
     let ids = (0u32..).map(ClassId).zip(classes);
     let (known, unknown): (Vec<_>, Vec<_>) = ids.partition(|(_, name)| known.contains(name));
     let ids = |named: Vec<(ClassId, &String)>| named.into_iter().map(|(id, _)| id).collect();
-    OpenSetSplit::new(ids(known), ids(unknown))
+    Ok(OpenSetSplit::new(ids(known), ids(unknown))?)
 }
 
 /// Samples of a domain, and which of its classes are known.

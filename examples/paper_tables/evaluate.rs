@@ -1,5 +1,6 @@
 //! Everything that is measured of one network on one test set.
 
+use crate::program::drawn::drawn;
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 use soft_lmccl::{
@@ -8,8 +9,8 @@ use soft_lmccl::{
         CollapseReport, EmbeddingSet, Gallery, PairProtocol, PairScores, Prototype, ReportOptions, RocCurve,
         ThresholdRule, VerificationReport, VerificationThreshold,
     },
-    report::{pca_2d, tsne_2d},
 };
+use soft_lmccl_report::{pca_2d, tsne_2d};
 
 use crate::{
     plan::Domain,
@@ -229,8 +230,8 @@ fn map(set: &EmbeddingSet) -> Result<Map> {
     let points = |flat: Array2<f32>| flat.rows().into_iter().map(|row| [row[0], row[1]]).collect();
     Ok(Map {
         labels: rows.iter().map(|&row| set.labels()[row]).collect(),
-        pca: points(pca_2d(view)?),
-        tsne: points(tsne_2d(view)?),
+        pca: points(drawn(pca_2d(view))?),
+        tsne: points(drawn(tsne_2d(view))?),
     })
 }
 

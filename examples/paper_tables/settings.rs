@@ -77,7 +77,7 @@ impl NeuronData {
 /// # Errors
 /// As [`LabeledFiles::open`].
 pub fn open_files(table: &Path, contrast: Contrast, side: usize) -> Result<LabeledFiles> {
-    LabeledFiles::open(table, FilesConfig { side: Some(side), contrast, ..Default::default() })
+    Ok(LabeledFiles::open(table, FilesConfig { side: Some(side), contrast, ..Default::default() })?)
 }
 
 /// A digest of a file's content, so that results of a file that has changed are not taken for those of the file
@@ -181,7 +181,7 @@ impl Settings {
         self.fit.validate()?;
         self.soft_lmccl.validate()?;
         self.bootstrap.validate()?;
-        self.simulation(SimulationConfig::s1()).validate()
+        Ok(self.simulation(SimulationConfig::s1()).validate()?)
     }
 
     /// A simulation at this study's size.

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::program::drawn::drawn;
 use ndarray::Array2;
-use soft_lmccl::{
-    Result,
-    report::{
-        EmbeddingPanel, LineAxes, LinePanel, Page, RocSeries, SliceGroup, SliceRow, Table, TableCell, det,
-        embedding_map, heat_table, line_panels, roc, slices,
-    },
+use soft_lmccl::Result;
+use soft_lmccl_report::{
+    EmbeddingPanel, LineAxes, LinePanel, Page, RocSeries, SliceGroup, SliceRow, Table, TableCell, det, embedding_map,
+    heat_table, line_panels, roc, slices,
 };
 
 use crate::{
@@ -45,7 +44,7 @@ pub fn write(out: &Path, records: &[Record], results: &Results, domains: &Domain
     album.training(&mut page)?;
     beyond(&mut page, results);
     album.samples(&mut page)?;
-    page.write(out.join("report.html"))
+    drawn(page.write(out.join("report.html")))
 }
 
 fn tables(page: &mut Page, results: &Results) {
@@ -178,16 +177,22 @@ impl<'a> Album<'a> {
             };
             let series: Vec<_> = shown.iter().map(series).collect();
             let path = self.path(&format!("roc-{column}"));
-            roc(&path, &format!("Verification, {column}"), &series)?;
-            section.picture(&path, &format!("TAR against FAR, {column}"))?;
+            drawn(roc(&path, &format!("Verification, {column}"), &series))?;
+            drawn(section.picture(&path, &format!("TAR against FAR, {column}")))?;
             let path = self.path(&format!("det-{column}"));
-            det(&path, &format!("Detection error tradeoff, {column}"), &series)?;
-            section.picture(&path, &format!("FRR against FAR, {column}"))?;
+            drawn(det(&path, &format!("Detection error tradeoff, {column}"), &series))?;
+            drawn(section.picture(&path, &format!("FRR against FAR, {column}")))?;
             let panels: Vec<_> = shown.iter().map(|(title, _, e)| histogram_panel(title, e)).collect();
             let axes = LineAxes { x: "cosine", y: "share of pairs", logarithmic: false, filled: true };
             let path = self.path(&format!("scores-{column}"));
-            line_panels(&path, &format!("Scores of pairs, {column}"), "all pairs of unknown classes", axes, &panels)?;
-            section.picture(&path, &format!("Matching and non-matching pairs by cosine, {column}"))?;
+            drawn(line_panels(
+                &path,
+                &format!("Scores of pairs, {column}"),
+                "all pairs of unknown classes",
+                axes,
+                &panels,
+            ))?;
+            drawn(section.picture(&path, &format!("Matching and non-matching pairs by cosine, {column}")))?;
         }
         Ok(())
     }
@@ -207,8 +212,8 @@ impl<'a> Album<'a> {
             let Some((_, _, first)) = shown.first().filter(|_| !rows.is_empty()) else { continue };
             let path = self.path(&format!("classes-{column}"));
             let subtitle = format!("share of matching pairs accepted at FAR {} %", 100.0 * CLASS_FAR);
-            heat_table(&path, &format!("TAR of each class, {column}"), &subtitle, &first.classes, &rows)?;
-            section.picture(&path, &format!("TAR of each unknown class, {column}"))?;
+            drawn(heat_table(&path, &format!("TAR of each class, {column}"), &subtitle, &first.classes, &rows))?;
+            drawn(section.picture(&path, &format!("TAR of each unknown class, {column}")))?;
         }
         for (column, shown) in self.columns() {
             // The row that the paper is about.
@@ -233,7 +238,7 @@ impl<'a> Album<'a> {
             }
             let path = self.path(&format!("confused-{column}"));
             draw_slabs(&path, &format!("Confused by {title}, {column}"), &source.describe(), &groups)?;
-            section.picture(&path, &format!("Classes confused most, without noise and with it, {column}"))?;
+            drawn(section.picture(&path, &format!("Classes confused most, without noise and with it, {column}")))?;
         }
         Ok(())
     }
@@ -267,8 +272,8 @@ impl<'a> Album<'a> {
                     })
                     .collect();
                 let path = self.path(&format!("{}-{column}", name.to_lowercase()));
-                embedding_map(&path, &format!("{name} of the unknown classes, {column}"), classes, &panels)?;
-                section.picture(&path, &format!("{name} of embeddings, {column}"))?;
+                drawn(embedding_map(&path, &format!("{name} of the unknown classes, {column}"), classes, &panels))?;
+                drawn(section.picture(&path, &format!("{name} of embeddings, {column}")))?;
             }
         }
         Ok(())
@@ -294,8 +299,8 @@ impl<'a> Album<'a> {
             }
             let axes = LineAxes { x: "step", y: "loss", logarithmic: true, filled: false };
             let path = self.path(&format!("training-{domain}"));
-            line_panels(&path, &format!("Training on {domain}"), "terms before weighting", axes, &panels)?;
-            section.picture(&path, &format!("Loss against step, {domain}"))?;
+            drawn(line_panels(&path, &format!("Training on {domain}"), "terms before weighting", axes, &panels))?;
+            drawn(section.picture(&path, &format!("Loss against step, {domain}")))?;
         }
         Ok(())
     }
@@ -312,7 +317,9 @@ impl<'a> Album<'a> {
             ];
             let path = self.path(&format!("samples-{domain}"));
             draw_slabs(&path, &format!("Subtomograms of {domain}"), &source.describe(), &groups)?;
-            section.picture(&path, &format!("Central slices of each class, {domain}: without noise and with it"))?;
+            drawn(
+                section.picture(&path, &format!("Central slices of each class, {domain}: without noise and with it")),
+            )?;
         }
         Ok(())
     }
@@ -330,7 +337,7 @@ fn draw_slabs(path: &Path, title: &str, subtitle: &str, groups: &[(String, Vec<(
         .collect();
     let groups: Vec<_> =
         groups.iter().zip(&rows).map(|((title, _), rows)| SliceGroup { title, rows: rows.as_slice() }).collect();
-    slices(path, title, subtitle, &groups)
+    drawn(slices(path, title, subtitle, &groups))
 }
 
 /// Shares of the pairs of each kind by cosine, as steps through the middles of the bins.

@@ -2,6 +2,8 @@
 //! one devices, whole files, networks that one program trains and another uses.
 
 pub mod device;
+#[allow(dead_code, reason = "not every program draws")]
+pub mod drawn;
 pub mod lock;
 pub mod trained;
 pub mod whole;

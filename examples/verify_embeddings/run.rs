@@ -106,7 +106,7 @@ pub fn intervals(args: &Args, set: &EmbeddingSet, draws: u32, interrupted: &Atom
     let options = BootstrapOptions { draws, ..Default::default() };
     let found = set.bootstrap(&options, |roc| {
         if interrupted.load(Ordering::Relaxed) {
-            return Err(MetricError::Stopped);
+            return Err(MetricError::Stopped { done: 0, total: draws.into(), units: "draws" });
         }
         let tar = args.far.iter().map(|&far| Ok(roc.at_far(far)?.point.tar()));
         [Ok(roc.auc()), Ok(roc.eer(EerMethod::Linear))].into_iter().chain(tar).collect::<Result<Vec<_>, _>>()

@@ -231,11 +231,11 @@ const MAX_WEIGHTS: i64 = 1 << 30;
 fn require_room(dims: &[i64]) -> Result<()> {
     match dims.iter().try_fold(1i64, |weights, &extent| weights.checked_mul(extent)) {
         Some(weights) if weights <= MAX_WEIGHTS => Ok(()),
-        _ => Err(Error::Config {
-            field: "network",
-            expected: format!("at most {MAX_WEIGHTS} weights in a layer"),
-            got: format!("a layer of {dims:?}"),
-        }),
+        _ => Err(Error::config(
+            "network",
+            format!("at most {MAX_WEIGHTS} weights in a layer"),
+            format!("a layer of {dims:?}"),
+        )),
     }
 }
 
@@ -246,7 +246,7 @@ fn require_room(dims: &[i64]) -> Result<()> {
 /// [`Error::Config`] naming `least`, the smallest side that leaves a voxel, if none is left; or if
 /// the linear layer would have more than 2³⁰ weights.
 pub(super) fn flattened(side: i64, least: i64, channels: i64, extents: [i64; 3], to: i64) -> Result<i64> {
-    let refuse = |expected: String| Err(Error::Config { field: "side", expected, got: side.to_string() });
+    let refuse = |expected: String| Err(Error::config("side", expected, side));
     if side < least {
         return refuse(format!("at least {least}"));
     }
@@ -261,7 +261,7 @@ pub(super) fn flattened(side: i64, least: i64, channels: i64, extents: [i64; 3],
 /// [`Error::Config`] for the first field below 1.
 pub(super) fn at_least_one<const N: usize>(fields: [(&'static str, i64); N]) -> Result<()> {
     match fields.into_iter().find(|&(_, value)| value < 1) {
-        Some((field, value)) => Err(Error::Config { field, expected: "at least 1".into(), got: value.to_string() }),
+        Some((field, value)) => Err(Error::config(field, "at least 1", value)),
         None => Ok(()),
     }
 }
@@ -272,18 +272,16 @@ pub(super) fn dropout_rate(field: &'static str, rate: f64) -> Result<()> {
     if (0.0..1.0).contains(&rate) {
         return Ok(());
     }
-    Err(Error::Config { field, expected: "a rate from 0 up to, but not, 1".into(), got: rate.to_string() })
+    Err(Error::config(field, "a rate from 0 up to, but not, 1", rate))
 }
 
 /// # Errors
 /// [`Error::Config`] unless `0 < momentum ≤ 1`.
 pub(super) fn momentum(momentum: Option<f64>) -> Result<()> {
     match momentum {
-        Some(value) if !(value > 0.0 && value <= 1.0) => Err(Error::Config {
-            field: "batch_norm",
-            expected: "a momentum above 0 and up to 1, or none".into(),
-            got: value.to_string(),
-        }),
+        Some(value) if !(value > 0.0 && value <= 1.0) => {
+            Err(Error::config("batch_norm", "a momentum above 0 and up to 1, or none", value))
+        }
         _ => Ok(()),
     }
 }

@@ -80,10 +80,8 @@ impl FromStr for Architecture {
     /// # Errors
     /// [`Error::Config`] with all names, if it is none of them.
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|architecture| architecture.name() == name).ok_or_else(|| Error::Config {
-            field: "architecture",
-            expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
-            got: name.to_owned(),
+        Self::ALL.into_iter().find(|architecture| architecture.name() == name).ok_or_else(|| {
+            Error::config("architecture", format!("one of {}", Self::ALL.map(Self::name).join(", ")), name.to_owned())
         })
     }
 }

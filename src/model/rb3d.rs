@@ -54,11 +54,7 @@ impl Rb3dConfig {
         let Self { channels, units, unit_dropout, hidden, dropout, embedding_dim, batch_norm } = *self;
         at_least_one([("channels", channels), ("units", units), ("hidden", hidden), ("embedding_dim", embedding_dim)])?;
         if channels % 2 != 0 {
-            return Err(Error::Config {
-                field: "channels",
-                expected: "an even number".into(),
-                got: channels.to_string(),
-            });
+            return Err(Error::config("channels", "an even number", channels));
         }
         dropout_rate("unit_dropout", unit_dropout)?;
         dropout_rate("dropout", dropout)?;

@@ -60,7 +60,7 @@ impl SphereNetConfig {
         let stages = i64::from(!self.stages.is_empty());
         at_least_one([("stages", stages), ("channels", channels), ("embedding_dim", self.embedding_dim)])?;
         if let Some(stage) = self.stages.iter().find(|stage| stage.units < 0) {
-            return Err(Error::Config { field: "units", expected: "at least 0".into(), got: stage.units.to_string() });
+            return Err(Error::config("units", "at least 0", stage.units));
         }
         momentum(self.batch_norm)
     }

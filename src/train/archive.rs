@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Serialize, de::DeserializeOwned};
 use tch::{Device, Kind, Tensor};
 
-use crate::{Error, Result, files::write_atomically};
+use crate::{Error, Result};
 
 /// The key of the description in the file's header.
 const META_KEY: &str = "soft-lmccl";
@@ -22,7 +22,7 @@ pub(super) fn write(path: &Path, tensors: Vec<(String, Stored)>, description: &i
     let json = serde_json::to_string(description).map_err(|error| refuse(format!("configuration: {error}")))?;
     let bytes = safetensors::serialize(tensors, Some(HashMap::from([(META_KEY.to_owned(), json)])))
         .map_err(|error| refuse(error.to_string()))?;
-    write_atomically(path, &bytes)
+    soft_lmccl_files::write(path, &bytes).map_err(Error::io("write", path))
 }
 
 /// The bytes of a safetensors file, of which the header has been checked.

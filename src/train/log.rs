@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Step;
-use crate::{Error, Result, files::write_atomically};
+use crate::{Error, Result};
 
 /// Columns before the terms of the loss.
 const COLUMNS: [&str; 5] = ["step", "epoch", "learning_rate", "validation", "total"];
@@ -51,7 +51,7 @@ impl Log {
             rows += 1;
             end = reader.position().byte() as usize;
         }
-        write_atomically(path, &bytes[..end])?;
+        soft_lmccl_files::write(path, &bytes[..end]).map_err(Error::io("write", path))?;
         let file = OpenOptions::new().append(true).open(path).map_err(|source| Self::failed("write", path, source))?;
         Ok(Self { path: path.to_owned(), writer: csv::Writer::from_writer(file), named: end > 0 })
     }

@@ -5,6 +5,8 @@
 
 mod adamw;
 mod archive;
+#[cfg(feature = "cect")]
+mod batch;
 pub mod checkpoint;
 mod embed;
 mod fit;
@@ -19,6 +21,8 @@ mod subtomograms;
 mod trainer;
 
 pub use adamw::{AdamW, AdamWConfig};
+#[cfg(feature = "cect")]
+pub use batch::Batch;
 pub use checkpoint::{Best, Progress, RunState};
 pub use embed::{embed, embed_raw};
 pub use fit::{FitConfig, Step, fit};

@@ -47,17 +47,17 @@ impl<D: Dataset> Samples<D> {
     /// [`OpenSetSplit::known`](crate::cect::OpenSetSplit::known).
     ///
     /// # Errors
-    /// [`Error::Split`] for no classes, one that is named twice, or one that has no sample.
+    /// [`Error::Cect`] for no classes, one that is named twice, or one that has no sample.
     pub fn new(dataset: D, classes: &[ClassId]) -> Result<Self> {
         let labels: HashMap<ClassId, i64> = classes.iter().copied().zip(0..).collect();
         if labels.len() < classes.len() || classes.is_empty() {
             let problem = format!("{} classes to train on, {} of them different", classes.len(), labels.len());
-            return Err(Error::Split(problem));
+            return Err(soft_lmccl_cect::Error::Split(problem).into());
         }
         let indices = dataset.indices(classes);
         let labels: Vec<i64> = indices.iter().map(|&index| labels[&dataset.class(index)]).collect();
         if let Some((class, _)) = classes.iter().zip(0i64..).find(|(_, label)| !labels.contains(label)) {
-            return Err(Error::Split(format!("class {} has no samples to train on", class.0)));
+            return Err(soft_lmccl_cect::Error::Split(format!("class {} has no samples to train on", class.0)).into());
         }
         Ok(Self { dataset, indices, labels })
     }

@@ -9,6 +9,7 @@ use std::{
 
 use serde::Serialize;
 use serde_json::Value;
+use soft_lmccl_files::{remove_partials, require_writable};
 use tch::{Tensor, nn};
 
 use super::{
@@ -20,7 +21,6 @@ use super::{
 };
 use crate::{
     Error, Result,
-    files::{remove_partials, require_writable},
     loss::{Chunked, Chunks, Loss, LossReport},
 };
 
@@ -324,7 +324,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             return refuse("keep_best", ALONE, best.display().to_string());
         }
         remove_partials(best);
-        require_writable(best)
+        require_writable(best).map_err(Error::io("write", best))
     }
 
     /// The state that the run begins or goes on with.
@@ -344,7 +344,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         let mut state = RunState { optimizer, sampler, progress };
         if let Some((path, _)) = &self.checkpoint {
             remove_partials(path);
-            require_writable(path)?;
+            require_writable(path).map_err(Error::io("write", path))?;
             if self.resume && path.exists() {
                 checkpoint::load_run(path, vs, &self.meta, &mut state)?;
             }

@@ -3,12 +3,9 @@
 
 #[cfg(feature = "cect")]
 mod cect;
-#[cfg(feature = "torch")]
 mod losses;
-mod numbers;
 
 /// Numbers at which arithmetic goes wrong, as they stand in JSON.
-#[cfg(any(feature = "torch", feature = "cect"))]
 const NUMBERS: [&str; 17] = [
     "0",
     "-0.0",
@@ -30,7 +27,6 @@ const NUMBERS: [&str; 17] = [
 ];
 
 /// Every configuration that differs from `config` in one number, which is one of [`NUMBERS`], as far as it can be read.
-#[cfg(any(feature = "torch", feature = "cect"))]
 fn spoiled<C: serde::Serialize + serde::de::DeserializeOwned>(config: &C) -> Vec<(String, C)> {
     fn leaves(value: &serde_json::Value, path: String, found: &mut Vec<String>) {
         match value {

@@ -18,7 +18,7 @@ fn linkers_do_not_leave_out_the_cuda_part_of_libtorch() {
     let write = |name, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write("torch_cuda.cpp", "namespace at::cuda { int warp_size() { return 32; } }");
     write("main.cpp", "int main() { return 0; }");
-    write("needs_cuda.cpp", include_str!("../../src/needs_cuda.cpp"));
+    write("needs_cuda.cpp", include_str!("../../crates/metrics/src/needs_cuda.cpp"));
     compile(directory.path(), &["-shared", "-fPIC", "-o", NEEDED, "-Wl,-soname,libtorch_cuda.so", "torch_cuda.cpp"]);
     for (sources, is_needed) in [(&["main.cpp"][..], false), (&["main.cpp", "needs_cuda.cpp"], true)] {
         // As rustc links: nothing that is not asked for, and no function that nothing calls.

@@ -37,7 +37,6 @@ fn data_sets_are_shared_between_threads() {
     shared::<OpenSetSplit>();
 }
 
-#[cfg(feature = "torch")]
 mod torch {
     use std::{fs, process::Command};
 

@@ -207,7 +207,7 @@ fn a_bootstrap_stops_when_told_and_says_what_it_repeated() {
     // Pairs of one kind only in many draws: one class has two embeddings, the others one.
     let set = EmbeddingSet::new(ndarray::Array2::<f32>::eye(4).view(), &[0, 0, 1, 2]).unwrap();
     let stopped = run::intervals(&args, &set, 50, &AtomicBool::new(true)).unwrap_err();
-    assert_eq!(stopped.to_string(), "stopped by the caller");
+    assert_eq!(stopped.to_string(), "stopped by the caller after 0 of 50 draws");
     let found = run::intervals(&args, &set, 50, &AtomicBool::new(false)).unwrap();
     assert!(found["redrawn"].as_u64().is_some_and(|redrawn| redrawn > 0), "{found}");
     let found = json(folder.path(), "--embeddings c.npy! --labels labels.npy! --bootstrap 50");

@@ -8,14 +8,17 @@ use anyhow::{Context, Result};
 use crate::surroundings::Surroundings;
 
 /// The main example.
-pub const DEMO: [&str; 7] = ["run", "--release", "--features", "cect,report", "--example", "open_set_cect", "--"];
-/// Every test and doctest of the crate.
-pub const TEST: [&str; 3] = ["test", "--features", "cect,report"];
+pub const DEMO: [&str; 7] = ["run", "--release", "--features", "cect", "--example", "open_set_cect", "--"];
+/// Every test and doctest of what is linked to libtorch.
+pub const TEST_TORCH: [&str; 7] =
+    ["test", "--package", "soft-lmccl", "--package", "soft-lmccl-metrics", "--features", "soft-lmccl/cect"];
+/// Every test and doctest of what is not.
+pub const TEST_PLAIN: [&str; 7] =
+    ["test", "--package", "soft-lmccl-files", "--package", "soft-lmccl-cect", "--package", "soft-lmccl-report"];
 /// The criterion binary.
-pub const BENCH: [&str; 6] = ["bench", "--features", "cect,report", "--bench", "main", "--"];
+pub const BENCH: [&str; 6] = ["bench", "--features", "cect", "--bench", "main", "--"];
 /// The embedded densities; needs no libtorch.
-pub const CATALOGUE: [&str; 8] =
-    ["run", "--release", "--no-default-features", "--features", "cect", "--example", "catalogue", "--"];
+pub const CATALOGUE: [&str; 7] = ["run", "--release", "--features", "cect", "--example", "catalogue", "--"];
 
 /// Runs `cargo task args` in the repository and hands on its exit code.
 ///
@@ -24,12 +27,24 @@ pub const CATALOGUE: [&str; 8] =
 /// # Errors
 /// If cargo cannot be started.
 pub fn run(around: &Surroundings, task: &[&str], args: &[String]) -> Result<ExitCode> {
+    hand_over(command(around, task, args)).context("cannot run cargo")
+}
+
+/// Runs `cargo task args` in the repository, waits for it and says whether it succeeded.
+///
+/// # Errors
+/// If cargo cannot be started.
+pub fn succeeds(around: &Surroundings, task: &[&str], args: &[String]) -> Result<bool> {
+    Ok(command(around, task, args).status().context("cannot run cargo")?.success())
+}
+
+fn command(around: &Surroundings, task: &[&str], args: &[String]) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.args(task).args(args).current_dir(&around.root);
     forget_own_variables(&mut command, around);
     eprintln!("Running `cargo {}`", [task, &args.iter().map(String::as_str).collect::<Vec<_>>()].concat().join(" "));
-    hand_over(command).with_context(|| format!("cannot run {}", cargo.display()))
+    command
 }
 
 /// Takes out what cargo set for this very process: the child then sees what a plain `cargo` typed

@@ -4,7 +4,7 @@
 //! A short run mutates valid files and those of `tests/corpus`. A long one is
 //!
 //! ```sh
-//! SOFT_LMCCL_EXECUTIONS=1000000 cargo test --release --features cect,report --test suite hostile:: -- --nocapture
+//! SOFT_LMCCL_EXECUTIONS=1000000 cargo test --release --features cect --test suite hostile:: -- --nocapture
 //! ```
 //!
 //! where the number is that of executions of each reader, and `SOFT_LMCCL_SEED` names another course. What breaks a

@@ -45,19 +45,13 @@ pub const READERS: &[Reader] = &[
     Reader { name: "table-star", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::table, names_the_file: true },
     #[cfg(feature = "cect")]
     Reader { name: "star-annotated", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::annotated, names_the_file: true },
-    #[cfg(feature = "torch")]
     Reader { name: "npy-matrix", extension: "npy", seeds: npy::matrices, tokens: npy::HEADER, read: npy::matrix, names_the_file: true },
-    #[cfg(feature = "torch")]
     Reader { name: "npy-vector", extension: "npy", seeds: npy::vectors, tokens: npy::HEADER, read: npy::vector, names_the_file: true },
     Reader { name: "threshold", extension: "json", seeds: thresholds, tokens: JSON, read: threshold, names_the_file: true },
     Reader { name: "gallery", extension: "json", seeds: galleries, tokens: JSON, read: gallery, names_the_file: true },
-    #[cfg(feature = "torch")]
     Reader { name: "checkpoint", extension: "safetensors", seeds: torch::checkpoints, tokens: torch::HEADER, read: torch::weights, names_the_file: true },
-    #[cfg(feature = "torch")]
     Reader { name: "checkpoint-part", extension: "safetensors", seeds: torch::in_parts, tokens: torch::HEADER, read: torch::part, names_the_file: true },
-    #[cfg(feature = "torch")]
     Reader { name: "run", extension: "safetensors", seeds: torch::runs, tokens: torch::HEADER, read: torch::run, names_the_file: true },
-    #[cfg(feature = "torch")]
     Reader { name: "config", extension: "json", seeds: torch::configs, tokens: JSON, read: torch::config, names_the_file: false },
 ];
 
@@ -98,7 +92,6 @@ fn gallery(path: &Path) -> Answer {
 }
 
 /// The arrays that `verify_embeddings` reads.
-#[cfg(feature = "torch")]
 mod npy {
     use std::path::Path;
 
@@ -229,7 +222,8 @@ mod cect {
     ];
 
     fn fixture(name: &str) -> Vec<u8> {
-        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/structures").join(name)).unwrap()
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/tests/fixtures/structures").join(name))
+            .unwrap()
     }
 
     pub fn pdb() -> Vec<Vec<u8>> {
@@ -284,7 +278,7 @@ mod cect {
     }
 
     pub fn table(path: &Path) -> Answer {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cect/catalogue");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/src/catalogue");
         let files = LabeledFiles::open(path, FilesConfig { root: Some(root), ..Default::default() })?;
         assert!(!files.classes().is_empty() && !files.is_empty());
         Ok(())
@@ -348,7 +342,6 @@ mod cect {
     }
 }
 
-#[cfg(feature = "torch")]
 mod torch {
     use std::{cell::RefCell, fs, ops::ControlFlow, path::Path};
 

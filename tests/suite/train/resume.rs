@@ -184,7 +184,7 @@ fn a_run_that_failed_continues_from_its_last_checkpoint() {
         }
         fn volumes(&self, indices: &[usize], step: usize) -> Result<Tensor> {
             match step == self.1 {
-                true => Err(Error::Volume("no more volumes".into())),
+                true => Err(Error::Config { field: "step", expected: "volumes".into(), got: "no more".into() }),
                 false => self.0.volumes(indices, step),
             }
         }
@@ -205,7 +205,7 @@ fn a_run_that_failed_continues_from_its_last_checkpoint() {
             }));
             assert_eq!(end.is_err(), panics);
             if let Ok(end) = end {
-                assert_eq!(end.unwrap_err().to_string(), "volume: no more volumes");
+                assert_eq!(end.unwrap_err().to_string(), "invalid `step`: expected volumes, got no more");
             }
             assert!((Tensor::ones([1], (Kind::Float, Device::Cpu)).set_requires_grad(true) * 2).requires_grad());
             let mut first = None;

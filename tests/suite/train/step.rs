@@ -251,8 +251,8 @@ fn embedding_is_evaluation_without_a_graph() {
         "labels: expected [2], one for each embedding of the batch, got [2, 1]"
     );
     assert_eq!(
-        refused(vec![Err(Error::Split("of a batch".into()))]),
-        Error::Split("of a batch".into()).to_string(),
+        refused(vec![Err(Error::NameTaken("of a batch".into()))]),
+        Error::NameTaken("of a batch".into()).to_string(),
         "what a batch brings"
     );
 }

@@ -1,0 +1,270 @@
+//! One run's numbers: a table for people, a record for scripts.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::embeddings::EmbeddingSet;
+use super::folds::FoldedAccuracy;
+use super::pairs::{PairCounts, PairProtocol, PairScores};
+use super::roc::{Curve, EerMethod, FarPoint, infinity_as_null, require_rate};
+use crate::Error;
+
+/// What [`VerificationReport::of`] measures.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl_metrics::ReportOptions;
+///
+/// let options: ReportOptions = serde_json::from_str(r#"{"folds": 5}"#)?;
+/// assert_eq!(options, ReportOptions { folds: 5, ..Default::default() });
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportOptions {
+    /// Matching pairs drawn for the accuracy. Default 6,000: 1,000 for each of six classes, as in the
+    /// first version of the code of the paper's authors; the spread over folds in the paper's tables
+    /// fits this number.
+    pub matching: usize,
+    /// Non-matching pairs drawn for the accuracy. Default 12,000, two for each matching one, as in the
+    /// paper: accepting nothing scores 0.667.
+    pub non_matching: usize,
+    /// Folds of the accuracy. Default 10, as in the paper and in LFW.
+    pub folds: usize,
+    /// Seed of the drawn pairs and of the folds. Default 0; any will do.
+    pub seed: u64,
+    /// False accept rates at which the TAR is asked. Default 0.001 and 0.0001, as in the paper.
+    pub far_targets: Vec<f64>,
+}
+
+impl Default for ReportOptions {
+    fn default() -> Self {
+        Self { matching: 6_000, non_matching: 12_000, folds: 10, seed: 0, far_targets: vec![1e-3, 1e-4] }
+    }
+}
+
+impl ReportOptions {
+    /// Checks what can be checked without embeddings.
+    ///
+    /// # Errors
+    /// * [`Error::OneClass`] if no pairs of a kind are asked for, [`Error::Config`] if more than a `u64`
+    ///   counts
+    /// * [`Error::Folds`] if `folds` is below 2 or above the number of pairs
+    /// * [`Error::Rate`] if a target is NaN or outside `[0, 1]`
+    pub fn validate(&self) -> Result<(), Error> {
+        let (matching, non_matching) = (self.matching as u64, self.non_matching as u64);
+        if matching == 0 || non_matching == 0 {
+            return Err(Error::OneClass { matching, non_matching });
+        }
+        let Some(pairs) = matching.checked_add(non_matching) else {
+            return Err(Error::config(
+                "non_matching",
+                format!("at most {}, beside {matching} matching pairs", u64::MAX - matching),
+                non_matching,
+            ));
+        };
+        if self.folds < 2 || self.folds as u64 > pairs {
+            return Err(Error::Folds { folds: self.folds, pairs });
+        }
+        self.far_targets.iter().try_for_each(|&target| require_rate("far_targets", target))
+    }
+
+    /// The pairs that the accuracy is measured on.
+    #[must_use]
+    pub fn protocol(&self) -> PairProtocol {
+        let Self { matching, non_matching, seed, .. } = *self;
+        PairProtocol::Sampled { matching, non_matching, seed }
+    }
+
+    /// The same mixture of pairs with as many as `set` has, where it has fewer than asked for; at least one of each
+    /// kind that is asked for and there.
+    ///
+    /// [`VerificationReport::of`] never takes fewer pairs than asked for by itself: a small set is an
+    /// error there unless this was called.
+    ///
+    /// # Examples
+    /// ```
+    /// use ndarray::Array2;
+    /// use soft_lmccl_metrics::{EmbeddingSet, ReportOptions};
+    ///
+    /// // Two classes of ten: 90 matching and 100 non-matching pairs.
+    /// let embeddings = Array2::from_shape_fn((20, 2), |(row, _)| 1.0 + row as f32);
+    /// let labels: Vec<i64> = (0..20).map(|row| row / 10).collect();
+    /// let set = EmbeddingSet::new(embeddings.view(), &labels)?;
+    /// let options = ReportOptions::default().limited_to(&set);
+    /// assert_eq!((options.matching, options.non_matching), (50, 100));
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    #[must_use]
+    pub fn limited_to(mut self, set: &EmbeddingSet) -> Self {
+        let PairCounts { matching, non_matching } = set.pair_counts();
+        let available = (u128::from(matching), u128::from(non_matching));
+        let asked = (self.matching as u128, self.non_matching as u128);
+        // Each is limited by its own kind, and by the other kind in the mixture asked for. At most
+        // what was asked, hence a usize.
+        let limited =
+            |asked: u128, available: u128, in_mixture: u128| asked.min(available).min(in_mixture.max(1)) as usize;
+        self.matching = limited(asked.0, available.0, asked.0 * available.1 / asked.1.max(1));
+        self.non_matching = limited(asked.1, available.1, asked.1 * available.0 / asked.0.max(1));
+        self
+    }
+}
+
+/// The true accept rate at one asked false accept rate, as a record.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TarAtFar {
+    /// The rate asked for.
+    pub target_far: f64,
+    /// True accept rate.
+    pub tar: f64,
+    /// The attained rate, at most `target_far`.
+    pub far: f64,
+    /// `+∞`, in JSON `null`, if nothing is accepted.
+    #[serde(with = "infinity_as_null")]
+    pub threshold: f64,
+    /// Non-matching pairs accepted.
+    pub false_accepts: u64,
+    /// Whether one false accept is within the target, see [`FarPoint::resolvable`].
+    pub resolvable: bool,
+}
+
+impl From<FarPoint> for TarAtFar {
+    fn from(FarPoint { point, target_far, resolvable }: FarPoint) -> Self {
+        Self {
+            target_far,
+            tar: point.tar(),
+            far: point.far(),
+            threshold: point.threshold,
+            false_accepts: point.false_accepts,
+            resolvable,
+        }
+    }
+}
+
+/// One run's numbers: `Display` is the table that a person reads, `Serialize` the record that a
+/// script keeps.
+///
+/// AUC, EER and TAR come from all pairs, the accuracy from folds over drawn ones in the paper's
+/// mixture, see [`ReportOptions`]. All are fractions, the EER by [`EerMethod::Linear`].
+///
+/// # Examples
+/// ```
+/// use ndarray::Array2;
+/// use soft_lmccl_metrics::{EmbeddingSet, ReportOptions, VerificationReport};
+///
+/// // Three classes of eight directions, a little apart within a class.
+/// let embeddings = Array2::from_shape_fn((24, 3), |(row, column)| {
+///     if row % 3 == column { 1.0 } else { 0.02 * (row % 5) as f32 }
+/// });
+/// let labels: Vec<i64> = (0..24).map(|row| row % 3).collect();
+/// let set = EmbeddingSet::new(embeddings.view(), &labels)?;
+///
+/// let options = ReportOptions { matching: 80, non_matching: 160, folds: 4, ..Default::default() };
+/// let report = VerificationReport::of(&set, &options)?;
+/// assert_eq!((report.embeddings, report.pairs), (24, 276));
+/// assert_eq!(
+///     report.to_string(),
+///     "24 embeddings, 276 pairs\n\
+///      Verification accuracy  TAR @ FAR 0.1 %   TAR @ FAR 0.01 %  AUC    EER\n\
+///      1.000 ± 0.000          below resolution  below resolution  1.000  0.000"
+/// );
+/// # Ok::<(), soft_lmccl_metrics::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VerificationReport {
+    /// Number of embeddings.
+    pub embeddings: u64,
+    /// Number of pairs behind AUC, EER and TAR.
+    pub pairs: u64,
+    /// Area under the ROC curve.
+    pub auc: f64,
+    /// Equal error rate, a fraction.
+    pub eer: f64,
+    /// Accuracy over folds.
+    pub accuracy: FoldedAccuracy,
+    /// Points at the asked false accept rates, in the order asked.
+    pub tar_at_far: Vec<TarAtFar>,
+}
+
+impl VerificationReport {
+    /// Measures a set of embeddings.
+    ///
+    /// # Errors
+    /// As [`ReportOptions::validate`]; [`Error::OneClass`] if the set has one class or no class
+    /// twice; [`Error::TooFewPairs`] if it has fewer pairs than `options` asks for (then
+    /// [`ReportOptions::limited_to`] may help); [`Error::FoldOneClass`] if a fold lacks a kind.
+    pub fn of(set: &EmbeddingSet, options: &ReportOptions) -> Result<Self, Error> {
+        options.validate()?;
+        let drawn = set.pair_scores(options.protocol())?;
+        let curve = set.pair_scores(PairProtocol::All)?.roc();
+        Self::from_curve(set.len() as u64, &curve, &drawn, options)
+    }
+
+    /// Measures a curve over all pairs, and an accuracy over drawn ones, that are there already.
+    ///
+    /// # Errors
+    /// [`Error::Rate`] for a target that is not a rate, and as
+    /// [`PairScores::cross_validated_accuracy`].
+    pub fn from_curve(
+        embeddings: u64,
+        curve: &impl Curve,
+        drawn: &PairScores,
+        options: &ReportOptions,
+    ) -> Result<Self, Error> {
+        let tar_at_far = options
+            .far_targets
+            .iter()
+            .map(|&target| curve.at_far(target).map(TarAtFar::from))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            embeddings,
+            pairs: curve.counts().total(),
+            auc: curve.auc(),
+            eer: curve.eer(EerMethod::Linear),
+            accuracy: drawn.cross_validated_accuracy(options.folds, options.seed)?,
+            tar_at_far,
+        })
+    }
+
+    /// The cells of a table, heading and value, in the order and with the digits of the paper's tables.
+    #[must_use]
+    pub fn cells(&self) -> Vec<(String, String)> {
+        let FoldedAccuracy { mean, std } = self.accuracy;
+        let mut cells = vec![("Verification accuracy".into(), format!("{mean:.3} ± {std:.3}"))];
+        cells.extend(self.tar_at_far.iter().map(|at| {
+            let value = if at.resolvable { format!("{:.5}", at.tar) } else { "below resolution".into() };
+            (format!("TAR @ FAR {}", percent(at.target_far)), value)
+        }));
+        cells.push(("AUC".into(), format!("{:.3}", self.auc)));
+        cells.push(("EER".into(), format!("{:.3}", self.eer)));
+        cells
+    }
+}
+
+impl fmt::Display for VerificationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const GAP: &str = "  ";
+        let (headings, values): (Vec<_>, Vec<_>) = self
+            .cells()
+            .into_iter()
+            .map(|(heading, value)| {
+                let width = heading.chars().count().max(value.chars().count());
+                (format!("{heading:width$}"), format!("{value:width$}"))
+            })
+            .unzip();
+        writeln!(f, "{} embeddings, {} pairs", self.embeddings, self.pairs)?;
+        writeln!(f, "{}", headings.join(GAP).trim_end())?;
+        write!(f, "{}", values.join(GAP).trim_end())
+    }
+}
+
+/// A fraction in percent with its own digits: moves the decimal point of the shortest decimal instead
+/// of multiplying, since `0.07 * 100.0` is 7.000000000000001.
+fn percent(fraction: f64) -> String {
+    let scientific = format!("{fraction:e}");
+    let shifted = scientific
+        .split_once('e')
+        .and_then(|(digits, exponent)| format!("{digits}e{}", exponent.parse::<i32>().ok()? + 2).parse::<f64>().ok());
+    format!("{} %", shifted.unwrap_or(fraction * 100.0))
+}

@@ -1,0 +1,482 @@
+//! The exact receiver operating characteristic: integer counts once, every rate derived.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::pairs::{PairCounts, PairScores};
+use crate::Error;
+
+/// Counts at one threshold; a pair is accepted when `score >= threshold`.
+///
+/// Counts are integers (an `f32` counter stops at 2²⁴ pairs, which 5,800 embeddings make) and rates
+/// are derived from them. In JSON the threshold `+∞` is `null`; one of `-∞` or NaN is refused, as counts are
+/// that contradict one another.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct OperatingPoint {
+    /// `+∞` where nothing is accepted.
+    #[serde(with = "infinity_as_null")]
+    pub threshold: f64,
+    /// Matching pairs accepted.
+    pub true_accepts: u64,
+    /// Non-matching pairs accepted.
+    pub false_accepts: u64,
+    /// Matching pairs in all.
+    pub matching: u64,
+    /// Non-matching pairs in all.
+    pub non_matching: u64,
+}
+
+/// An [`OperatingPoint`] as it is read, of which nothing is known yet.
+#[derive(Deserialize)]
+struct Unchecked {
+    #[serde(with = "infinity_as_null")]
+    threshold: f64,
+    true_accepts: u64,
+    false_accepts: u64,
+    matching: u64,
+    non_matching: u64,
+}
+
+impl TryFrom<Unchecked> for OperatingPoint {
+    type Error = String;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, String> {
+        let Unchecked { threshold, true_accepts, false_accepts, matching, non_matching } = unchecked;
+        Self { threshold, true_accepts, false_accepts, matching, non_matching }.checked()
+    }
+}
+
+impl OperatingPoint {
+    /// Refuses counts that no pairs have, or so many that their sum overflows.
+    pub(super) fn checked(self) -> Result<Self, String> {
+        let Self { true_accepts, false_accepts, matching, non_matching, .. } = self;
+        for (field, accepted, kind, all) in [
+            ("true_accepts", true_accepts, "matching", matching),
+            ("false_accepts", false_accepts, "non_matching", non_matching),
+        ] {
+            if all == 0 {
+                return Err(format!("`{kind}` must be at least 1, got 0"));
+            }
+            if accepted > all {
+                return Err(format!("`{field}` must be at most `{kind}` ({all}), got {accepted}"));
+            }
+        }
+        if matching.checked_add(non_matching).is_none() {
+            let most = u64::MAX - matching;
+            return Err(format!("`non_matching` must be at most {most} beside {matching}, got {non_matching}"));
+        }
+        Ok(self)
+    }
+
+    /// Where a curve starts: nothing is accepted.
+    pub(super) fn nothing_accepted(counts: PairCounts) -> Self {
+        Self {
+            threshold: f64::INFINITY,
+            true_accepts: 0,
+            false_accepts: 0,
+            matching: counts.matching,
+            non_matching: counts.non_matching,
+        }
+    }
+
+    /// Lowers the threshold past a pair that counts `weight` times.
+    pub(super) fn accept(&mut self, threshold: f64, same: bool, weight: u64) {
+        self.threshold = threshold;
+        if same {
+            self.true_accepts += weight;
+        } else {
+            self.false_accepts += weight;
+        }
+    }
+
+    /// True accept rate (true-positive rate, recall).
+    #[must_use]
+    pub fn tar(&self) -> f64 {
+        self.true_accepts as f64 / self.matching as f64
+    }
+
+    /// False accept rate (false-positive rate).
+    #[must_use]
+    pub fn far(&self) -> f64 {
+        self.false_accepts as f64 / self.non_matching as f64
+    }
+
+    /// False reject rate, `1 − TAR`, from its own count.
+    #[must_use]
+    pub fn frr(&self) -> f64 {
+        self.false_rejects() as f64 / self.matching as f64
+    }
+
+    /// Fraction of all pairs judged right.
+    #[must_use]
+    pub fn accuracy(&self) -> f64 {
+        self.correct() as f64 / (self.matching + self.non_matching) as f64
+    }
+
+    /// Pairs judged right: matching ones accepted and non-matching ones rejected.
+    #[must_use]
+    pub fn correct(&self) -> u64 {
+        self.true_accepts + (self.non_matching - self.false_accepts)
+    }
+
+    fn false_rejects(&self) -> u64 {
+        self.matching - self.true_accepts
+    }
+
+    /// Whether `FAR < FRR`.
+    pub(super) fn accepts_less_than_it_rejects(&self) -> bool {
+        let (far, frr) = self.scaled_errors();
+        far < frr
+    }
+
+    /// `FAR` and `FRR` over their common denominator, so that they compare without rounding.
+    fn scaled_errors(&self) -> (u128, u128) {
+        let far = u128::from(self.false_accepts) * u128::from(self.matching);
+        let frr = u128::from(self.false_rejects()) * u128::from(self.non_matching);
+        (far, frr)
+    }
+}
+
+/// The point at an asked false accept rate, and whether the asked rate means anything.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FarPoint {
+    /// The lowest threshold whose FAR does not pass the target; its TAR is the largest there is.
+    pub point: OperatingPoint,
+    /// The rate asked for. The attained one is `point.far()`, at most this.
+    pub target_far: f64,
+    /// Whether one false accept is within the target: `1 / non_matching <= target_far`. If not, the
+    /// TAR is that of no false accept at all, which says little about so low a rate.
+    pub resolvable: bool,
+}
+
+/// How the equal error rate is read off a curve of finitely many points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EerMethod {
+    /// Where `FAR = FRR` on the straight lines between the points, as facenet and the paper's authors do.
+    #[default]
+    Linear,
+    /// `(FAR + FRR) / 2` at the point of smallest `|FAR − FRR|`, as torchmetrics does. Of two such
+    /// points, one on either side, the one of the higher threshold counts.
+    MinDifference,
+}
+
+/// A curve of exact counts, however it is held: by points in a [`RocCurve`], by scores in a
+/// [`ScoreHistogram`](super::ScoreHistogram).
+pub trait Curve {
+    /// How many pairs of each kind there are, at least one of both.
+    fn counts(&self) -> PairCounts;
+    /// Area under the curve, see [`RocCurve::auc`].
+    fn auc(&self) -> f64;
+    /// Equal error rate, see [`RocCurve::eer`].
+    fn eer(&self, method: EerMethod) -> f64;
+    /// The point of smallest `|FAR − FRR|`, see [`RocCurve::eer_point`].
+    fn eer_point(&self) -> OperatingPoint;
+    /// The point of the largest TAR with `FAR <= target_far`, see [`RocCurve::at_far`].
+    ///
+    /// # Errors
+    /// [`Error::Rate`] if `target_far` is NaN or outside `[0, 1]`.
+    fn at_far(&self, target_far: f64) -> Result<FarPoint, Error>;
+    /// The most accurate point, see [`RocCurve::best_accuracy`].
+    fn best_accuracy(&self) -> OperatingPoint;
+    /// What a threshold attains, see [`RocCurve::at_threshold`].
+    fn at_threshold(&self, threshold: f64) -> OperatingPoint;
+    /// Whether its scores were rounded to the grid of a [`ScoreHistogram`](super::ScoreHistogram), so that a score
+    /// must be rounded before it is compared with a threshold from here. Not so unless a curve says so.
+    fn on_grid(&self) -> bool {
+        false
+    }
+}
+
+/// Every method by the inherent one of the same name.
+macro_rules! impl_curve {
+    ($curve:ty) => {
+        impl Curve for $curve {
+            fn counts(&self) -> PairCounts {
+                self.counts()
+            }
+            fn auc(&self) -> f64 {
+                self.auc()
+            }
+            fn eer(&self, method: EerMethod) -> f64 {
+                self.eer(method)
+            }
+            fn eer_point(&self) -> OperatingPoint {
+                self.eer_point()
+            }
+            fn at_far(&self, target_far: f64) -> Result<FarPoint, Error> {
+                self.at_far(target_far)
+            }
+            fn best_accuracy(&self) -> OperatingPoint {
+                self.best_accuracy()
+            }
+            fn at_threshold(&self, threshold: f64) -> OperatingPoint {
+                self.at_threshold(threshold)
+            }
+            fn on_grid(&self) -> bool {
+                self.on_grid()
+            }
+        }
+    };
+}
+pub(crate) use impl_curve;
+
+impl_curve!(RocCurve);
+
+/// Receiver operating characteristic: one point for each distinct score, thresholds strictly
+/// decreasing from `+∞`, where nothing is accepted, to the lowest score, where everything is.
+///
+/// Two curves are equal if their points are.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl_metrics::{EerMethod, PairScores};
+///
+/// let scores = vec![0.9, 0.8, 0.7, 0.6, 0.5, 0.4];
+/// let roc = PairScores::new(scores, vec![true, true, false, true, false, false])?.roc();
+/// assert_eq!(roc.points().len(), 7);
+/// assert_eq!(roc.auc(), 8.0 / 9.0);
+/// assert_eq!(roc.eer(EerMethod::Linear), 1.0 / 3.0);
+///
+/// let no_false_accept = roc.at_far(0.1)?;
+/// assert_eq!(no_false_accept.point.threshold, 0.8);
+/// assert_eq!(no_false_accept.point.tar(), 2.0 / 3.0);
+/// assert!(!no_false_accept.resolvable); // three non-matching pairs cannot tell 0.1 from 0
+/// # Ok::<(), soft_lmccl_metrics::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct RocCurve {
+    points: Vec<OperatingPoint>,
+    on_grid: bool,
+}
+
+impl PartialEq for RocCurve {
+    fn eq(&self, other: &Self) -> bool {
+        self.points == other.points
+    }
+}
+
+impl PairScores {
+    /// The exact curve: one point per distinct score, ties merged. `O(n log n)`, on all threads.
+    #[must_use]
+    pub fn roc(&self) -> RocCurve {
+        RocCurve::weighted(self.counts(), &descending(self.iter().collect()), |&same| (same, 1))
+    }
+}
+
+impl RocCurve {
+    /// The curve of a ranking in which each item is of a kind and counts a number of times, maybe none;
+    /// `counts` are the sums of both kinds.
+    pub(super) fn weighted<T>(counts: PairCounts, ranking: &[(f64, T)], weigh: impl Fn(&T) -> (bool, u64)) -> Self {
+        let mut point = OperatingPoint::nothing_accepted(counts);
+        let mut points = vec![point];
+        for tied in ranking.chunk_by(tied) {
+            let before = point;
+            for (score, item) in tied {
+                let (same, weight) = weigh(item);
+                point.accept(*score, same, weight);
+            }
+            if point.true_accepts > before.true_accepts || point.false_accepts > before.false_accepts {
+                points.push(point);
+            }
+        }
+        Self { points, on_grid: false }
+    }
+
+    /// The curve, or a part of it, of a histogram.
+    pub(super) fn of_grid(points: Vec<OperatingPoint>) -> Self {
+        Self { points, on_grid: true }
+    }
+
+    pub(super) fn on_grid(&self) -> bool {
+        self.on_grid
+    }
+
+    /// Area under the curve: the chance that a matching pair scores higher than a non-matching one.
+    ///
+    /// # Formula
+    /// ```text
+    /// AUC = P(s⁺ > s⁻) + ½·P(s⁺ = s⁻)
+    /// ```
+    /// over all couples of a matching and a non-matching pair, counted in integers; the one rounding
+    /// is in the final division. It is the trapezoid area of the curve and the Mann-Whitney statistic.
+    ///
+    /// # References
+    /// J. A. Hanley, B. J. McNeil, *The meaning and use of the area under a receiver operating
+    /// characteristic (ROC) curve*, Radiology 143, 1982. The same number as
+    /// `sklearn.metrics.roc_auc_score`.
+    #[must_use]
+    pub fn auc(&self) -> f64 {
+        let twice_area: u128 = self
+            .segments()
+            .map(|(from, to)| {
+                let width = to.false_accepts - from.false_accepts;
+                let heights = to.true_accepts + from.true_accepts;
+                u128::from(width) * u128::from(heights)
+            })
+            .sum();
+        let end = self.points[0];
+        let couples = u128::from(end.matching) * u128::from(end.non_matching);
+        twice_area as f64 / (2 * couples) as f64
+    }
+
+    /// Equal error rate: where as large a share of the non-matching pairs is accepted as of the
+    /// matching ones is rejected, `FAR = FRR`. A fraction, also where the paper's heading says percent.
+    ///
+    /// # Formula
+    /// [`EerMethod::MinDifference`] is the mean of both errors at [`eer_point`](Self::eer_point).
+    /// [`EerMethod::Linear`], on the segment from point `p` to point `q` on which `FAR − FRR` changes
+    /// sign, with `FA`, `FR` false accepts and rejects, `M`, `N` matching and non-matching pairs:
+    /// ```text
+    /// EER = (FA[p]·ΔTA + FR[p]·ΔFA) / (M·ΔFA + N·ΔTA)      ΔTA = TA[q] − TA[p], ΔFA = FA[q] − FA[p]
+    /// ```
+    /// in integers up to the division.
+    #[must_use]
+    pub fn eer(&self, method: EerMethod) -> f64 {
+        let (before, after) = self.equal_errors();
+        match method {
+            EerMethod::Linear => {
+                let true_accepts = u128::from(after.true_accepts - before.true_accepts);
+                let false_accepts = u128::from(after.false_accepts - before.false_accepts);
+                let numerator = u128::from(before.false_accepts) * true_accepts
+                    + u128::from(before.false_rejects()) * false_accepts;
+                let denominator =
+                    u128::from(before.matching) * false_accepts + u128::from(before.non_matching) * true_accepts;
+                numerator as f64 / denominator as f64
+            }
+            EerMethod::MinDifference => {
+                let nearest = self.eer_point();
+                let (far, frr) = nearest.scaled_errors();
+                let couples = u128::from(nearest.matching) * u128::from(nearest.non_matching);
+                (far + frr) as f64 / (2 * couples) as f64
+            }
+        }
+    }
+
+    /// The point of smallest `|FAR − FRR|`: the threshold to use where both errors should be equal. Of two
+    /// such points the one of the higher threshold.
+    #[must_use]
+    pub fn eer_point(&self) -> OperatingPoint {
+        let (before, after) = self.equal_errors();
+        let difference = |point: &OperatingPoint| {
+            let (far, frr) = point.scaled_errors();
+            far.abs_diff(frr)
+        };
+        if difference(&after) < difference(&before) { after } else { before }
+    }
+
+    /// The points between which `FAR − FRR` changes sign: negative at the first, not so at the second.
+    fn equal_errors(&self) -> (OperatingPoint, OperatingPoint) {
+        let crossing = self.points.partition_point(OperatingPoint::accepts_less_than_it_rejects);
+        // The curve runs from FAR 0, FRR 1 to FAR 1, FRR 0: there is a point on either side.
+        (self.points[crossing - 1], self.points[crossing])
+    }
+
+    /// The point of the largest TAR among those with `FAR <= target_far`.
+    ///
+    /// The threshold is an achievable one, without interpolation: on these pairs the target is never
+    /// passed. Where several thresholds do so it is the lowest, even if the last steps accept only
+    /// non-matching pairs. Rates are compared as they are printed, that is as correctly rounded
+    /// quotients: 3 false accepts of 10 are within a target of `0.3`, though the `f64` nearest to 0.3
+    /// lies below three tenths.
+    ///
+    /// # Errors
+    /// [`Error::Rate`] if `target_far` is NaN or outside `[0, 1]`.
+    pub fn at_far(&self, target_far: f64) -> Result<FarPoint, Error> {
+        require_rate("target_far", target_far)?;
+        let end = self.points.partition_point(|point| point.far() <= target_far);
+        // The first point has FAR 0, so that `end` is at least 1.
+        let point = self.points[end - 1];
+        let resolvable = 1.0 / point.non_matching as f64 <= target_far;
+        Ok(FarPoint { point, target_far, resolvable })
+    }
+
+    /// The most accurate point, for the mixture of pairs at hand; ties go to the highest threshold.
+    ///
+    /// Chosen and measured on the same pairs, so it flatters; [`PairScores::cross_validated_accuracy`]
+    /// does not.
+    #[must_use]
+    pub fn best_accuracy(&self) -> OperatingPoint {
+        let mut best = self.points[0];
+        for &point in &self.points[1..] {
+            if point.correct() > best.correct() {
+                best = point;
+            }
+        }
+        best
+    }
+
+    /// The counts when scores from this on are accepted; the point's threshold is the one asked for.
+    #[must_use]
+    pub fn at_threshold(&self, threshold: f64) -> OperatingPoint {
+        let end = self.points.partition_point(|point| point.threshold >= threshold);
+        // The first point accepts nothing, whatever the threshold; NaN accepts no score either.
+        OperatingPoint { threshold, ..self.points[end.saturating_sub(1)] }
+    }
+
+    /// Every point, for plotting; the first accepts nothing, the last everything.
+    #[must_use]
+    pub fn points(&self) -> &[OperatingPoint] {
+        &self.points
+    }
+
+    /// How many pairs of each kind the curve was made from.
+    #[must_use]
+    pub fn counts(&self) -> PairCounts {
+        let OperatingPoint { matching, non_matching, .. } = self.points[0];
+        PairCounts { matching, non_matching }
+    }
+
+    fn segments(&self) -> impl Iterator<Item = (OperatingPoint, OperatingPoint)> {
+        self.points.iter().copied().zip(self.points[1..].iter().copied())
+    }
+}
+
+/// Sorts by score, highest first. Equal scores stay in no particular order: who reads them must take
+/// them together, with [`tied`].
+pub(super) fn descending<T: Send>(mut items: Vec<(f64, T)>) -> Vec<(f64, T)> {
+    items.par_sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+    items
+}
+
+/// Whether two scores are one threshold. They are finite and never -0.0, so that bits decide.
+pub(super) fn tied<T>(a: &(f64, T), b: &(f64, T)) -> bool {
+    a.0.total_cmp(&b.0).is_eq()
+}
+
+/// Refuses NaN and what lies outside `[0, 1]`.
+pub(super) fn require_rate(field: &'static str, value: f64) -> Result<(), Error> {
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Error::Rate { field, value }) }
+}
+
+/// JSON has no infinity: the threshold at which nothing is accepted is `null`, and nothing else is.
+pub(super) mod infinity_as_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(threshold: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        if threshold.is_nan() || *threshold < f64::MIN {
+            return Err(S::Error::custom(format!("expected a finite number or +∞, which is null, got {threshold}")));
+        }
+        threshold.is_finite().then_some(threshold).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_for_nothing_is_no_point() {
+        let ranking = [(0.9, (true, 2)), (0.7, (false, 0)), (0.5, (false, 3)), (0.2, (true, 0))];
+        let counts = PairCounts { matching: 2, non_matching: 3 };
+        let curve = RocCurve::weighted(counts, &ranking, |&(same, times)| (same, times));
+        let found: Vec<_> = curve.points().iter().map(|p| (p.threshold, p.true_accepts, p.false_accepts)).collect();
+        assert_eq!(found, [(f64::INFINITY, 0, 0), (0.9, 2, 0), (0.5, 2, 3)]);
+    }
+}

@@ -1,0 +1,266 @@
+//! A threshold to ship: fitted on one set, saved with how, applied to others.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    embeddings::cosine,
+    error::{load_json, save_json},
+    grid::{is_on_grid, lowest_rounded_to},
+    pairs::PairScores,
+    roc::{Curve, OperatingPoint, require_rate},
+};
+
+/// What a [`VerificationThreshold`] is fitted for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ThresholdRule {
+    /// The largest TAR with a FAR of at most this, see [`RocCurve::at_far`](super::RocCurve::at_far).
+    AtFar {
+        /// The false accept rate that must not be passed.
+        target_far: f64,
+    },
+    /// Errors of both kinds equally frequent, see [`RocCurve::eer_point`](super::RocCurve::eer_point).
+    EqualErrors,
+    /// The most pairs judged right, for a mixture like that of the pairs it is fitted on, see
+    /// [`RocCurve::best_accuracy`](super::RocCurve::best_accuracy).
+    Accuracy,
+}
+
+/// One comparison of two embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Their cosine.
+    pub score: f64,
+    /// Whether it reaches the threshold, see [`VerificationThreshold::accepts`]: taken to be of one class.
+    pub accepted: bool,
+}
+
+/// A threshold on the cosine of two embeddings, and how it came about.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl_metrics::{PairScores, ThresholdRule, VerificationThreshold};
+///
+/// let validation = PairScores::new(vec![0.9, 0.7, 0.6, 0.2, 0.1], vec![true, true, false, true, false])?;
+/// let threshold = VerificationThreshold::fit(&validation, ThresholdRule::AtFar { target_far: 0.0 })?;
+/// assert_eq!(threshold.value(), 0.7);
+/// assert!(threshold.verify(&[3.0, 1.0], &[2.0, 1.0])?.accepted);
+/// assert!(!threshold.verify(&[3.0, 1.0], &[-1.0, 3.0])?.accepted);
+///
+/// // On other data it attains other rates.
+/// let test = PairScores::new(vec![0.8, 0.75, 0.3], vec![true, false, false])?;
+/// assert_eq!(threshold.rates_on(&test).far(), 0.5);
+/// # Ok::<(), soft_lmccl_metrics::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Record", into = "Record")]
+pub struct VerificationThreshold {
+    rule: ThresholdRule,
+    fitted: OperatingPoint,
+    on_grid: bool,
+}
+
+impl VerificationThreshold {
+    /// Chooses the threshold on pairs that are not those it will be judged on.
+    ///
+    /// A `target_far` below `1 / non_matching` gives the threshold of no false accept on these pairs;
+    /// [`is_resolvable`](Self::is_resolvable) then says that the target was not measured.
+    ///
+    /// # Errors
+    /// * [`Error::Rate`] if a target FAR is NaN or outside `[0, 1]`
+    /// * [`Error::NoThreshold`] if the rule is best kept by accepting nothing
+    pub fn fit(pairs: &PairScores, rule: ThresholdRule) -> Result<Self, Error> {
+        Self::fit_curve(&pairs.roc(), rule)
+    }
+
+    /// As [`fit`](Self::fit), on a curve that is there already or on billions of pairs.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    ///
+    /// # Examples
+    /// ```
+    /// use ndarray::array;
+    /// use soft_lmccl_metrics::{EmbeddingSet, ThresholdRule, VerificationThreshold};
+    /// use soft_lmccl_metrics::verify::AllPairs;
+    ///
+    /// let set = EmbeddingSet::new(array![[1.0f32, 0.1], [2.0, -0.1], [0.1, 3.0], [-0.2, 1.0]].view(), &[7, 7, 4, 4])?;
+    /// let histogram = AllPairs::default().count(&set)?;
+    /// let threshold = VerificationThreshold::fit_curve(&histogram, ThresholdRule::Accuracy)?;
+    /// assert_eq!(threshold.rates_of(&histogram).accuracy(), 1.0);
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    pub fn fit_curve(curve: &impl Curve, rule: ThresholdRule) -> Result<Self, Error> {
+        let (fitted, reason) = match rule {
+            ThresholdRule::AtFar { target_far } => (
+                curve.at_far(target_far)?.point,
+                "more non-matching pairs than the target FAR allows share the highest score",
+            ),
+            ThresholdRule::EqualErrors => {
+                (curve.eer_point(), "errors of both kinds are nearest to equal where nothing is accepted")
+            }
+            ThresholdRule::Accuracy => {
+                (curve.best_accuracy(), "no threshold judges more pairs right than accepting nothing")
+            }
+        };
+        if fitted.threshold.is_finite() {
+            Ok(Self { rule, fitted, on_grid: curve.on_grid() })
+        } else {
+            Err(Error::NoThreshold { reason })
+        }
+    }
+
+    /// The lowest score that is accepted; where it was [fitted on rounded scores](Self::on_grid), of those.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        self.fitted.threshold
+    }
+
+    /// Whether it was fitted on scores that were rounded to the grid of a
+    /// [`ScoreHistogram`](super::ScoreHistogram). Any other score is rounded in the same way before it is compared,
+    /// so that the pairs which it was fitted on are judged as they were there, but for those whose cosine rounds to
+    /// the neighboring step when it is summed up in another order (see [`verify`](crate::verify)): of random
+    /// embeddings one pair for one threshold in twenty, where [`verify`](Self::verify) or
+    /// [`rates_on`](Self::rates_on) judges them.
+    #[must_use]
+    pub fn on_grid(&self) -> bool {
+        self.on_grid
+    }
+
+    /// The lowest score that is accepted, before rounding.
+    fn lowest(&self) -> f64 {
+        if self.on_grid { lowest_rounded_to(self.value()) } else { self.value() }
+    }
+
+    /// What it was fitted for.
+    #[must_use]
+    pub fn rule(&self) -> ThresholdRule {
+        self.rule
+    }
+
+    /// The counts, hence the rates, on the pairs that it was fitted on.
+    #[must_use]
+    pub fn fitted(&self) -> OperatingPoint {
+        self.fitted
+    }
+
+    /// False if it was fitted at a FAR below `1 / non_matching`, which those pairs could not measure.
+    #[must_use]
+    pub fn is_resolvable(&self) -> bool {
+        match self.rule {
+            ThresholdRule::AtFar { target_far } => 1.0 / self.fitted.non_matching as f64 <= target_far,
+            ThresholdRule::EqualErrors | ThresholdRule::Accuracy => true,
+        }
+    }
+
+    /// Whether a score is accepted, rounded first if the threshold is [on the grid](Self::on_grid).
+    #[must_use]
+    pub fn accepts(&self, score: f64) -> bool {
+        score >= self.lowest()
+    }
+
+    /// Compares two embeddings of any length, with the score that [`EmbeddingSet`](super::EmbeddingSet)
+    /// gives them.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if they differ in dimension; [`Error::EmbeddingNotFinite`] or
+    /// [`Error::ZeroEmbedding`] for an embedding without a direction, 0 naming the first and 1 the
+    /// second.
+    pub fn verify(&self, a: &[f32], b: &[f32]) -> Result<Verdict, Error> {
+        let score = cosine(a, b)?;
+        Ok(Verdict { score, accepted: self.accepts(score) })
+    }
+
+    /// The rates that this threshold attains on other pairs.
+    #[must_use]
+    pub fn rates_on(&self, pairs: &PairScores) -> OperatingPoint {
+        let mut point = OperatingPoint::nothing_accepted(pairs.counts());
+        for (_, same) in pairs.iter().filter(|(score, _)| self.accepts(*score)) {
+            point.accept(self.value(), same, 1);
+        }
+        OperatingPoint { threshold: self.value(), ..point }
+    }
+
+    /// The rates that this threshold attains on other pairs, of which the curve is there.
+    #[must_use]
+    pub fn rates_of(&self, curve: &impl Curve) -> OperatingPoint {
+        OperatingPoint { threshold: self.value(), ..curve.at_threshold(self.lowest()) }
+    }
+
+    /// Writes it as JSON, beside `path` first and then in its place, so that no half file is left.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        save_json(path.as_ref(), self)
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not such a record, its counts
+    /// contradict one another or its rule is one that [`fit`](Self::fit) refuses.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        load_json(path.as_ref())
+    }
+}
+
+/// The file: every field a reader needs to judge the threshold by.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    threshold: f64,
+    rule: ThresholdRule,
+    /// Files from before there was a grid do not say so.
+    #[serde(default)]
+    on_grid: bool,
+    resolvable: bool,
+    tar: f64,
+    far: f64,
+    true_accepts: u64,
+    false_accepts: u64,
+    matching: u64,
+    non_matching: u64,
+}
+
+impl From<VerificationThreshold> for Record {
+    fn from(threshold: VerificationThreshold) -> Self {
+        let fitted = threshold.fitted;
+        Self {
+            threshold: fitted.threshold,
+            rule: threshold.rule,
+            on_grid: threshold.on_grid,
+            resolvable: threshold.is_resolvable(),
+            tar: fitted.tar(),
+            far: fitted.far(),
+            true_accepts: fitted.true_accepts,
+            false_accepts: fitted.false_accepts,
+            matching: fitted.matching,
+            non_matching: fitted.non_matching,
+        }
+    }
+}
+
+impl TryFrom<Record> for VerificationThreshold {
+    type Error = String;
+
+    /// Rates and `resolvable` are for people; what counts is derived from the counts again.
+    fn try_from(record: Record) -> Result<Self, String> {
+        let Record { threshold, rule, on_grid, true_accepts, false_accepts, matching, non_matching, .. } = record;
+        if !threshold.is_finite() {
+            return Err(format!("`threshold` must be finite, got {threshold}"));
+        }
+        if on_grid && !is_on_grid(threshold) {
+            return Err(format!("`threshold` must be a multiple of 2^-22 from -1 to 1 if `on_grid`, got {threshold}"));
+        }
+        if let ThresholdRule::AtFar { target_far } = rule {
+            require_rate("target_far", target_far).map_err(|refused| refused.to_string())?;
+        }
+        let fitted = OperatingPoint { threshold, true_accepts, false_accepts, matching, non_matching }.checked()?;
+        Ok(Self { rule, fitted, on_grid })
+    }
+}

@@ -1,0 +1,177 @@
+//! Exact verification of embeddings over all their pairs, in bounded memory.
+//!
+//! [`AllPairs`] multiplies tiles of the embeddings, rounds each cosine to the grid of
+//! [`ScoreHistogram`] and counts it there and then: no score outlives its tile, so that memory does not
+//! grow with the number of pairs, and no figure is an estimate.
+//!
+//! ```text
+//! EmbeddingSet (host) ──┐
+//!                       ├─ Pairs ─ AllPairs::count ──────> ScoreHistogram ─> auc, eer, at_far, best_accuracy, roc
+//! DeviceSet (any) ──────┘          AllPairs::count_part ─> ScoreCounts, sums of which make a ScoreHistogram
+//! ```
+//!
+//! # Which score
+//! The score of a pair is its cosine in `f32`, rounded to a multiple of 2⁻²². Where all products and
+//! sums of the rows are exact in `f32`, it is the same for every tile size, number of threads, device and order
+//! of the rows. Elsewhere too on the host: it sums up in the order of the dimensions, so that only a processor without
+//! fused multiplication counts otherwise than the rest. A device sums up in an order of its own; its counts differ by no
+//! more than the pairs that lie within that rounding error of a step's edge.
+
+mod blocks;
+pub(crate) mod counts;
+#[cfg(feature = "tch")]
+mod device;
+mod histogram;
+mod host;
+mod pages;
+mod pairs;
+mod source;
+mod tally;
+
+pub use counts::ScoreCounts;
+#[cfg(feature = "tch")]
+pub use device::DeviceSet;
+pub use histogram::ScoreHistogram;
+pub use pairs::{Embedded, Pairs, Part};
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// How all pairs are counted.
+///
+/// # Examples
+/// ```
+/// use ndarray::array;
+/// use soft_lmccl_metrics::{EerMethod, EmbeddingSet, verify::AllPairs};
+///
+/// let embeddings = array![[1.0f32, 0.0], [3.0, 0.1], [-0.2, 1.0], [0.1, 5.0]];
+/// let set = EmbeddingSet::new(embeddings.view(), &[7, 7, 4, 4])?;
+/// let histogram = AllPairs::default().count(&set)?;
+/// assert_eq!(histogram.counts().total(), 6);
+/// assert_eq!(histogram.auc(), 1.0);
+/// assert_eq!(histogram.eer(EerMethod::Linear), 0.0);
+/// assert_eq!(histogram.at_far(0.0)?.point.true_accepts, 2);
+/// # Ok::<(), soft_lmccl_metrics::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AllPairs {
+    /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. It decides how many threads
+    /// count: together they need 145 MiB, and each about 31 MiB more at 128 dimensions. Where all of them may
+    /// count and there is room for the embeddings twice, as rows and as columns of a product, they are put in order
+    /// once, and otherwise again for each tile.
+    pub memory_budget: u64,
+    /// Rows and columns of a tile, from 1 to 8192. By default 480 on the host, fewer beyond 2,000 dimensions,
+    /// blocks of 6 x 16 that leave room in the cache for counters, so best a multiple of 48; on a device up to 4096, as
+    /// the budget allows.
+    pub tile: Option<usize>,
+}
+
+impl Default for AllPairs {
+    fn default() -> Self {
+        Self { memory_budget: 1 << 30, tile: None }
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Pairs counted.
+    pub done: u64,
+    /// Pairs in all.
+    pub total: u64,
+}
+
+/// Told how far a run is, says whether to go on. Not generic, so that all of the counting is compiled with this crate.
+type Watch<'a> = &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync);
+
+impl Progress {
+    /// Before the first tile: without pairs that is the end, which no tile will tell.
+    fn start(total: u64, progress: Watch<'_>) -> Result<(), Error> {
+        match total {
+            0 if progress(Self { done: 0, total }).is_break() => Err(Error::Stopped { done: 0, total, units: "pairs" }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AllPairs {
+    /// Counts all the pairs of a set, or those between two, by score and kind.
+    ///
+    /// # Errors
+    /// * [`Error::OneClass`] if there are no matching or no
+    ///   non-matching pairs
+    /// * [`Error::Config`] if `tile` is not from 1 to 8192 or `memory_budget` is too small for one thread;
+    ///   the message says how much that takes
+    /// * `Error::Torch` for sets on a device, if it has not the memory, or if the two sets are on different ones
+    pub fn count<'a, S: Embedded + 'a>(&self, pairs: impl Into<Pairs<'a, S>>) -> Result<ScoreHistogram, Error> {
+        self.count_with(pairs, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`count`](Self::count), telling after each tile how far it is and asking whether to go on.
+    ///
+    /// `progress` is called by all threads; `done` never exceeds `total`, and reaches it once, also where there is
+    /// nothing to count.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if `progress` breaks, and as [`count`](Self::count).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use ndarray::Array2;
+    /// use soft_lmccl_metrics::{EmbeddingSet, verify::AllPairs};
+    ///
+    /// let set = EmbeddingSet::new(Array2::<f32>::eye(4).view(), &[0, 0, 1, 1])?;
+    /// let stopped = AllPairs::default().count_with(&set, |_| ControlFlow::Break(()));
+    /// assert_eq!(stopped.unwrap_err().to_string(), "stopped by the caller after 6 of 6 pairs");
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    pub fn count_with<'a, S: Embedded + 'a>(
+        &self,
+        pairs: impl Into<Pairs<'a, S>>,
+        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+    ) -> Result<ScoreHistogram, Error> {
+        let pairs = pairs.into();
+        self.validate()?;
+        pairs.counts().require_both()?;
+        S::count(pairs, self, Part::WHOLE, &progress)?.histogram()
+    }
+
+    /// Counts one part of the pairs; the sum of all parts is the whole, see [`ScoreCounts`]. Each may be counted in
+    /// its own way, since [`Part`] alone says which pairs it has.
+    ///
+    /// # Errors
+    /// As [`count`](Self::count), but that a part may lack a kind of pair.
+    pub fn count_part<'a, S: Embedded + 'a>(
+        &self,
+        pairs: impl Into<Pairs<'a, S>>,
+        part: Part,
+    ) -> Result<ScoreCounts, Error> {
+        self.count_part_with(pairs, part, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`count_part`](Self::count_part), telling and asking as [`count_with`](Self::count_with) does.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if `progress` breaks, and as [`count_part`](Self::count_part).
+    pub fn count_part_with<'a, S: Embedded + 'a>(
+        &self,
+        pairs: impl Into<Pairs<'a, S>>,
+        part: Part,
+        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+    ) -> Result<ScoreCounts, Error> {
+        self.validate()?;
+        S::count(pairs.into(), self, part, &progress)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        match self.tile {
+            Some(tile) if !(1..=8192).contains(&tile) => Err(Error::config("tile", "from 1 to 8192", tile)),
+            _ => Ok(()),
+        }
+    }
+}

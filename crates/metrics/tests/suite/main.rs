@@ -1,0 +1,48 @@
+//! Verification metrics, from pair scores to the report.
+
+#![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+mod all_pairs;
+mod bad_arguments;
+mod collapse;
+mod confidence;
+mod confusion;
+mod embeddings;
+mod errors;
+mod folds;
+mod open_set;
+mod paper_grid;
+mod parity;
+mod properties;
+mod report;
+mod threshold;
+
+use proptest::prelude::*;
+use soft_lmccl_metrics::PairScores;
+
+/// Two ways to the same rational number in `f64`.
+const F64_REL: f64 = 1e-12;
+/// Ours against another program's.
+const FIXTURE_REL: f64 = 1e-9;
+
+/// Scores from few levels, hence with many ties, and a truth that leans on them; both kinds of pair.
+fn tied_pairs() -> impl Strategy<Value = (Vec<f64>, Vec<bool>)> {
+    prop::collection::vec((-4i32..=4, 0i32..=5), 2..40)
+        .prop_map(|draws| draws.into_iter().map(|(level, luck)| (f64::from(level) / 4.0, luck < 2 + level / 2)).unzip())
+        .prop_filter("both kinds of pair", |(_, same): &(Vec<f64>, Vec<bool>)| {
+            same.contains(&true) && same.contains(&false)
+        })
+}
+
+fn pairs(scores: &[f64], same: &[bool]) -> PairScores {
+    PairScores::new(scores.to_vec(), same.to_vec()).unwrap()
+}
+
+/// A small linear congruential generator: noise for tests that need thousands of numbers at once.
+fn noise(seed: u64) -> impl FnMut() -> f64 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    }
+}

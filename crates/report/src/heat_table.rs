@@ -1,0 +1,81 @@
+//! A table of rates, each cell tinted by its value.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::canvas::{self, GRID, INK, MUTED, PALETTE, bold, px, text};
+use crate::{Error, Result};
+
+const CELL: (i32, i32) = (74, 26);
+const LEFT: i32 = 24;
+const HEAD: i32 = 96;
+
+/// Draws a table of rates from 0 to 1, deeper in color the higher: TAR of each class by loss.
+///
+/// # Errors
+/// [`Error::Config`] if there is no row or column, a row has not one value for each column, or a value
+/// is no rate; [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl_report::heat_table;
+///
+/// let rows = [("softmax".to_owned(), vec![0.12, 0.4]), ("Soft LMCCL".to_owned(), vec![0.31, 0.77])];
+/// let path = std::env::temp_dir().join("soft-lmccl-doc-heat.svg");
+/// heat_table(&path, "TAR by class", "at FAR 1 %", &["1jz8", "1qvr"], &rows)?;
+///
+/// assert!(std::fs::read_to_string(&path)?.contains("0.77"));
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn heat_table(
+    path: impl AsRef<Path>,
+    title: &str,
+    subtitle: &str,
+    columns: &[impl AsRef<str>],
+    rows: &[(String, Vec<f64>)],
+) -> Result<()> {
+    let wrong = |field, expected: String, got: String| Err(Error::config(field, expected, got));
+    if columns.is_empty() || rows.is_empty() {
+        let got = format!("{} by {}", rows.len(), columns.len());
+        return wrong("rows", "at least one row and one column".to_owned(), got);
+    }
+    for (name, values) in rows {
+        if values.len() != columns.len() {
+            let got = format!("{} in row `{name}`", values.len());
+            return wrong("rows", format!("{} values", columns.len()), got);
+        }
+        if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+            return wrong("rows", "rates from 0 to 1".to_owned(), format!("{value} in row `{name}`"));
+        }
+    }
+    let longest = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) as i32;
+    let names = 24 + 7 * longest;
+    // Room for the head, however few columns there are.
+    let width = (2 * LEFT + names + columns.len() as i32 * CELL.0).max(480);
+    let height = HEAD + rows.len() as i32 * CELL.1 + 16;
+    canvas::save(path.as_ref(), title, (width, height), &[], |area| {
+        let centered = |style: TextStyle<'static>| style.pos(Pos::new(HPos::Center, VPos::Center));
+        area.draw(&Text::new(title, (px(LEFT), px(26)), bold(text(17, INK))))?;
+        area.draw(&Text::new(subtitle, (px(LEFT), px(48)), text(12, MUTED)))?;
+        for (index, name) in columns.iter().enumerate() {
+            let middle = px(LEFT + names + index as i32 * CELL.0 + CELL.0 / 2);
+            area.draw(&Text::new(name.as_ref(), (middle, px(HEAD - 14)), centered(text(12, INK))))?;
+        }
+        for (index, (name, values)) in rows.iter().enumerate() {
+            let top = HEAD + index as i32 * CELL.1;
+            area.draw(&Text::new(name.as_str(), (px(LEFT), px(top + CELL.1 / 2)), text(13, INK)))?;
+            for (column, &value) in values.iter().enumerate() {
+                let left = LEFT + names + column as i32 * CELL.0;
+                let corners = [(px(left), px(top)), (px(left + CELL.0 - 2), px(top + CELL.1 - 2))];
+                area.draw(&Rectangle::new(corners, PALETTE[0].mix(0.06 + 0.64 * value).filled()))?;
+                let middle = (px(left + CELL.0 / 2 - 1), px(top + CELL.1 / 2 - 1));
+                area.draw(&Text::new(format!("{value:.2}"), middle, centered(text(12, INK))))?;
+            }
+        }
+        let bottom = px(HEAD + rows.len() as i32 * CELL.1 + 4);
+        area.draw(&PathElement::new([(px(LEFT), bottom), (px(width - LEFT), bottom)], GRID.stroke_width(4)))
+    })
+}

@@ -1,0 +1,184 @@
+//! What the network sees: a slice of each class, clean and noisy.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use plotters::prelude::*;
+
+use super::canvas::{self, Area, DrawResult, GRID, INK, MUTED, Raster, bold, px, text};
+use crate::{Error, Result};
+
+const COLUMNS: i32 = 6;
+const MARGIN: i32 = 24;
+/// Height above the first group.
+const HEAD: i32 = 66;
+/// Side of a slice on the page.
+const SIDE: i32 = 68;
+/// Between the clean and the noisy slice.
+const GAP: i32 = 3;
+const CELL: (i32, i32) = (2 * SIDE + GAP + 18, SIDE + 32);
+const GROUP_TITLE: i32 = 30;
+/// The share of darkest and of brightest voxels that may saturate.
+const SATURATED: f64 = 0.005;
+
+/// One class of a [`slices`] picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SliceRow<'a> {
+    /// The class.
+    pub label: &'a str,
+    /// The slice without noise, `side * side` values, line by line.
+    pub clean: &'a [f32],
+    /// The same with noise.
+    pub noisy: &'a [f32],
+    /// Values in a line.
+    pub side: usize,
+}
+
+/// Classes that belong together, such as the known ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SliceGroup<'a> {
+    /// Shown above the classes.
+    pub title: &'a str,
+    /// At least one class.
+    pub rows: &'a [SliceRow<'a>],
+}
+
+/// Draws each class as a pair of slices, clean on the left and noisy on the right, in groups.
+///
+/// `subtitle` says what the slices are: which cut, voxel size, SNR. Each slice has its own gray
+/// scale, from its 0.5th to its 99.5th percentile; a slice of one value only is middle gray. Larger
+/// values are brighter.
+///
+/// # Errors
+/// [`Error::Config`] if there is no group or a group is empty, or a slice has not `side * side`
+/// finite values; [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl_report::{SliceGroup, SliceRow, slices};
+///
+/// let clean = [0.0, 0.0, 1.0, 0.0];
+/// let noisy = [0.3, -0.1, 1.2, 0.1];
+/// let rows = [SliceRow { label: "1aon", clean: &clean, noisy: &noisy, side: 2 }];
+/// let groups = [SliceGroup { title: "Known classes", rows: &rows }];
+/// let path = std::env::temp_dir().join("soft-lmccl-doc-slices.svg");
+/// slices(&path, "Subtomograms", "2 x 2 voxels of 10 Å", &groups)?;
+///
+/// let svg = std::fs::read_to_string(&path)?;
+/// assert_eq!(svg.matches("<image ").count(), 2);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn slices(path: impl AsRef<Path>, title: &str, subtitle: &str, groups: &[SliceGroup<'_>]) -> Result<()> {
+    let path = path.as_ref();
+    validate(groups)?;
+    let mut rasters = Vec::new();
+    let mut labels = Vec::new();
+    let mut top = HEAD;
+    for group in groups {
+        labels.push((group.title, top, None));
+        for (index, row) in (0i32..).zip(group.rows) {
+            let x = MARGIN + index % COLUMNS * CELL.0;
+            let y = top + GROUP_TITLE + index / COLUMNS * CELL.1;
+            labels.push((row.label, y, Some(x)));
+            for (slice, x) in [(row.clean, x), (row.noisy, x + SIDE + GAP)] {
+                let png = encode(slice, row.side)
+                    .map_err(|error| Error::Draw { path: path.to_owned(), problem: error.to_string() })?;
+                rasters.push(Raster { at: [x, y + 16, SIDE, SIDE], png });
+            }
+        }
+        let lines = (group.rows.len() as i32 + COLUMNS - 1) / COLUMNS;
+        top += GROUP_TITLE + lines * CELL.1 + 6;
+    }
+    let width = 2 * MARGIN + COLUMNS * CELL.0 - (CELL.0 - 2 * SIDE - GAP);
+    let draw = |area: &Area<'_>| -> DrawResult {
+        area.draw(&Text::new(title, (px(MARGIN), px(26)), bold(text(17, INK))))?;
+        area.draw(&Text::new(subtitle, (px(MARGIN), px(48)), text(12, MUTED)))?;
+        for &(label, y, x) in &labels {
+            match x {
+                Some(x) => area.draw(&Text::new(label, (px(x), px(y + 7)), text(12, INK)))?,
+                None => {
+                    let y = px(y + 12);
+                    area.draw(&Text::new(label, (px(MARGIN), y), bold(text(13, INK))))?;
+                    let rule = [(px(MARGIN), y + px(12)), (px(width - MARGIN), y + px(12))];
+                    area.draw(&PathElement::new(rule, GRID.stroke_width(4)))?;
+                }
+            }
+        }
+        Ok(())
+    };
+    canvas::save(path, title, (width, top + 8), &rasters, draw)
+}
+
+fn validate(groups: &[SliceGroup<'_>]) -> Result<()> {
+    let wrong = |field, expected: String, got: String| Err(Error::config(field, expected, got));
+    if groups.is_empty() {
+        return wrong("groups", "at least one group".to_owned(), "none".to_owned());
+    }
+    for group in groups {
+        if group.rows.is_empty() {
+            let got = format!("none in group `{}`", group.title);
+            return wrong("rows", "at least one class".to_owned(), got);
+        }
+        for row in group.rows {
+            if row.side == 0 {
+                return wrong("side", "at least 1".to_owned(), format!("0 for class `{}`", row.label));
+            }
+            for (field, slice) in [("clean", row.clean), ("noisy", row.noisy)] {
+                if row.side.checked_mul(row.side) != Some(slice.len()) {
+                    let expected = format!("{0} x {0} values", row.side);
+                    let got = format!("{} for class `{}`", slice.len(), row.label);
+                    return wrong(field, expected, got);
+                }
+                if let Some(index) = slice.iter().position(|value| !value.is_finite()) {
+                    let got = format!("{} at {index} for class `{}`", slice[index], row.label);
+                    return wrong(field, "finite values".to_owned(), got);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A gray PNG, base64.
+fn encode(slice: &[f32], side: usize) -> Result<String, png::EncodingError> {
+    let side = u32::try_from(side).map_err(std::io::Error::other)?;
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&gray(slice))?;
+    writer.finish()?;
+    Ok(BASE64_STANDARD.encode(file))
+}
+
+fn gray(slice: &[f32]) -> Vec<u8> {
+    let mut sorted = slice.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let last = sorted.len() - 1;
+    let skipped = (SATURATED * last as f64).round() as usize;
+    let (low, high) = (f64::from(sorted[skipped]), f64::from(sorted[last - skipped]));
+    let level = |value: f32| {
+        if high > low { (f64::from(value) - low) / (high - low) * 255.0 } else { 127.5 }
+    };
+    // The cast saturates what lies outside of the range.
+    slice.iter().map(|&value| level(value).round() as u8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gray_spans_the_percentiles() {
+        assert_eq!(gray(&[3.0, 3.0]), [128, 128]);
+        assert_eq!(gray(&[-1.0, 1.0, 0.0]), [0, 255, 128]);
+        // 401 values: two at either end are outside.
+        let ramp: Vec<f32> = (0..=400).map(|k| k as f32).collect();
+        let levels = gray(&ramp);
+        assert_eq!((levels[0], levels[2], levels[398], levels[400]), (0, 0, 255, 255));
+        assert_eq!(levels[200], 128);
+    }
+}
