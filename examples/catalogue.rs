@@ -37,7 +37,7 @@ use soft_lmccl::cect::{
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let out = match arguments.len() {
-        1 => Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/src/catalogue"),
+        1 => Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/src/template/catalogue"),
         2 => PathBuf::from(&arguments[1]),
         _ => {
             eprintln!("usage: catalogue DIR [OUT]");

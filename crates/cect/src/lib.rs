@@ -12,57 +12,27 @@
 //!
 //! Nothing here needs libtorch; `soft_lmccl::train::Batch` hands samples to a network.
 
-mod assembly;
-mod atoms;
-mod augment;
-mod background;
-mod cached;
-pub mod catalogue;
-mod cif;
-mod crowd;
 mod dataset;
-mod density;
 mod error;
-mod fourier;
-mod input;
-mod invent;
-mod labeled_files;
-mod membrane;
-mod mrc;
-pub mod neuron;
-mod pose;
-mod prefetch;
-mod resample;
-mod residues;
+mod io;
 mod simulate;
-mod simulation_config;
 mod split;
-mod star;
+mod stream;
 mod structure;
-mod table;
 mod template;
 mod volume;
 
-pub use assembly::Assembly;
-pub use atoms::Atom;
-pub use augment::{AugmentConfig, AugmentedDataset, Augmenter, HalfTurn};
-pub use background::{Background, Contrast};
-pub use cached::{CacheConfig, CachedDataset, Precision};
-pub use crowd::{CrowdClass, CrowdConfig, CrowdedDataset, Particle};
-pub use dataset::{ClassId, Dataset, Sample, SimulatedDataset, render};
-pub use density::{ATOM_SIGMA, Extent, Scatterer, TEMPLATE_SIDE, VOXEL_SIZE, density, read_beads};
+pub use dataset::{
+    AugmentConfig, AugmentedDataset, Augmenter, CacheConfig, CachedDataset, CrowdClass, CrowdConfig, CrowdedDataset,
+    Dataset, FilesConfig, LabeledFiles, Particle, Precision, Prefetch, Sample, SimulatedDataset, neuron, render,
+};
 pub use error::{Error, Result};
-pub use invent::{InventConfig, invent};
-pub use labeled_files::{FilesConfig, LabeledFiles};
-pub use membrane::Membrane;
-pub use mrc::Map;
-pub use pose::Pose;
-pub use prefetch::Prefetch;
-pub use resample::{Resampled, resample};
-pub use simulate::{Simulator, Subtomogram, cramped};
-pub use simulation_config::{NoiseColor, SimulationConfig, SnrScaling};
-pub use split::OpenSetSplit;
-pub use structure::{AppliedAssembly, AssemblyChoice, Structure};
-pub use table::annotate_star;
-pub use template::Template;
-pub use volume::{Statistics, Volume};
+pub use io::{Map, annotate_star};
+pub use simulate::{Background, Membrane, NoiseColor, SimulationConfig, Simulator, SnrScaling, Subtomogram, cramped};
+pub use split::{ClassId, OpenSetSplit};
+pub use structure::{
+    ATOM_SIGMA, AppliedAssembly, Assembly, AssemblyChoice, Atom, Extent, Scatterer, Structure, TEMPLATE_SIDE,
+    VOXEL_SIZE, density, read_beads,
+};
+pub use template::{InventConfig, Resampled, Template, catalogue, invent, resample};
+pub use volume::{Contrast, HalfTurn, Pose, Statistics, Volume};

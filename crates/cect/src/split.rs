@@ -5,8 +5,11 @@ use std::collections::HashSet;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::ClassId;
 use crate::{Error, Result};
+
+/// A class of a dataset: a type of its own, so that it cannot pass for a training label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClassId(pub u32);
 
 /// Classes seen in training and classes held out, disjoint by construction.
 ///

@@ -85,12 +85,11 @@ impl Interval {
 /// the American Statistical Association 22, 1927.
 pub fn wilson(successes: u64, trials: u64, level: f64) -> Result<Interval, Error> {
     require_level(level)?;
-    let refuse = |field, expected, got: u64| Err(Error::config(field, expected, got));
     if trials == 0 {
-        return refuse("trials", "at least 1".to_owned(), trials);
+        return Err(Error::config("trials", "at least 1", trials));
     }
     if successes > trials {
-        return refuse("successes", format!("at most {trials}, the trials"), successes);
+        return Err(Error::config("successes", format!("at most {trials}, the trials"), successes));
     }
     let (n, p) = (trials as f64, successes as f64 / trials as f64);
     let z = std::f64::consts::SQRT_2 * erf_inv(level);

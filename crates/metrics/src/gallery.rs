@@ -230,13 +230,16 @@ impl TryFrom<Record> for Gallery {
     type Error = Error;
 
     fn try_from(Record { labels, prototypes }: Record) -> Result<Self, Error> {
-        let refuse = |field, expected: &str, got: String| Err(Error::config(field, expected, got));
         if let Some(pair) = labels.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return refuse("labels", "each class once, in increasing order", format!("{} before {}", pair[0], pair[1]));
+            return Err(Error::config(
+                "labels",
+                "each class once, in increasing order",
+                format!("{} before {}", pair[0], pair[1]),
+            ));
         }
         let dim = prototypes.first().map_or(0, Vec::len);
         if let Some(other) = prototypes.iter().find(|row| row.len() != dim) {
-            return refuse("prototypes", "rows of one dimension", format!("{dim} and {}", other.len()));
+            return Err(Error::config("prototypes", "rows of one dimension", format!("{dim} and {}", other.len())));
         }
         let rows = Array2::from_shape_vec((prototypes.len(), dim), prototypes.concat()).expect("rows of one dimension");
         Ok(Self { prototypes: EmbeddingSet::of_unit_rows(rows.view(), &labels)? })

@@ -168,31 +168,30 @@ fn square_ranges(points: &ArrayView2<'_, f32>) -> [Range<f64>; 2] {
 }
 
 fn validate(names: &[&str], panels: &[EmbeddingPanel<'_>]) -> Result<()> {
-    let wrong = |field, expected: &str, got: String| Err(Error::config(field, expected, got));
     if names.is_empty() {
-        return wrong("class_names", "at least one class", "none".to_owned());
+        return Err(Error::config("class_names", "at least one class", "none"));
     }
     if panels.is_empty() {
-        return wrong("panels", "at least one panel", "none".to_owned());
+        return Err(Error::config("panels", "at least one panel", "none"));
     }
     for panel in panels {
         let whose = format!("in panel `{}`", panel.title);
         let (rows, columns) = panel.points.dim();
         if rows == 0 || columns != 2 {
             let got = format!("[{rows}, {columns}] {whose}");
-            return wrong("points", "at least one row of two columns", got);
+            return Err(Error::config("points", "at least one row of two columns", got));
         }
         if panel.labels.len() != rows {
             let got = format!("{} for {rows} points {whose}", panel.labels.len());
-            return wrong("labels", "one for each point", got);
+            return Err(Error::config("labels", "one for each point", got));
         }
         let outside = panel.labels.iter().position(|&label| label as usize >= names.len());
         if let Some(position) = outside {
             let got = format!("{} at position {position} {whose}", panel.labels[position]);
-            return wrong("labels", &format!("positions in 0..{}", names.len()), got);
+            return Err(Error::config("labels", format!("positions in 0..{}", names.len()), got));
         }
         if let Some(((row, _), value)) = panel.points.indexed_iter().find(|(_, v)| !v.is_finite()) {
-            return wrong("points", "finite coordinates", format!("{value} in row {row} {whose}"));
+            return Err(Error::config("points", "finite coordinates", format!("{value} in row {row} {whose}")));
         }
     }
     Ok(())

@@ -37,18 +37,17 @@ pub fn heat_table(
     columns: &[impl AsRef<str>],
     rows: &[(String, Vec<f64>)],
 ) -> Result<()> {
-    let wrong = |field, expected: String, got: String| Err(Error::config(field, expected, got));
     if columns.is_empty() || rows.is_empty() {
         let got = format!("{} by {}", rows.len(), columns.len());
-        return wrong("rows", "at least one row and one column".to_owned(), got);
+        return Err(Error::config("rows", "at least one row and one column", got));
     }
     for (name, values) in rows {
         if values.len() != columns.len() {
             let got = format!("{} in row `{name}`", values.len());
-            return wrong("rows", format!("{} values", columns.len()), got);
+            return Err(Error::config("rows", format!("{} values", columns.len()), got));
         }
         if let Some(value) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
-            return wrong("rows", "rates from 0 to 1".to_owned(), format!("{value} in row `{name}`"));
+            return Err(Error::config("rows", "rates from 0 to 1", format!("{value} in row `{name}`")));
         }
     }
     let longest = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) as i32;

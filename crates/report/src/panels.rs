@@ -192,21 +192,24 @@ fn number(value: f64) -> String {
 }
 
 fn validate(axes: LineAxes<'_>, panels: &[LinePanel]) -> Result<()> {
-    let wrong = |field, expected: &str, got: String| Err(Error::config(field, expected, got));
     if panels.is_empty() {
-        return wrong("panels", "at least one panel", "none".to_owned());
+        return Err(Error::config("panels", "at least one panel", "none"));
     }
     for LinePanel { title, lines } in panels {
         if lines.iter().all(|(_, points)| points.is_empty()) {
-            return wrong("lines", "at least one point", format!("none in panel `{title}`"));
+            return Err(Error::config("lines", "at least one point", format!("none in panel `{title}`")));
         }
         for (name, points) in lines {
             let told = |(x, y)| format!("({x:?}, {y:?}) on line `{name}` of panel `{title}`");
             if let Some(&point) = points.iter().find(|(x, y)| !x.is_finite() || !y.is_finite()) {
-                return wrong("lines", &format!("finite {} and {}", axes.x, axes.y), told(point));
+                return Err(Error::config("lines", format!("finite {} and {}", axes.x, axes.y), told(point)));
             }
             if let Some(&point) = points.iter().find(|(x, y)| x.abs().max(y.abs()) > FARTHEST) {
-                return wrong("lines", &format!("{} and {} up to 1e300 either way", axes.x, axes.y), told(point));
+                return Err(Error::config(
+                    "lines",
+                    format!("{} and {} up to 1e300 either way", axes.x, axes.y),
+                    told(point),
+                ));
             }
         }
     }

@@ -112,28 +112,27 @@ pub fn slices(path: impl AsRef<Path>, title: &str, subtitle: &str, groups: &[Sli
 }
 
 fn validate(groups: &[SliceGroup<'_>]) -> Result<()> {
-    let wrong = |field, expected: String, got: String| Err(Error::config(field, expected, got));
     if groups.is_empty() {
-        return wrong("groups", "at least one group".to_owned(), "none".to_owned());
+        return Err(Error::config("groups", "at least one group", "none"));
     }
     for group in groups {
         if group.rows.is_empty() {
             let got = format!("none in group `{}`", group.title);
-            return wrong("rows", "at least one class".to_owned(), got);
+            return Err(Error::config("rows", "at least one class", got));
         }
         for row in group.rows {
             if row.side == 0 {
-                return wrong("side", "at least 1".to_owned(), format!("0 for class `{}`", row.label));
+                return Err(Error::config("side", "at least 1", format!("0 for class `{}`", row.label)));
             }
             for (field, slice) in [("clean", row.clean), ("noisy", row.noisy)] {
                 if row.side.checked_mul(row.side) != Some(slice.len()) {
                     let expected = format!("{0} x {0} values", row.side);
                     let got = format!("{} for class `{}`", slice.len(), row.label);
-                    return wrong(field, expected, got);
+                    return Err(Error::config(field, expected, got));
                 }
                 if let Some(index) = slice.iter().position(|value| !value.is_finite()) {
                     let got = format!("{} at {index} for class `{}`", slice[index], row.label);
-                    return wrong(field, "finite values".to_owned(), got);
+                    return Err(Error::config(field, "finite values", got));
                 }
             }
         }

@@ -278,7 +278,7 @@ mod cect {
     }
 
     pub fn table(path: &Path) -> Answer {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/src/catalogue");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/src/template/catalogue");
         let files = LabeledFiles::open(path, FilesConfig { root: Some(root), ..Default::default() })?;
         assert!(!files.classes().is_empty() && !files.is_empty());
         Ok(())
