@@ -41,7 +41,7 @@ impl Precision {
 
 /// Samples of a data set, made once, standardized and kept.
 ///
-/// What a training run of many epochs wants, where [`Prefetch`](super::Prefetch) on the data set itself
+/// What a training run of many epochs wants, where [`Prefetch`](crate::Prefetch) on the data set itself
 /// makes every sample anew and needs no memory. In half precision the paper's full size takes 2.7 GiB.
 ///
 /// # Examples

@@ -48,8 +48,8 @@ impl Table {
 /// found of them, for the programs that wrote the file.
 ///
 /// A column that is there already has its values replaced, others come last; all other lines stay as they are. That is
-/// the first table with a column for the path, as [`LabeledFiles`](super::LabeledFiles) reads it where
-/// [`FilesConfig::unlabeled`](super::FilesConfig::unlabeled) is set.
+/// the first table with a column for the path, as [`LabeledFiles`](crate::LabeledFiles) reads it where
+/// [`FilesConfig::unlabeled`](crate::FilesConfig::unlabeled) is set.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Format`] if the file is no STAR file or has no such table; [`Error::Config`] for a column of

@@ -12,8 +12,8 @@ use rand::{Rng, RngExt};
 
 /// A real tomogram, whose patches take the place of simulated noise.
 ///
-/// [`Simulator::simulate_on`](super::Simulator::simulate_on) and
-/// [`SimulatedDataset::on`](super::SimulatedDataset::on) put particles into it: the particle passes
+/// [`Simulator::simulate_on`](crate::Simulator::simulate_on) and
+/// [`SimulatedDataset::on`](crate::SimulatedDataset::on) put particles into it: the particle passes
 /// CTF and missing wedge, a patch of the tomogram, drawn at random and standardized, is scaled to the
 /// SNR, which stays the ratio of variances, and both are added. A patch holds whatever lay there:
 /// membranes, fiducials, other particles.

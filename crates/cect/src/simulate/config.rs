@@ -57,7 +57,7 @@ pub struct SimulationConfig {
     /// Default [`SnrScaling::EveryClass`].
     pub snr_scaling: SnrScaling,
     /// Edge of a voxel in Angstrom, 8 to 20. Default 10, as the paper and as templates are sampled;
-    /// data sets average templates over larger voxels first ([`Template::resampled`](super::Template::resampled)).
+    /// data sets average templates over larger voxels first ([`Template::resampled`](crate::Template::resampled)).
     pub voxel_size: f64,
     /// Acceleration voltage in kV. Default 300 (AITom).
     pub voltage: f64,

@@ -5,7 +5,7 @@
 //! noise pass the same filter, contrast transfer function times missing wedge; the noise is scaled
 //! to the signal-to-noise ratio and added. In place of that noise there may be a patch of a real
 //! tomogram ([`Background`]), and beside the particle there may be others
-//! ([`CrowdedDataset`](super::CrowdedDataset)).
+//! ([`CrowdedDataset`](crate::CrowdedDataset)).
 //!
 //! # Conventions
 //!

@@ -35,8 +35,8 @@ impl Operator {
 
 /// A biological assembly: groups of chains, each with the operators that copy it.
 ///
-/// For atoms of the user's, see [`Structure::from_atoms`](super::Structure::from_atoms);
-/// [`Structure::open`](super::Structure::open) reads it itself.
+/// For atoms of the user's, see [`Structure::from_atoms`](crate::Structure::from_atoms);
+/// [`Structure::open`](crate::Structure::open) reads it itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assembly {
     pub(crate) id: String,

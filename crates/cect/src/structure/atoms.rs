@@ -11,7 +11,7 @@ use super::{
     residues,
 };
 
-/// An atom of the user's, for [`Structure::from_atoms`](super::Structure::from_atoms).
+/// An atom of the user's, for [`Structure::from_atoms`](crate::Structure::from_atoms).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Atom<'a> {
     /// Chain, by the name that assemblies use: `label_asym_id` of mmCIF, not the author's.

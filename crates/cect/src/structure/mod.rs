@@ -126,7 +126,7 @@ impl Structure {
     /// assembly names no chain that is there.
     ///
     /// # Examples
-    /// A part of a structure; [`Template::new`](super::Template::new) makes a class of it.
+    /// A part of a structure; [`Template::new`](crate::Template::new) makes a class of it.
     /// ```
     /// use soft_lmccl_cect::{Atom, Structure};
     ///

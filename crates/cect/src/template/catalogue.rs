@@ -1,9 +1,9 @@
 //! The classes that come with the crate: the 23 of the main experiment, real macromolecules from 147 to
 //! 3,871 kDa, and more of them to train on, to validate with, and for another domain.
 //!
-//! Their densities were computed by [`density`](super::density()) from the coordinates of the Protein
+//! Their densities were computed by [`density`](crate::density()) from the coordinates of the Protein
 //! Data Bank (which are in the public domain, CC0 1.0) and lie in the crate as MRC files of
-//! [`TEMPLATE_SIDE`](super::TEMPLATE_SIDE)³ voxels of 10 Å (the 80S ribosome has 42³), gzipped, so that any
+//! [`TEMPLATE_SIDE`](crate::TEMPLATE_SIDE)³ voxels of 10 Å (the 80S ribosome has 42³), gzipped, so that any
 //! viewer opens them.
 //! `cargo xtask catalogue DIR` computes them again.
 //!
@@ -40,7 +40,7 @@ pub struct Entry {
 }
 
 /// What a class serves as. No class is a near-duplicate of one in another role, nor contains one; but see
-/// [`neuron`](super::neuron) for its domain.
+/// [`neuron`](crate::neuron) for its domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -233,7 +233,7 @@ fn of_roles(known: &[Role], unknown: &[Role]) -> OpenSetSplit {
     split_by_role(known, unknown).expect("each class of the catalogue has one role")
 }
 
-/// Every embedded density: the extended catalogue, then what [`neuron`](super::neuron) adds.
+/// Every embedded density: the extended catalogue, then what [`neuron`](crate::neuron) adds.
 pub fn all() -> &'static [Entry] {
     ENTRIES
 }

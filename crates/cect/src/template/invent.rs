@@ -35,7 +35,7 @@ pub struct InventConfig {
     /// What comes out larger than this radius, in Angstrom, is shrunk to it; 10 to 180. Default 150, with which
     /// every atom lies within a box of 32 voxels of 10 Å that it is not shifted in. About half of what
     /// is made of the catalogue's known classes is larger than 141 Å, though, and has no room there for a shift by a
-    /// voxel, the simulation's default: [`cramped`](super::cramped) names it.
+    /// voxel, the simulation's default: [`cramped`](crate::cramped) names it.
     pub largest: f64,
 }
 
