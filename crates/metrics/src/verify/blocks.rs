@@ -5,7 +5,7 @@
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 use rayon::prelude::*;
 
-use super::pairs::Span;
+use super::layout::Span;
 
 /// Rows and columns of a block: as many sums as the registers of most processors hold.
 pub(super) const ROWS: usize = 6;

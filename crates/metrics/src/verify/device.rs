@@ -3,9 +3,12 @@
 use tch::{Device, Kind, Tensor, no_grad_guard};
 
 use super::counts::ScoreCounts;
-use super::pairs::{Embedded, Layout, Span};
 use super::source::Source;
 use super::{AllPairs, Pairs, Part, Progress, Watch};
+use super::{
+    layout::{Layout, Span},
+    pairs::Embedded,
+};
 use crate::grid::{KEYS as GRID_KEYS, LOWEST as LOWEST_ROUNDED, ROUND as GRID_ROUND, STEPS as GRID_STEPS};
 use crate::{Error, Result};
 

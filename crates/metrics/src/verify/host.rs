@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::blocks::{self, COLUMNS, Counter, Packed, ROWS};
-use super::pairs::{Layout, Span, Tiles};
+use super::layout::{Layout, Span, Tiles};
 use super::source::Source;
 use super::{AllPairs, Pairs, Part, Progress, Watch};
 use super::{ScoreCounts, tally::Tally};

@@ -23,8 +23,10 @@ pub(crate) mod counts;
 mod device;
 mod histogram;
 mod host;
+mod layout;
 mod pages;
 mod pairs;
+mod part;
 mod source;
 mod tally;
 
@@ -32,7 +34,8 @@ pub use counts::ScoreCounts;
 #[cfg(feature = "tch")]
 pub use device::DeviceSet;
 pub use histogram::ScoreHistogram;
-pub use pairs::{Embedded, Pairs, Part};
+pub use pairs::{Embedded, Pairs};
+pub use part::Part;
 
 use std::ops::ControlFlow;
 
