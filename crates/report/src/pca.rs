@@ -1,23 +1,15 @@
 //! The first two principal components, to look at embeddings.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use nalgebra::{DMatrix, SymmetricEigen};
+use ndarray::{Array2, ArrayView2};
 
 use crate::{Error, Result};
 
-/// Directions iterated together. More than the two that are asked for, since convergence goes with
-/// the ratio of the first eigenvalue left out to the second one.
-const BLOCK: usize = 8;
-const MAX_ITERATIONS: usize = 1000;
-/// Of the residual against the largest eigenvalue; the result is `f32`.
-const TOLERANCE: f64 = 1e-9;
-
 /// Projects the rows on their first two principal components.
 ///
-/// The components are the eigenvectors of the covariance matrix with the two largest eigenvalues,
-/// found in `f64` by orthogonal iteration. The sign of each is such that its largest loading is
-/// positive, so that the same rows give the same picture.
+/// The components are the eigenvectors of the covariance matrix with the two largest eigenvalues, in `f64`. Of
+/// fewer rows than columns they come from the products of the rows, which have the same eigenvalues. The sign of
+/// each component is such that its largest loading is positive, so that the same rows give the same picture.
 ///
 /// # Shapes
 /// - `embeddings`: `[N, D]`, `N >= 2`, `D >= 2`, finite
@@ -46,147 +38,65 @@ pub fn pca_2d(embeddings: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
     if let Some(((row, column), value)) = embeddings.indexed_iter().find(|(_, v)| !v.is_finite()) {
         return Err(Error::config("embeddings", "finite values", format!("{value} in row {row}, column {column}")));
     }
-    let mut centered = embeddings.mapv(f64::from);
-    let mean = centered.sum_axis(Axis(0)) / rows as f64;
-    centered -= &mean;
-    let covariance = centered.t().dot(&centered) / rows as f64;
-    let components = leading_directions(&covariance);
-    Ok(centered.dot(&components).mapv(|value| value as f32))
-}
+    let mut centered = DMatrix::from_fn(rows, columns, |row, column| f64::from(embeddings[[row, column]]));
+    for mut column in centered.column_iter_mut() {
+        let mean = column.mean();
+        column.add_scalar_mut(-mean);
+    }
+    let wide = rows < columns;
+    let products = if wide { &centered * centered.transpose() } else { centered.tr_mul(&centered) };
+    let SymmetricEigen { eigenvectors, eigenvalues } = SymmetricEigen::new(products);
+    let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
+    order.sort_by(|&i, &j| eigenvalues[j].total_cmp(&eigenvalues[i]));
 
-/// The two leading eigenvectors of a symmetric positive semidefinite matrix, as columns.
-fn leading_directions(matrix: &Array2<f64>) -> Array2<f64> {
-    let dim = matrix.nrows();
-    let block = BLOCK.min(dim);
-    // Any start that is not at right angles to the answer will do; a seeded one gives the same
-    // picture every time.
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut basis = Array2::from_shape_simple_fn((dim, block), || rng.random_range(-1.0..1.0));
-    for _ in 0..MAX_ITERATIONS {
-        orthonormalize(&mut basis);
-        let image = matrix.dot(&basis);
-        let (values, rotation) = jacobi(basis.t().dot(&image));
-        let image = image.dot(&rotation);
-        basis = basis.dot(&rotation);
-        let residual = |k: usize| {
-            let difference = &image.column(k) - &(&basis.column(k) * values[k]);
-            norm(difference.view())
+    let mut flat = Array2::zeros((rows, 2));
+    for (mut place, &which) in flat.columns_mut().into_iter().zip(&order) {
+        let vector = eigenvectors.column(which);
+        // A direction of columns, and where the rows lie along it.
+        let (loadings, along) = if wide {
+            let loadings = centered.tr_mul(&vector);
+            let length = loadings.norm();
+            (loadings, vector * length)
+        } else {
+            (vector.into_owned(), &centered * vector)
         };
-        if residual(0).max(residual(1)) <= TOLERANCE * values[0] {
-            break;
-        }
-        basis = image;
+        let sign = loadings[loadings.icamax()].signum();
+        place.iter_mut().zip(&along).for_each(|(place, along)| *place = (sign * along) as f32);
     }
-    orthonormalize(&mut basis);
-    let mut leading = basis.select(Axis(1), &[0, 1]);
-    for mut direction in leading.columns_mut() {
-        let largest = direction.iter().copied().fold(0.0, |a: f64, b| if b.abs() > a.abs() { b } else { a });
-        if largest < 0.0 {
-            direction.mapv_inplace(|value| -value);
-        }
-    }
-    leading
-}
-
-fn norm(vector: ArrayView1<'_, f64>) -> f64 {
-    vector.dot(&vector).sqrt()
-}
-
-/// Gram and Schmidt, twice, which is enough. A column that adds no direction becomes zero.
-fn orthonormalize(basis: &mut Array2<f64>) {
-    for k in 0..basis.ncols() {
-        let mut column = basis.column(k).to_owned();
-        let before = norm(column.view());
-        for _ in 0..2 {
-            for earlier in 0..k {
-                let direction = basis.column(earlier);
-                let overlap = direction.dot(&column);
-                column.scaled_add(-overlap, &direction);
-            }
-        }
-        let after = norm(column.view());
-        let scale = if after > before * f64::EPSILON { after.recip() } else { 0.0 };
-        basis.column_mut(k).assign(&(column * scale));
-    }
-}
-
-/// Eigenvalues, largest first, and eigenvectors (columns) of a small symmetric matrix, by Jacobi's
-/// rotations.
-fn jacobi(mut a: Array2<f64>) -> (Array1<f64>, Array2<f64>) {
-    let n = a.nrows();
-    let mut vectors = Array2::<f64>::eye(n);
-    for _ in 0..50 {
-        let scale = a.diag().iter().map(|value| value.abs()).sum::<f64>();
-        let mut off_diagonal = 0.0;
-        for p in 0..n {
-            for q in p + 1..n {
-                off_diagonal += a[[p, q]].abs();
-                if a[[p, q]].abs() <= f64::MIN_POSITIVE {
-                    continue;
-                }
-                let theta = (a[[q, q]] - a[[p, p]]) / (2.0 * a[[p, q]]);
-                let t = theta.signum() / (theta.abs() + theta.hypot(1.0));
-                let cos = t.hypot(1.0).recip();
-                let sin = t * cos;
-                for k in 0..n {
-                    let (x, y) = (a[[k, p]], a[[k, q]]);
-                    a[[k, p]] = cos * x - sin * y;
-                    a[[k, q]] = sin * x + cos * y;
-                }
-                for k in 0..n {
-                    let (x, y) = (a[[p, k]], a[[q, k]]);
-                    a[[p, k]] = cos * x - sin * y;
-                    a[[q, k]] = sin * x + cos * y;
-                    let (x, y) = (vectors[[k, p]], vectors[[k, q]]);
-                    vectors[[k, p]] = cos * x - sin * y;
-                    vectors[[k, q]] = sin * x + cos * y;
-                }
-            }
-        }
-        if off_diagonal <= f64::EPSILON * scale {
-            break;
-        }
-    }
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&i, &j| a[[j, j]].total_cmp(&a[[i, i]]));
-    let values = order.iter().map(|&i| a[[i, i]]).collect();
-    (values, vectors.select(Axis(1), &order))
+    Ok(flat)
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::array;
-
     use super::*;
 
+    /// The projection is `f32`.
+    const F32_ABS: f32 = 1e-6;
+
+    /// Rows that stretch by 5, 3 and 1 along three directions at right angles, in `columns` dimensions.
+    fn stretched(columns: usize) -> Array2<f32> {
+        Array2::from_shape_fn((6, columns), |(row, column)| {
+            let stretch = [5.0, 3.0, 1.0][row / 2] * if row % 2 == 0 { 1.0 } else { -1.0 };
+            if column == 2 - row / 2 { stretch } else { 0.0 }
+        })
+    }
+
     #[test]
-    fn eigenvalues_of_a_known_matrix() {
-        // The second difference matrix of order 3: 2 + sqrt 2, 2, 2 - sqrt 2.
-        let matrix = array![[2.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 2.0]];
-        let (values, vectors) = jacobi(matrix.clone());
-        let root = std::f64::consts::SQRT_2;
-        for (value, expected) in values.iter().zip([2.0 + root, 2.0, 2.0 - root]) {
-            approx::assert_relative_eq!(*value, expected, max_relative = 1e-14);
-        }
-        let rebuilt = vectors.dot(&Array2::from_diag(&values)).dot(&vectors.t());
-        for (got, expected) in rebuilt.iter().zip(&matrix) {
-            approx::assert_abs_diff_eq!(got, expected, epsilon = 1e-14);
+    fn rows_and_columns_give_the_same_picture() {
+        for columns in [3, 6, 7, 40] {
+            let flat = pca_2d(stretched(columns).view()).expect("finite rows");
+            let expected = [[5.0, 0.0], [-5.0, 0.0], [0.0, 3.0], [0.0, -3.0], [0.0, 0.0], [0.0, 0.0]];
+            for (got, expected) in flat.iter().zip(expected.as_flattened()) {
+                approx::assert_abs_diff_eq!(got, expected, epsilon = F32_ABS);
+            }
         }
     }
 
     #[test]
-    fn more_columns_than_the_block() {
-        // Eigenvalues 1, 1/2, 1/3, ... in a basis turned by a reflection.
-        let dim = 40;
-        let normal = Array1::from_iter((0..dim).map(|i| ((i * i) as f64).cos()));
-        let normal = &normal / norm(normal.view());
-        let outer = Array2::from_shape_fn((dim, dim), |(i, j)| normal[i] * normal[j]);
-        let reflection = Array2::eye(dim) - 2.0 * outer;
-        let spectrum = Array2::from_diag(&Array1::from_iter((1..=dim).map(|i| 1.0 / i as f64)));
-        let directions = leading_directions(&reflection.dot(&spectrum).dot(&reflection));
-        for k in 0..2 {
-            let overlap = directions.column(k).dot(&reflection.column(k)).abs();
-            approx::assert_abs_diff_eq!(overlap, 1.0, epsilon = 1e-12);
-        }
+    fn one_direction_leaves_the_other_component_empty() {
+        let rows = Array2::from_shape_fn((4, 9), |(row, column)| row as f32 * column as f32);
+        let flat = pca_2d(rows.view()).expect("finite rows");
+        assert!(flat.column(1).iter().all(|value| value.abs() < F32_ABS), "{flat}");
+        assert!(flat.column(0).windows(2).into_iter().all(|pair| pair[0] < pair[1]), "{flat}");
     }
 }
