@@ -91,15 +91,21 @@ pub fn wilson(successes: u64, trials: u64, level: f64) -> Result<Interval, Error
     if successes > trials {
         return Err(Error::config("successes", format!("at most {trials}, the trials"), successes));
     }
-    let (n, p) = (trials as f64, successes as f64 / trials as f64);
     let z = std::f64::consts::SQRT_2 * erf_inv(level);
+    let (low, high) = score_interval(successes as f64 / trials as f64, trials as f64, z);
+    Ok(Interval { low, high, level })
+}
+
+/// Wilson's form, for any number of trials and any quantile.
+pub(super) fn score_interval(share: f64, trials: f64, quantile: f64) -> (f64, f64) {
+    let (n, p, z) = (trials, share, quantile);
     let middle = p + z * z / (2.0 * n);
     let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
-    // At no and at all successes a bound is 0 or 1 exactly, which rounding may miss.
-    let low = if successes == 0 { 0.0 } else { (middle - half) / scale };
-    let high = if successes == trials { 1.0 } else { (middle + half) / scale };
-    Ok(Interval { low, high, level })
+    // At none and at all of the trials a bound is 0 or 1 exactly, which rounding may miss.
+    let low = if p <= 0.0 { 0.0 } else { (middle - half) / scale };
+    let high = if p >= 1.0 { 1.0 } else { (middle + half) / scale };
+    (low, high)
 }
 
 impl OperatingPoint {
@@ -395,7 +401,7 @@ fn require_numbers(count: usize, figures: &[f64]) -> Result<(), Error> {
     Err(Error::config("figures", expected, format!("{figures:?}")))
 }
 
-fn require_level(level: f64) -> Result<(), Error> {
+pub(crate) fn require_level(level: f64) -> Result<(), Error> {
     if 0.0 < level && level < 1.0 {
         return Ok(());
     }

@@ -258,7 +258,7 @@ fn norm(row: usize, embedding: ArrayView1<'_, f32>) -> Result<f64, Error> {
 
 /// Sixteen running sums, added from first to last at the end: wide enough for the compiler to use
 /// vector registers, and in an order that is written here, not chosen by a library or a machine.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let (a_blocks, a_tail) = a.as_chunks::<LANES>();
     let (b_blocks, b_tail) = b.as_chunks::<LANES>();

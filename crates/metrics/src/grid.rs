@@ -42,6 +42,17 @@ pub(crate) fn lowest_rounded_to(score: f64) -> f64 {
     }
 }
 
+/// The lowest score, before rounding, that a threshold on rounded ones accepts.
+pub(crate) fn lowest_accepted(threshold: f64) -> f32 {
+    let key = ((threshold + 1.0) * f64::from(STEPS)).ceil();
+    if key >= KEYS as f64 {
+        return f32::INFINITY;
+    }
+    let lowest = lowest_rounded_to(score_of(key.max(0.0) as usize));
+    let nearest = lowest as f32;
+    if f64::from(nearest) < lowest { nearest.next_up() } else { nearest }
+}
+
 /// Whether this is a score of the grid, exactly.
 pub(crate) fn is_on_grid(score: f64) -> bool {
     (-1.0..=1.0).contains(&score) && (score * f64::from(STEPS)).fract().abs() <= 0.0

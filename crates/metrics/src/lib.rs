@@ -40,22 +40,27 @@
 //! # Ok::<(), soft_lmccl_metrics::Error>(())
 //! ```
 
+mod classes;
 mod collapse;
 mod confidence;
 mod confusion;
+mod cuts;
 mod embeddings;
 mod error;
 mod folds;
 mod gallery;
 mod grid;
+mod intervals;
 mod open_set;
 mod pairs;
 mod paper_grid;
 mod report;
 mod roc;
+mod shares;
 mod threshold;
 pub mod verify;
 
+pub use classes::ClassCounts;
 pub use collapse::CollapseReport;
 pub use confidence::{Bootstrap, BootstrapDraws, BootstrapOptions, Estimate, Interval, wilson};
 pub use confusion::{ClassPair, Confusion};
@@ -63,6 +68,7 @@ pub use embeddings::EmbeddingSet;
 pub use error::{Error, Result};
 pub use folds::{FoldedAccuracy, FoldedTar};
 pub use gallery::{Gallery, Identity, Prototype};
+pub use intervals::{ClassEstimate, Intervals};
 pub use open_set::{DirPoint, Identification, Positive, Probe};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use paper_grid::{PaperGridReport, PaperGridTar};

@@ -4,8 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::classes::ClassCounts;
+use super::confidence::{Interval, require_level};
 use super::embeddings::EmbeddingSet;
 use super::folds::FoldedAccuracy;
+use super::intervals::{ClassEstimate, Intervals};
 use super::pairs::{PairCounts, PairProtocol, PairScores};
 use super::roc::{Curve, EerMethod, FarPoint, infinity_as_null, require_rate};
 use crate::Error;
@@ -36,11 +39,13 @@ pub struct ReportOptions {
     pub seed: u64,
     /// False accept rates at which the TAR is asked. Default 0.001 and 0.0001, as in the paper.
     pub far_targets: Vec<f64>,
+    /// Level of the intervals. Default 0.95.
+    pub level: f64,
 }
 
 impl Default for ReportOptions {
     fn default() -> Self {
-        Self { matching: 6_000, non_matching: 12_000, folds: 10, seed: 0, far_targets: vec![1e-3, 1e-4] }
+        Self { matching: 6_000, non_matching: 12_000, folds: 10, seed: 0, far_targets: vec![1e-3, 1e-4], level: 0.95 }
     }
 }
 
@@ -52,6 +57,7 @@ impl ReportOptions {
     ///   counts
     /// * [`Error::Folds`] if `folds` is below 2 or above the number of pairs
     /// * [`Error::Rate`] if a target is NaN or outside `[0, 1]`
+    /// * [`Error::Config`] if `level` is not strictly between 0 and 1
     pub fn validate(&self) -> Result<(), Error> {
         let (matching, non_matching) = (self.matching as u64, self.non_matching as u64);
         if matching == 0 || non_matching == 0 {
@@ -67,6 +73,7 @@ impl ReportOptions {
         if self.folds < 2 || self.folds as u64 > pairs {
             return Err(Error::Folds { folds: self.folds, pairs });
         }
+        require_level(self.level)?;
         self.far_targets.iter().try_for_each(|&target| require_rate("far_targets", target))
     }
 
@@ -127,6 +134,10 @@ pub struct TarAtFar {
     pub false_accepts: u64,
     /// Whether one false accept is within the target, see [`FarPoint::resolvable`].
     pub resolvable: bool,
+    /// Interval of the TAR, that of the threshold taken in, see [`Intervals::tar_at_far`]; `None` where there is none or
+    /// nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
 }
 
 impl From<FarPoint> for TarAtFar {
@@ -138,6 +149,7 @@ impl From<FarPoint> for TarAtFar {
             threshold: point.threshold,
             false_accepts: point.false_accepts,
             resolvable,
+            interval: None,
         }
     }
 }
@@ -179,8 +191,14 @@ pub struct VerificationReport {
     pub pairs: u64,
     /// Area under the ROC curve.
     pub auc: f64,
+    /// Its interval, see [`Intervals`]; `None` where classes are too few or nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auc_interval: Option<Interval>,
     /// Equal error rate, a fraction.
     pub eer: f64,
+    /// Its interval, as that of the AUC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eer_interval: Option<Interval>,
     /// Accuracy over folds.
     pub accuracy: FoldedAccuracy,
     /// Points at the asked false accept rates, in the order asked.
@@ -197,8 +215,52 @@ impl VerificationReport {
     pub fn of(set: &EmbeddingSet, options: &ReportOptions) -> Result<Self, Error> {
         options.validate()?;
         let drawn = set.pair_scores(options.protocol())?;
-        let curve = set.pair_scores(PairProtocol::All)?.roc();
-        Self::from_curve(set.len() as u64, &curve, &drawn, options)
+        let scores = set.pair_scores(PairProtocol::All)?;
+        let curve = scores.roc();
+        let counts = ClassCounts::across_scores(set, &scores, &curve, &options.far_targets)?;
+        let report = Self::from_curve(set.len() as u64, &curve, &drawn, options)?;
+        report.with_intervals(&Intervals::new(&curve, &counts, options.level)?)
+    }
+
+    /// The same figures with their intervals, where those are defined: that takes four classes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the intervals are of another curve.
+    ///
+    /// # Examples
+    /// ```
+    /// use ndarray::Array2;
+    /// use soft_lmccl_metrics::verify::{AllPairs, ClassCuts};
+    /// use soft_lmccl_metrics::{EmbeddingSet, Intervals, ReportOptions, VerificationReport};
+    ///
+    /// let embeddings = Array2::from_shape_fn((40, 5), |(row, column)| {
+    ///     if row % 5 == column { 1.0 } else { (row * (column + 3) % 7) as f32 / 5.0 }
+    /// });
+    /// let labels: Vec<i64> = (0..40).map(|row| row % 5).collect();
+    /// let set = EmbeddingSet::new(embeddings.view(), &labels)?;
+    ///
+    /// let counted = AllPairs::default().count_by_class(&set, &ClassCuts::default())?;
+    /// let options = ReportOptions { far_targets: vec![0.1], ..Default::default() }.limited_to(&set);
+    /// let drawn = set.pair_scores(options.protocol())?;
+    /// let report = VerificationReport::from_curve(40, &counted.histogram, &drawn, &options)?
+    ///     .with_intervals(&Intervals::new(&counted.histogram, &counted.classes, 0.9)?)?;
+    /// assert!(report.auc_interval.is_some_and(|interval| interval.contains(report.auc)));
+    /// assert!(report.tar_at_far[0].interval.is_some_and(|interval| interval.level == 0.9));
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    pub fn with_intervals(mut self, intervals: &Intervals<'_, impl Curve>) -> Result<Self, Error> {
+        if intervals.counts().total() != self.pairs {
+            let got = intervals.counts().total();
+            return Err(Error::config("intervals", format!("those of {} pairs", self.pairs), got));
+        }
+        // What can be refused from here on are too few classes, or too few false accepts around a rate.
+        let interval = |estimate: Result<ClassEstimate, Error>| estimate.ok().map(|estimate| estimate.interval);
+        (self.auc_interval, self.eer_interval) =
+            (interval(intervals.auc()), interval(intervals.eer(EerMethod::Linear)));
+        for at in &mut self.tar_at_far {
+            at.interval = interval(intervals.tar_at_far(at.target_far));
+        }
+        Ok(self)
     }
 
     /// Measures a curve over all pairs, and an accuracy over drawn ones, that are there already.
@@ -221,7 +283,9 @@ impl VerificationReport {
             embeddings,
             pairs: curve.counts().total(),
             auc: curve.auc(),
+            auc_interval: None,
             eer: curve.eer(EerMethod::Linear),
+            eer_interval: None,
             accuracy: drawn.cross_validated_accuracy(options.folds, options.seed)?,
             tar_at_far,
         })
@@ -242,20 +306,37 @@ impl VerificationReport {
     }
 }
 
+impl VerificationReport {
+    /// Under each of the [`cells`](Self::cells) its interval, empty where there is none; `None` if there are none at all.
+    fn interval_cells(&self) -> Option<(f64, Vec<String>)> {
+        let mut intervals = vec![None];
+        intervals.extend(self.tar_at_far.iter().map(|at| at.interval));
+        intervals.extend([self.auc_interval, self.eer_interval]);
+        let level = intervals.iter().flatten().next()?.level;
+        let cell = |Interval { low, high, .. }| format!("{low:.3} to {high:.3}");
+        Some((level, intervals.into_iter().map(|interval| interval.map(cell).unwrap_or_default()).collect()))
+    }
+}
+
 impl fmt::Display for VerificationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const GAP: &str = "  ";
-        let (headings, values): (Vec<_>, Vec<_>) = self
-            .cells()
-            .into_iter()
-            .map(|(heading, value)| {
-                let width = heading.chars().count().max(value.chars().count());
-                (format!("{heading:width$}"), format!("{value:width$}"))
-            })
-            .unzip();
-        writeln!(f, "{} embeddings, {} pairs", self.embeddings, self.pairs)?;
-        writeln!(f, "{}", headings.join(GAP).trim_end())?;
-        write!(f, "{}", values.join(GAP).trim_end())
+        let (headings, values): (Vec<_>, Vec<_>) = self.cells().into_iter().unzip();
+        let mut title = format!("{} embeddings, {} pairs", self.embeddings, self.pairs);
+        let mut lines = vec![headings, values];
+        if let Some((level, intervals)) = self.interval_cells() {
+            title += &format!(", last line: intervals at {}", percent(level));
+            lines.push(intervals);
+        }
+        let columns = 0..lines[0].len();
+        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+        let widths: Vec<usize> = columns.map(width).collect();
+        write!(f, "{title}")?;
+        for line in lines {
+            let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+            write!(f, "\n{}", cells.collect::<Vec<_>>().join(GAP).trim_end())?;
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ mod labeled_files;
 pub mod neuron;
 mod prefetch;
 
-pub use augment::{AugmentConfig, Augmenter};
+pub use augment::{AugmentConfig, AugmentedDataset, Augmenter};
 pub use cached::{CacheConfig, CachedDataset, Precision};
 pub use crowd::{CrowdClass, CrowdConfig, CrowdedDataset, Particle};
 pub use labeled_files::{FilesConfig, LabeledFiles};

@@ -83,6 +83,13 @@ pub(super) trait Counter {
 
     /// Counts what was taken last, as many scores at a time as each call says.
     fn waiting(&mut self) -> impl FnMut(usize);
+
+    /// Learns the rows and columns of the tile that comes next.
+    fn enter(&mut self, _rows: &Span, _columns: &Span) {}
+
+    /// Looks at a whole block, with the places of its first row and column, before its scores are taken.
+    #[inline(always)]
+    fn see<S: Simd>(&mut self, _simd: S, _row: usize, _column: usize, _block: &Block) {}
 }
 
 /// Multiplies a tile and hands out its blocks, each with the places of its first row and column.
@@ -113,6 +120,7 @@ fn multiply_with<S: Simd, C: Counter>(
         let of_rows = of_rows.start..of_rows.end.min(end(column + COLUMNS - 1));
         for (row, left) in rows.groups(&of_rows) {
             multiply_block(simd, left, right, &mut block, counter.waiting());
+            counter.see(simd, row, column, &block);
             scored(counter, row, column, &block);
         }
     }

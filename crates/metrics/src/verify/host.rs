@@ -30,9 +30,9 @@ impl Source for EmbeddingSet {
 }
 
 /// The embeddings and the order in which they are rows and columns.
-struct Input<'a> {
+pub(super) struct Input<'a> {
     pairs: Pairs<'a>,
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 impl<'a> Input<'a> {
@@ -79,8 +79,8 @@ impl Operands {
 }
 
 /// What all threads share.
-struct Plan<'a> {
-    input: Input<'a>,
+pub(super) struct Plan<'a> {
+    pub(super) input: Input<'a>,
     /// All embeddings, if there was room to pack them once instead of for each tile.
     packed: Option<Operands>,
     tile: usize,
@@ -89,7 +89,7 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// As many threads as the budget allows, at most those of the pool; what is left may go to packed embeddings.
-    fn new(pairs: Pairs<'a>, how: &AllPairs, counters: u64, tally: u64) -> Result<Self, Error> {
+    pub(super) fn new(pairs: Pairs<'a>, how: &AllPairs, counters: u64, tally: u64) -> Result<Self, Error> {
         let tile = how.tile.unwrap_or(TILE);
         let (rows, columns) = (pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
         let shared = counters + Layout::bytes(rows, columns);
@@ -132,7 +132,7 @@ impl Counter for Tally<'_> {
 }
 
 /// Multiplies the tiles and counts their scores, a tally a thread.
-fn run<T: Counter + Send>(
+pub(super) fn run<T: Counter + Send>(
     plan: &Plan<'_>,
     part: Part,
     new_tally: impl Fn() -> T + Sync,
@@ -217,6 +217,7 @@ impl<'a> Worker<'a> {
         let kind = layout.kind(rows, columns);
         let end = |column| layout.rows_paired_with(column);
         let mut pairs = 0;
+        counter.enter(rows, columns);
         blocks::multiply(
             (left, rows),
             (right, columns),

@@ -18,6 +18,7 @@
 //! more than the pairs that lie within that rounding error of a step's edge.
 
 mod blocks;
+mod by_class;
 pub(crate) mod counts;
 #[cfg(feature = "tch")]
 mod device;
@@ -30,6 +31,7 @@ mod part;
 mod source;
 mod tally;
 
+pub use by_class::{ClassCuts, CountedByClass};
 pub use counts::ScoreCounts;
 #[cfg(feature = "tch")]
 pub use device::DeviceSet;

@@ -1,36 +1,16 @@
 //! Intervals: known values, laws, and whether they hold the truth as often as they say.
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
-use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl_metrics::Error;
 use soft_lmccl_metrics::{
     BootstrapOptions, EerMethod, EmbeddingSet, Estimate, Interval, PairProtocol, RocCurve, wilson,
 };
 
-use super::{F64_REL, noise};
+use super::F64_REL;
 
-/// Normal with variance 1 to within what tests need: the sum of twelve uniform numbers.
-fn gaussian(noise: &mut impl FnMut() -> f64) -> f64 {
-    (0..12).map(|_| noise()).sum::<f64>() - 6.0
-}
-
-/// Classes with centers and spreads of their own, as one draw from a population of classes.
 fn population(classes: usize, per_class: usize, seed: u64) -> EmbeddingSet {
-    const DIM: usize = 6;
-    let mut noise = noise(seed);
-    let mut values = Array2::zeros((0, DIM));
-    let mut labels = Vec::new();
-    for class in 0..classes {
-        let center: [f64; DIM] = std::array::from_fn(|_| gaussian(&mut noise));
-        let spread = 0.8 * (0.5 * gaussian(&mut noise)).exp();
-        for _ in 0..per_class {
-            let row = center.map(|x| (x + spread * gaussian(&mut noise)) as f32);
-            values.push_row(ndarray::aview1(&row)).unwrap();
-            labels.push(i64::try_from(class).unwrap());
-        }
-    }
-    EmbeddingSet::new(values.view(), &labels).unwrap()
+    super::population(&vec![per_class; classes], seed)
 }
 
 /// Rates at a threshold that is fixed beforehand, so that they are plain shares.

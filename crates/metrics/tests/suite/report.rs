@@ -3,7 +3,9 @@
 use approx::assert_abs_diff_eq;
 use ndarray::Array2;
 use serde_json::{Value, json};
-use soft_lmccl_metrics::{EerMethod, EmbeddingSet, PairProtocol, ReportOptions, VerificationReport};
+use soft_lmccl_metrics::{
+    ClassCounts, EerMethod, EmbeddingSet, Interval, Intervals, PairProtocol, ReportOptions, VerificationReport,
+};
 
 use super::noise;
 
@@ -76,11 +78,21 @@ fn record_has_these_keys_and_comes_back_whole() {
     let mut report = VerificationReport::of(&set(), &options()).unwrap();
     report.tar_at_far[2].threshold = f64::INFINITY;
     let record = serde_json::to_value(&report).unwrap();
-    assert_eq!(keys(&record), ["accuracy", "auc", "eer", "embeddings", "pairs", "tar_at_far"]);
+    let intervals = ["accuracy", "auc", "auc_interval", "eer", "eer_interval", "embeddings", "pairs", "tar_at_far"];
+    assert_eq!(keys(&record), intervals);
+    assert_eq!(keys(&record["auc_interval"]), ["high", "level", "low"]);
     assert_eq!(keys(&record["accuracy"]), ["mean", "std"]);
-    for at in record["tar_at_far"].as_array().unwrap() {
-        assert_eq!(keys(at), ["false_accepts", "far", "resolvable", "tar", "target_far", "threshold"]);
-    }
+    assert_eq!(record["tar_at_far"][0]["interval"]["level"], json!(0.95));
+    // 0.01 % is below resolution.
+    let of_target = keys(&record["tar_at_far"][2]);
+    assert_eq!(of_target, ["false_accepts", "far", "resolvable", "tar", "target_far", "threshold"]);
+    // A record without intervals, from before there were any, is read as well.
+    let curve = set().pair_scores(PairProtocol::All).unwrap().roc();
+    let drawn = set().pair_scores(options().protocol()).unwrap();
+    let without = VerificationReport::from_curve(80, &curve, &drawn, &options()).unwrap();
+    let bare = serde_json::to_value(&without).unwrap();
+    assert_eq!(keys(&bare), ["accuracy", "auc", "eer", "embeddings", "pairs", "tar_at_far"]);
+    assert_eq!(serde_json::from_value::<VerificationReport>(bare).unwrap(), without);
     assert_eq!(record["pairs"], json!(3160));
     assert!(record["tar_at_far"][0]["threshold"].is_f64());
     assert_eq!(record["tar_at_far"][2]["threshold"], Value::Null);
@@ -98,8 +110,12 @@ fn table_has_the_columns_of_the_paper() {
     );
     let table = report.to_string();
     let lines: Vec<&str> = table.lines().collect();
-    assert_eq!(lines[0], "80 embeddings, 3160 pairs");
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0], "80 embeddings, 3160 pairs, last line: intervals at 95 %");
+    assert_eq!(lines.len(), 4);
+    let Interval { low, high, .. } = report.auc_interval.unwrap();
+    let column = lines[1].find("AUC").map(|byte| lines[1][..byte].chars().count());
+    let interval = format!("{low:.3} to {high:.3}");
+    assert_eq!(lines[3].find(&interval).map(|byte| lines[3][..byte].chars().count()), column, "{table}");
     for (heading, value) in report.cells() {
         let column = |line: &str, text: &str| line.find(text).map(|byte| line[..byte].chars().count());
         assert_eq!(column(lines[1], &heading), column(lines[2], &value), "{table}");
@@ -132,4 +148,14 @@ fn limiting_keeps_the_mixture_and_never_asks_for_more() {
     assert_eq!(limited(100, 200), (100, 200));
     assert_eq!(limited(760, 2_400), (760, 2_400));
     assert_eq!(limited(10, 4_800), (5, 2_400));
+}
+
+#[test]
+fn intervals_of_other_pairs_are_refused() {
+    let report = VerificationReport::of(&set(), &options()).unwrap();
+    let other = super::population(&[4; 6], 1);
+    let (roc, counts) =
+        (other.pair_scores(PairProtocol::All).unwrap().roc(), ClassCounts::across(&other, &[]).unwrap());
+    let refused = report.with_intervals(&Intervals::new(&roc, &counts, 0.9).unwrap()).unwrap_err();
+    assert_eq!(refused.to_string(), "invalid `intervals`: expected those of 3160 pairs, got 276");
 }
