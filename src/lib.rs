@@ -2,6 +2,7 @@
 #![allow(clippy::needless_doctest_main, reason = "the README shows a whole build.rs")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod autograd;
 mod error;
 pub mod loss;
 pub mod model;

@@ -1,6 +1,7 @@
 //! Every integration test of the crate, in one binary. The member crates have their own.
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod autograd;
 mod bad_arguments;
 mod determinism;
 mod devices;
