@@ -177,12 +177,13 @@ impl Gallery {
                 let label = probes.labels()[row];
                 let scores: Vec<f64> = self.scores(probes.row(row)).collect();
                 let (nearest, score) = self.nearest(&scores);
-                let rank = self.labels().binary_search(&label).ok().map(|own| {
+                let enrolled = self.labels().binary_search(&label).ok();
+                let rank = enrolled.map(|own| {
                     let ahead =
                         |(class, score): (usize, &f64)| *score > scores[own] || class < own && *score >= scores[own];
                     1 + scores.iter().enumerate().filter(|&other| ahead(other)).count()
                 });
-                Probe { label, nearest, score, rank }
+                Probe { label, nearest, score, rank, own: enrolled.map(|own| scores[own]) }
             })
             .collect();
         Ok(Identification::new(self.labels().len(), probes))

@@ -1,14 +1,13 @@
 //! Intervals in closed form, for pairs that share classes.
 
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::Error;
 use crate::classes::ClassCounts;
-use crate::confidence::{Interval, require_level, score_interval};
+use crate::confidence::{Interval, require_level};
 use crate::pairs::PairCounts;
 use crate::roc::{Curve, EerMethod, OperatingPoint};
-use crate::shares::Shares;
+use crate::shares::{Shares, interval, trials};
 
 /// A figure, its interval, and what the interval was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -354,11 +353,7 @@ impl<'a, C: Curve> Intervals<'a, C> {
         };
         let (degrees_of_freedom, classes) = shares.fold((f64::INFINITY, usize::MAX), fewest);
         let trials = trials.unwrap_or(classes as f64);
-        let t = StudentsT::new(0.0, 1.0, degrees_of_freedom).map_err(|problem| {
-            Error::config("counts", "classes that leave at least one degree of freedom".to_owned(), problem)
-        })?;
-        let (low, high) = score_interval(value, trials, t.inverse_cdf(0.5 + self.level / 2.0));
-        Ok(ClassEstimate { value, interval: Interval { low, high, level: self.level }, trials, degrees_of_freedom })
+        interval(value, trials, degrees_of_freedom, self.level)
     }
 
     fn require_matching(&self) -> Result<(), Error> {
@@ -380,10 +375,4 @@ fn require_classes(expected: &str, got: usize, least: usize) -> Result<(), Error
         return Ok(());
     }
     Err(Error::config("classes", expected, got))
-}
-
-/// `None` where nothing varies.
-fn trials(value: f64, variance: f64) -> Option<f64> {
-    let trials = value * (1.0 - value) / variance;
-    (trials.is_finite() && trials > 0.0).then_some(trials)
 }

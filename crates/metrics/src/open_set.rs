@@ -18,6 +18,8 @@ pub struct Probe {
     /// The place of its own class among the enrolled, 1 if that is the nearest; `None` if its class is
     /// not enrolled.
     pub rank: Option<usize>,
+    /// The cosine to its own class, if that is enrolled.
+    pub own: Option<f64>,
 }
 
 /// Which probes count as positive.
@@ -80,6 +82,12 @@ impl Identification {
     /// `probes` searched in a gallery of `enrolled` classes.
     pub(super) fn new(enrolled: usize, probes: Vec<Probe>) -> Self {
         Self { enrolled, probes }
+    }
+
+    /// How many classes are enrolled.
+    #[must_use]
+    pub fn enrolled(&self) -> usize {
+        self.enrolled
     }
 
     /// What was found for each probe, in the order of the probes.

@@ -131,7 +131,7 @@ impl OperatingPoint {
     }
 
     /// `FAR` and `FRR` over their common denominator, so that they compare without rounding.
-    fn scaled_errors(&self) -> (u128, u128) {
+    pub(super) fn scaled_errors(&self) -> (u128, u128) {
         let far = u128::from(self.false_accepts) * u128::from(self.matching);
         let frr = u128::from(self.false_rejects()) * u128::from(self.non_matching);
         (far, frr)
@@ -161,6 +161,9 @@ pub enum EerMethod {
     /// `(FAR + FRR) / 2` at the point of smallest `|FAR − FRR|`, as torchmetrics does. Of two such
     /// points, one on either side, the one of the higher threshold counts.
     MinDifference,
+    /// `(FAR + FRR) / 2` beside the crossing: of the last point with `FAR < FRR` and the first without, the one of the
+    /// smaller sum, and where it meets `FAR = FRR` that one, as the Fingerprint Verification Competition and pyeer do.
+    SmallestSum,
 }
 
 /// A curve of exact counts, however it is held: by points in a [`RocCurve`], by scores in a
@@ -346,11 +349,12 @@ impl RocCurve {
                     u128::from(before.matching) * false_accepts + u128::from(before.non_matching) * true_accepts;
                 numerator as f64 / denominator as f64
             }
-            EerMethod::MinDifference => {
-                let nearest = self.eer_point();
-                let (far, frr) = nearest.scaled_errors();
-                let couples = u128::from(nearest.matching) * u128::from(nearest.non_matching);
-                (far + frr) as f64 / (2 * couples) as f64
+            EerMethod::MinDifference => self.eer_point().hter(),
+            EerMethod::SmallestSum => {
+                let [of_before, of_after] = [before, after].map(|point| point.scaled_errors());
+                let meets = of_after.0 == of_after.1;
+                let smaller = of_after.0 + of_after.1 <= of_before.0 + of_before.1;
+                if meets || smaller { after.hter() } else { before.hter() }
             }
         }
     }

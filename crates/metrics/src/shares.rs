@@ -1,4 +1,10 @@
-//! What the sizes of classes alone say of a jackknife over them.
+//! A jackknife over classes: what their sizes alone say of it, and the interval of a share.
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::Error;
+use crate::confidence::{Interval, require_level, score_interval};
+use crate::intervals::ClassEstimate;
 
 /// How much each class weighs among pairs of one kind, and what follows from that alone.
 #[derive(Debug)]
@@ -39,6 +45,40 @@ impl Shares {
     pub(crate) fn leaving_out(&self, class: usize) -> f64 {
         self.correction.sqrt() * self.leave_out[class]
     }
+}
+
+/// The share of trials that are accepted, where trials of one class are not independent: `(accepted, all)` of each class.
+///
+/// # Errors
+/// [`Error::Config`] if fewer than two classes have trials, or `level` is not strictly between 0 and 1.
+pub(crate) fn share_by_class(classes: &[(u64, u64)], level: f64) -> Result<ClassEstimate, Error> {
+    require_level(level)?;
+    let all: Vec<u64> = classes.iter().map(|&(_, all)| all).collect();
+    let shares = Shares::of_one(&all);
+    if shares.classes < 2 {
+        return Err(Error::config("classes", "at least 2 with trials", shares.classes));
+    }
+    let value = classes.iter().map(|&(accepted, _)| accepted).sum::<u64>() as f64 / shares.pairs;
+    let moved = classes.iter().enumerate().map(|(class, &(accepted, all))| {
+        shares.leaving_out(class) * (accepted as f64 - value * all as f64) / shares.pairs
+    });
+    let trials =
+        trials(value, moved.map(|moved| moved * moved).sum()).unwrap_or(shares.classes as f64).min(shares.pairs);
+    interval(value, trials, shares.degrees_of_freedom, level)
+}
+
+/// `None` where nothing varies.
+pub(crate) fn trials(value: f64, variance: f64) -> Option<f64> {
+    let trials = value * (1.0 - value) / variance;
+    (trials.is_finite() && trials > 0.0).then_some(trials)
+}
+
+/// Wilson's form with Student's t.
+pub(crate) fn interval(value: f64, trials: f64, degrees_of_freedom: f64, level: f64) -> Result<ClassEstimate, Error> {
+    let t = StudentsT::new(0.0, 1.0, degrees_of_freedom)
+        .map_err(|problem| Error::config("counts", "classes that leave a degree of freedom", problem))?;
+    let (low, high) = score_interval(value, trials, t.inverse_cdf(0.5 + level / 2.0));
+    Ok(ClassEstimate { value, interval: Interval { low, high, level }, trials, degrees_of_freedom })
 }
 
 fn with_pairs(pairs: &[u64]) -> usize {

@@ -16,6 +16,7 @@ mod paper_grid;
 mod parity;
 mod properties;
 mod report;
+mod standard;
 mod threshold;
 
 use ndarray::{Array2, aview1};
