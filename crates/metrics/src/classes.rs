@@ -357,6 +357,13 @@ impl ClassCounts {
             let cut = cuts.as_slice().partition_point(|&threshold| threshold > score);
             accepted.iter_mut().skip(cut).take(1).for_each(|accepted| *accepted += 1);
         }
+        let counts = Self::of_cells(cuts, cells);
+        counts.counts().require_both()?;
+        Ok(counts)
+    }
+
+    /// Pairs of each two classes, maybe the same: in all, and between each cut and the one above.
+    pub(crate) fn of_cells(cuts: Cuts, cells: BTreeMap<(u32, u32), (u64, Vec<u64>)>) -> Self {
         let mut classes = Classes::new(cuts, cells.keys().flat_map(|&(a, b)| [a, b]).collect());
         let mut accepted = Accepted::none(&classes);
         for ((a, b), (pairs, counts)) in cells {
@@ -373,8 +380,7 @@ impl ClassCounts {
             accepted.add(&classes, (a, b), 0, &counts);
         }
         accepted.cumulate();
-        classes.counts().require_both()?;
-        Ok(Self { classes, accepted })
+        Self { classes, accepted }
     }
 
     /// The thresholds, highest first.

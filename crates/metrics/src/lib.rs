@@ -40,7 +40,9 @@
 //! # Ok::<(), soft_lmccl_metrics::Error>(())
 //! ```
 
+mod choice;
 mod classes;
+mod cohorts;
 mod collapse;
 mod confidence;
 mod confusion;
@@ -59,11 +61,14 @@ mod paper_grid;
 mod report;
 mod roc;
 mod shares;
+mod spread;
 mod standard;
 mod threshold;
 pub mod verify;
 
+pub use choice::{ThresholdRow, ThresholdTable};
 pub use classes::ClassCounts;
+pub use cohorts::{CohortCell, CohortMatrix};
 pub use collapse::CollapseReport;
 pub use confidence::{Bootstrap, BootstrapDraws, BootstrapOptions, Estimate, Interval, wilson};
 pub use confusion::{ClassPair, Confusion};
@@ -80,7 +85,7 @@ pub use paper_grid::{PaperGridReport, PaperGridTar};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
 pub use roc::{Curve, EerMethod, FarPoint, OperatingPoint, RocCurve};
 pub use standard::{DetPoint, Failures, StandardFigures, TransactionRates};
-pub use threshold::{ThresholdRule, Verdict, VerificationThreshold};
+pub use threshold::{FittedOn, ThresholdRule, Verdict, VerificationThreshold};
 
 // What the sets and curves take and give: it must be the same version on both sides.
 pub use ndarray;

@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::{
     Error, Result,
+    confidence::Interval,
     embeddings::cosine,
     error::{load_json, save_json},
     grid::{is_on_grid, lowest_rounded_to},
-    pairs::PairScores,
+    intervals::Intervals,
+    pairs::{PairCounts, PairScores},
     roc::{Curve, OperatingPoint, require_rate},
 };
 
@@ -56,12 +59,41 @@ pub struct Verdict {
 /// assert_eq!(threshold.rates_on(&test).far(), 0.5);
 /// # Ok::<(), soft_lmccl_metrics::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Record", into = "Record")]
 pub struct VerificationThreshold {
     rule: ThresholdRule,
     fitted: OperatingPoint,
     on_grid: bool,
+    fitted_on: Option<FittedOn>,
+}
+
+/// Which data a threshold was fitted on, when, and how far it can be trusted: what to read before it is used elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedOn {
+    /// The data, in the caller's words: a file, a data set and its version.
+    pub data: String,
+    /// The day, by UTC, as in 2026-12-01.
+    pub date: String,
+    /// Classes in the data.
+    pub classes: u64,
+    /// Interval of the TAR; where a target FAR was kept the threshold's own error is in it, see [`Intervals::tar_at_far`].
+    pub tar: Option<Interval>,
+    /// Interval of the FAR at this threshold, see [`Intervals::far`].
+    pub far: Option<Interval>,
+}
+
+impl FittedOn {
+    fn checked(self, fitted: &OperatingPoint) -> Result<Self, String> {
+        for (field, interval, rate) in [("tar", self.tar, fitted.tar()), ("far", self.far, fitted.far())] {
+            let Some(Interval { low, high, level }) = interval else { continue };
+            if !(0.0 <= low && low <= rate && rate <= high && high <= 1.0 && 0.0 < level && level < 1.0) {
+                return Err(format!("the interval of `{field}` must hold {rate}, got {low} to {high} at {level}"));
+            }
+        }
+        Ok(self)
+    }
 }
 
 impl VerificationThreshold {
@@ -108,10 +140,66 @@ impl VerificationThreshold {
             }
         };
         if fitted.threshold.is_finite() {
-            Ok(Self { rule, fitted, on_grid: curve.on_grid() })
+            Ok(Self { rule, fitted, on_grid: curve.on_grid(), fitted_on: None })
         } else {
             Err(Error::NoThreshold { reason })
         }
+    }
+
+    /// Notes the data, the day and how sure the rates are, to be saved with the threshold.
+    ///
+    /// * `data`: what it was fitted on, in words that will be understood later
+    /// * `intervals`: those of the curve that it was fitted on
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the intervals are of other pairs.
+    ///
+    /// # Examples
+    /// ```
+    /// use ndarray::Array2;
+    /// use soft_lmccl_metrics::{Intervals, EmbeddingSet, ThresholdRule, VerificationThreshold};
+    /// use soft_lmccl_metrics::verify::{AllPairs, ClassCuts};
+    ///
+    /// let embeddings = Array2::from_shape_fn((40, 5), |(row, column)| {
+    ///     if row % 5 == column { 1.0 } else { (row * (column + 3) % 7) as f32 / 5.0 }
+    /// });
+    /// let labels: Vec<i64> = (0..40).map(|row| row % 5).collect();
+    /// let set = EmbeddingSet::new(embeddings.view(), &labels)?;
+    /// let counted = AllPairs::default().count_by_class(&set, &ClassCuts::default())?;
+    ///
+    /// let intervals = Intervals::new(&counted.histogram, &counted.classes, 0.95)?;
+    /// let threshold = VerificationThreshold::fit_curve(&counted.histogram, ThresholdRule::AtFar { target_far: 0.1 })?
+    ///     .noting("validation classes of run 7", &intervals)?;
+    /// let on = threshold.fitted_on().expect("noted");
+    /// assert_eq!((on.data.as_str(), on.classes), ("validation classes of run 7", 5));
+    /// assert!(on.tar.is_some_and(|interval| interval.contains(threshold.fitted().tar())));
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    pub fn noting(mut self, data: impl Into<String>, intervals: &Intervals<'_, impl Curve>) -> Result<Self, Error> {
+        let OperatingPoint { matching, non_matching, .. } = self.fitted;
+        if intervals.counts() != (PairCounts { matching, non_matching }) {
+            let expected = format!("those of {matching} matching and {non_matching} non-matching pairs");
+            return Err(Error::config("intervals", expected, format!("{:?}", intervals.counts())));
+        }
+        let tar = match self.rule {
+            ThresholdRule::AtFar { target_far } => intervals.tar_at_far(target_far),
+            ThresholdRule::EqualErrors | ThresholdRule::Accuracy => intervals.tar(self.value()),
+        };
+        let far = intervals.far(self.value());
+        self.fitted_on = Some(FittedOn {
+            data: data.into(),
+            date: OffsetDateTime::now_utc().date().to_string(),
+            classes: intervals.classes() as u64,
+            tar: tar.ok().map(|tar| tar.interval),
+            far: far.ok().map(|far| far.interval),
+        });
+        Ok(self)
+    }
+
+    /// What it was fitted on, if that was [noted](Self::noting).
+    #[must_use]
+    pub fn fitted_on(&self) -> Option<&FittedOn> {
+        self.fitted_on.as_ref()
     }
 
     /// The lowest score that is accepted; where it was [fitted on rounded scores](Self::on_grid), of those.
@@ -225,6 +313,9 @@ struct Record {
     false_accepts: u64,
     matching: u64,
     non_matching: u64,
+    /// Nor do files from before there were intervals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fitted_on: Option<FittedOn>,
 }
 
 impl From<VerificationThreshold> for Record {
@@ -241,6 +332,7 @@ impl From<VerificationThreshold> for Record {
             false_accepts: fitted.false_accepts,
             matching: fitted.matching,
             non_matching: fitted.non_matching,
+            fitted_on: threshold.fitted_on,
         }
     }
 }
@@ -250,7 +342,8 @@ impl TryFrom<Record> for VerificationThreshold {
 
     /// Rates and `resolvable` are for people; what counts is derived from the counts again.
     fn try_from(record: Record) -> Result<Self, String> {
-        let Record { threshold, rule, on_grid, true_accepts, false_accepts, matching, non_matching, .. } = record;
+        let Record { threshold, rule, on_grid, true_accepts, false_accepts, matching, non_matching, fitted_on, .. } =
+            record;
         if !threshold.is_finite() {
             return Err(format!("`threshold` must be finite, got {threshold}"));
         }
@@ -261,6 +354,7 @@ impl TryFrom<Record> for VerificationThreshold {
             require_rate("target_far", target_far).map_err(|refused| refused.to_string())?;
         }
         let fitted = OperatingPoint { threshold, true_accepts, false_accepts, matching, non_matching }.checked()?;
-        Ok(Self { rule, fitted, on_grid })
+        let fitted_on = fitted_on.map(|on| on.checked(&fitted)).transpose()?;
+        Ok(Self { rule, fitted, on_grid, fitted_on })
     }
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 use soft_lmccl_metrics::Error;
 use soft_lmccl_metrics::verify::AllPairs;
 use soft_lmccl_metrics::{
-    Curve, EerMethod, EmbeddingSet, FarPoint, Gallery, OperatingPoint, PairCounts, PairProtocol, PairScores, Prototype,
-    RocCurve, ThresholdRule, VerificationThreshold,
+    ClassCounts, Curve, EerMethod, EmbeddingSet, FarPoint, Gallery, Intervals, OperatingPoint, PairCounts,
+    PairProtocol, PairScores, Prototype, RocCurve, ThresholdRule, VerificationThreshold,
 };
 
 use super::{F64_REL, noise, pairs, tied_pairs};
@@ -137,7 +137,8 @@ fn a_threshold_of_rounded_scores_rounds_what_it_judges() {
             let confusion = set.confusion(&threshold);
             assert_eq!(confusion.tar().iter().map(|class| class.accepted).sum::<u64>(), fitted.true_accepts);
             assert_eq!(confusion.most_confused().iter().map(|two| two.accepted).sum::<u64>(), fitted.false_accepts);
-            let sent: VerificationThreshold = serde_json::from_value(serde_json::to_value(threshold).unwrap()).unwrap();
+            let sent: VerificationThreshold =
+                serde_json::from_value(serde_json::to_value(&threshold).unwrap()).unwrap();
             assert_eq!(sent, threshold);
             let plain = pairs.scores().iter().filter(|&&score| score >= threshold.value()).count() as u64;
             differs += u64::from(plain != fitted.true_accepts + fitted.false_accepts);
@@ -318,5 +319,42 @@ fn value_is_a_score_that_was_seen() {
         VerificationThreshold::fit(&pairs, ThresholdRule::Accuracy).unwrap().value(),
         -0.5,
         epsilon = F64_REL
+    );
+}
+
+#[test]
+fn a_threshold_knows_its_data_its_day_and_its_intervals() {
+    let set = super::population(&[6; 12], 2);
+    let (roc, counts) =
+        (set.pair_scores(PairProtocol::All).unwrap().roc(), ClassCounts::across(&set, &[0.05]).unwrap());
+    let intervals = Intervals::new(&roc, &counts, 0.9).unwrap();
+    let rule = ThresholdRule::AtFar { target_far: 0.05 };
+    let threshold = VerificationThreshold::fit_curve(&roc, rule).unwrap();
+    assert_eq!(threshold.fitted_on(), None);
+    let noted = threshold.clone().noting("embeddings of run 7", &intervals).unwrap();
+    let on = noted.fitted_on().unwrap();
+    assert_eq!((on.data.as_str(), on.classes), ("embeddings of run 7", 12));
+    assert_eq!(on.tar, Some(intervals.tar_at_far(0.05).unwrap().interval));
+    assert_eq!(on.far, Some(intervals.far(noted.value()).unwrap().interval));
+    assert_eq!(on.date.split('-').map(str::len).collect::<Vec<_>>(), [4, 2, 2]);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.json");
+    noted.save(&path).unwrap();
+    assert_eq!(VerificationThreshold::load(&path).unwrap(), noted);
+    let json = std::fs::read_to_string(&path).unwrap();
+    // An interval that does not hold its rate.
+    let mut record: serde_json::Value = serde_json::from_str(&json).unwrap();
+    record["fitted_on"]["far"]["high"] = serde_json::json!(0.0);
+    let refused = serde_json::from_value::<VerificationThreshold>(record).unwrap_err().to_string();
+    assert!(refused.starts_with("the interval of `far` must hold 0.0"), "{refused}");
+
+    let other = super::population(&[5; 12], 2);
+    let (roc, counts) =
+        (other.pair_scores(PairProtocol::All).unwrap().roc(), ClassCounts::across(&other, &[]).unwrap());
+    let refused = threshold.noting("others", &Intervals::new(&roc, &counts, 0.9).unwrap()).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("invalid `intervals`: expected those of 180 matching and 2376 non-matching pairs"),
+        "{refused}"
     );
 }
