@@ -1,6 +1,6 @@
 //! The little of STAR that is needed: the tables of a file, with the lines of their rows, and further columns for one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// One block of a STAR file: its names, and its rows.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(crate) struct Block<'a> {
     pub(crate) rows: Vec<(usize, Vec<&'a str>)>,
     /// The line of each column's name.
     column_lines: Vec<usize>,
+    /// The columns once more, to find one that comes again.
+    known: HashSet<&'a str>,
     /// Else a list of pairs.
     is_loop: bool,
 }
@@ -100,7 +102,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Block<'_>>, String> {
 
 impl<'a> Block<'a> {
     fn add_column(&mut self, number: usize, column: &'a str) -> Result<(), String> {
-        if self.columns.contains(&column) {
+        if !self.known.insert(column) {
             return Err(format!("the column _{column} a second time"));
         }
         self.columns.push(column);
@@ -159,7 +161,7 @@ pub(crate) fn with_columns<'v>(
     for (number, line) in (1..).zip(text.lines()) {
         match (block.is_loop, rows.get(&number)) {
             (true, Some(&index)) => lines.push(row(index)),
-            (false, _) if block.column_lines.contains(&number) => {}
+            (false, _) if block.column_lines.binary_search(&number).is_ok() => {}
             _ => lines.push(line.to_owned()),
         }
         if block.column_lines.last() == Some(&number) {

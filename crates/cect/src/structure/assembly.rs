@@ -1,6 +1,9 @@
 //! Biological assemblies: which operators make a particle out of the chains of a file.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use super::{cif, cif::Block};
 use crate::{Error, Result, io::input};
@@ -23,6 +26,14 @@ impl Operator {
     }
 
     /// First `other`, then `self`.
+    /// The same for operators that differ by the rounding of a product.
+    fn key(&self) -> [i64; 12] {
+        let numbers = self.matrix.into_iter().flatten().chain(self.shift);
+        let mut key = [0; 12];
+        key.iter_mut().zip(numbers).for_each(|(key, number)| *key = (number * 1e6).round() as i64);
+        key
+    }
+
     fn after(&self, other: &Self) -> Self {
         Self {
             matrix: std::array::from_fn(|row| {
@@ -39,11 +50,37 @@ impl Operator {
 /// [`Structure::open`](crate::Structure::open) reads it itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assembly {
-    pub(crate) id: String,
-    pub(crate) groups: Vec<Group>,
+    pub(super) id: String,
+    pub(super) groups: Vec<Group>,
+    /// How many different operators the groups have.
+    pub(super) operators: usize,
 }
 
 impl Assembly {
+    /// Checks that no chain goes through one operator twice, in whatever rows the file says so: a copy on top of a copy is no
+    /// part of a particle, and a few bytes would ask for thousands of copies.
+    fn new(id: &str, groups: Vec<Group>) -> Result<Self, String> {
+        let copies: usize = groups.iter().map(|group| group.chains.len().saturating_mul(group.operators.len())).sum();
+        if copies > MAX_COPIES {
+            return Err(format!("assembly {id} has {copies} copies of chains; expected {MAX_COPIES} at most"));
+        }
+        let mut operators = HashMap::new();
+        let mut seen = HashSet::with_capacity(copies);
+        for group in &groups {
+            for operator in &group.operators {
+                let next = operators.len();
+                let number = *operators.entry(operator.key()).or_insert(next);
+                if !group.chains.iter().all(|chain| seen.insert((chain.as_str(), number))) {
+                    return Err(format!(
+                        "assembly {id} applies one operator twice to the same chains; expected each once"
+                    ));
+                }
+            }
+        }
+        let operators = operators.len();
+        Ok(Self { id: id.to_owned(), groups, operators })
+    }
+
     /// Reads assembly 1 of a PDB or mmCIF file, else the first that it names; `None` if it names none. The file may be
     /// compressed with gzip, and its atoms are not looked at. Of a `.pdb1` file, whose models are one particle, it knows
     /// nothing.
@@ -100,6 +137,9 @@ pub(crate) struct Group {
 /// More operators than any entry of the PDB has; a file that asks for more is damaged or hostile.
 const MAX_OPERATORS: usize = 20_000;
 
+/// More copies of chains than any entry of the PDB has.
+const MAX_COPIES: usize = 2_000_000;
+
 /// The categories that [`from_mmcif`] reads.
 pub(crate) const MMCIF_CATEGORIES: [&str; 2] = ["_pdbx_struct_assembly_gen", "_pdbx_struct_oper_list"];
 
@@ -112,7 +152,7 @@ pub(crate) fn from_mmcif(block: &Block<'_>) -> Result<Option<Assembly>, String> 
     let generators = generators
         .rows(["assembly_id", "oper_expression", "asym_id_list"])
         .ok_or("_pdbx_struct_assembly_gen lacks assembly_id, oper_expression or asym_id_list")?;
-    let operators: Vec<_> = operators
+    let listed: HashMap<&str, [&str; 13]> = operators
         .and_then(|table| {
             table.rows([
                 "id",
@@ -131,6 +171,7 @@ pub(crate) fn from_mmcif(block: &Block<'_>) -> Result<Option<Assembly>, String> 
             ])
         })
         .ok_or("the file names assemblies but lacks their operators, _pdbx_struct_oper_list")?
+        .map(|row| (row[0], row))
         .collect();
     let Some(id) = first_assembly(generators.clone().map(|row| row[0])) else {
         return Ok(None);
@@ -146,23 +187,10 @@ pub(crate) fn from_mmcif(block: &Block<'_>) -> Result<Option<Assembly>, String> 
         if total > MAX_OPERATORS {
             return Err(format!("assembly {id} has more than {MAX_OPERATORS} operators"));
         }
-        let operators = products.iter().map(|names| product(names, &operators)).collect::<Result<Vec<_>, _>>()?;
-        refuse_repeats(id, &operators)?;
+        let operators = products.iter().map(|names| product(names, &listed)).collect::<Result<Vec<_>, _>>()?;
         groups.push(Group { chains: names(chains), operators });
     }
-    Ok(Some(Assembly { id: id.to_owned(), groups }))
-}
-
-/// A copy on top of a copy is no part of a particle, and a few bytes would ask for thousands of them.
-fn refuse_repeats(id: &str, operators: &[Operator]) -> Result<(), String> {
-    let mut seen = HashSet::new();
-    // Adding zero makes one zero of both.
-    let bits = |number: f64| (number + 0.0).to_bits();
-    let numbers = |operator: &Operator| (operator.matrix.map(|row| row.map(bits)), operator.shift.map(bits));
-    if operators.iter().all(|operator| seen.insert(numbers(operator))) {
-        return Ok(());
-    }
-    Err(format!("assembly {id} applies one operator twice to the same chains; expected each once"))
+    Assembly::new(id, groups).map(Some)
 }
 
 fn first_assembly<'a>(mut ids: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
@@ -175,11 +203,10 @@ fn names(list: &str) -> Vec<String> {
 }
 
 /// Multiplies the operators of one product; the rightmost acts first.
-fn product(names: &[String], rows: &[[&str; 13]]) -> Result<Operator, String> {
+fn product(names: &[String], listed: &HashMap<&str, [&str; 13]>) -> Result<Operator, String> {
     names.iter().try_fold(Operator::IDENTITY, |done, name| {
-        let row = rows
-            .iter()
-            .find(|row| row[0] == name)
+        let row = listed
+            .get(name.as_str())
             .ok_or_else(|| format!("the assembly asks for operator {name}, which is not listed"))?;
         let mut numbers = [0.0; 12];
         for (number, text) in numbers.iter_mut().zip(&row[1..]) {
@@ -279,7 +306,7 @@ pub(crate) fn from_remark_350(text: &str) -> Result<Option<Assembly>, String> {
         if let Some(id) = remark.strip_prefix("BIOMOLECULE:") {
             // One heading may number several: "BIOMOLECULE: 1, 2".
             let id = id.split(',').next().unwrap_or_default().trim();
-            assemblies.push(Assembly { id: id.to_owned(), groups: Vec::new() });
+            assemblies.push(Assembly { id: id.to_owned(), groups: Vec::new(), operators: 0 });
         } else if let Some((heading, chains)) = remark.split_once("CHAINS:") {
             let assembly = assemblies.last_mut().ok_or_else(|| bad("names chains before any BIOMOLECULE"))?;
             if heading.trim_start().starts_with("APPLY") {
@@ -324,9 +351,8 @@ pub(crate) fn from_remark_350(text: &str) -> Result<Option<Assembly>, String> {
     if assemblies.is_empty() {
         return Ok(None);
     }
-    let assembly = assemblies.swap_remove(position);
-    assembly.groups.iter().try_for_each(|group| refuse_repeats(&assembly.id, &group.operators))?;
-    Ok(Some(assembly))
+    let Assembly { id, groups, .. } = assemblies.swap_remove(position);
+    Assembly::new(&id, groups).map(Some)
 }
 
 #[cfg(test)]

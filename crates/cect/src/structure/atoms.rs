@@ -4,7 +4,7 @@
 //! `label_asym_id`, which they replace by the author's chain name, and they merge residues that
 //! share a number, as after an insertion whose code is lost, and drop atoms in doing so.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{
     cif::{Block, Table},
@@ -22,7 +22,8 @@ pub struct Atom<'a> {
     pub insertion_code: &'a str,
     /// Name of its residue, such as `ALA`, `DA` or `HOH`.
     pub residue: &'a str,
-    /// Its own name, such as `CA`; one that comes again begins another residue. Empty if it has none.
+    /// Its own name, such as `CA`, empty if it has none. In a standard residue a name that comes again is an alternative, or
+    /// begins another residue if it is that of the first atom and lies elsewhere.
     pub name: &'a str,
     /// Which of several alternatives of its residue it belongs to, empty if to all of them.
     pub alternative: &'a str,
@@ -50,27 +51,8 @@ pub(crate) struct Counted<'a> {
     pub(crate) position: [f64; 3],
 }
 
-/// Splits atoms into residues, as their sites and names say; an atom name that comes again starts
-/// another residue as well, since insertion codes are sometimes lost. Atoms without a name say nothing.
-pub(crate) fn residues<'s, 'a>(atoms: &'s [Counted<'a>]) -> impl Iterator<Item = &'s [Counted<'a>]> {
-    let mut rest = atoms;
-    std::iter::from_fn(move || {
-        let first = rest.first()?;
-        let other =
-            |atom: &Counted<'a>| atom.chain != first.chain || atom.site != first.site || atom.residue != first.residue;
-        let mut names = HashSet::new();
-        let length = rest
-            .iter()
-            .position(|atom| other(atom) || !(is_none(atom.name) || names.insert(atom.name)))
-            .unwrap_or(rest.len());
-        let (residue, after) = rest.split_at(length);
-        rest = after;
-        Some(residue)
-    })
-}
-
 /// Whether a field stands for none: empty, or as mmCIF writes it.
-fn is_none(field: &str) -> bool {
+pub(super) fn is_none(field: &str) -> bool {
     matches!(field, "" | "." | "?")
 }
 
@@ -190,9 +172,10 @@ pub(crate) fn from_pdb(text: &str, all_models: bool) -> Result<(Vec<Counted<'_>>
         let field = |columns: std::ops::Range<usize>| line.get(columns).unwrap_or("").trim();
         let position = position([field(30..38), field(38..46), field(46..54)]).map_err(bad)?;
         let residue = field(17..20);
+        // Before 1996 the columns held the entry and the number of the line.
         let symbol = match field(76..78) {
-            "" => element_of_name(line),
-            symbol => symbol,
+            symbol if symbol.contains(|c: char| c.is_ascii_alphabetic()) => symbol,
+            _ => element_of_name(line),
         };
         let Some((electrons, mass)) = counts(symbol, residue).map_err(bad)? else {
             continue;

@@ -57,10 +57,14 @@ impl Extent {
     /// [`Error::Volume`] if there are none, one is not within the bounds of [`Scatterer`], or all together have no
     /// electrons or more than 10¹².
     pub fn of(scatterers: &[Scatterer]) -> Result<Self> {
+        Self::of_each(scatterers.iter().copied())
+    }
+
+    pub(crate) fn of_each(scatterers: impl Iterator<Item = Scatterer> + Clone) -> Result<Self> {
         let mut electrons = 0.0;
         let mut moment = [0.0; 3];
-        for (index, scatterer) in scatterers.iter().enumerate() {
-            let Scatterer { position, electrons: weight } = *scatterer;
+        for (index, scatterer) in scatterers.clone().enumerate() {
+            let Scatterer { position, electrons: weight } = scatterer;
             if !scatterer.is_plausible() {
                 return Err(Error::Volume(format!("scatterer {index} lies at {position:?} with {weight} electrons")));
             }
@@ -125,7 +129,16 @@ pub(crate) fn side_needed(reach: f64) -> usize {
 /// # Ok::<(), soft_lmccl_cect::Error>(())
 /// ```
 pub fn density(scatterers: &[Scatterer], side: usize) -> Result<Volume> {
-    let extent = Extent::of(scatterers)?;
+    let scatterers = scatterers.iter().copied();
+    density_of_each(scatterers.clone(), &Extent::of_each(scatterers)?, side)
+}
+
+/// Of scatterers whose extent is known, so that what does not fit is refused before anything is made.
+pub(crate) fn density_of_each(
+    scatterers: impl Iterator<Item = Scatterer>,
+    extent: &Extent,
+    side: usize,
+) -> Result<Volume> {
     let needed = extent.side_needed();
     if side < needed || side > 1024 {
         return Err(Error::config(

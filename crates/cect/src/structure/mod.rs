@@ -3,18 +3,21 @@
 mod assembly;
 mod atoms;
 mod cif;
+mod copies;
 mod density;
+mod repeats;
 mod residues;
 
 pub use assembly::Assembly;
 pub use atoms::Atom;
-pub(crate) use density::{ATOM_REACH, side_needed};
+pub(crate) use density::{ATOM_REACH, density_of_each, side_needed};
 pub use density::{ATOM_SIGMA, Extent, Scatterer, TEMPLATE_SIDE, VOXEL_SIZE, density, read_beads};
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{fmt, path::Path, sync::OnceLock};
 
 use crate::{Error, Result, io::input};
 use atoms::Counted;
+use copies::{Chains, Copies};
 
 /// Which copies of the chains in a file make the particle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,18 +77,19 @@ impl fmt::Display for AppliedAssembly {
 /// hydrogens included, spread over the atoms present in proportion to their atomic numbers; so a
 /// model of Cα atoms alone weighs what the whole chain weighs. Other residues (ligands, ions,
 /// sugars, modified residues) carry the electrons of the atoms that are there.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Structure {
-    scatterers: Vec<Scatterer>,
-    mass: f64,
+    copies: Copies,
+    /// The copies in one list, once somebody has asked for it.
+    scatterers: OnceLock<Vec<Scatterer>>,
     assembly: AppliedAssembly,
 }
 
-/// Chains that a message names at most.
-const SHOWN: usize = 8;
-
-/// A limit on assembled atoms, above the largest capsids of the PDB (HIV-1: 2.4 million).
-const MAX_ATOMS: usize = 20_000_000;
+impl PartialEq for Structure {
+    fn eq(&self, other: &Self) -> bool {
+        self.copies == other.copies && self.assembly == other.assembly
+    }
+}
 
 impl Structure {
     /// Reads a PDB or mmCIF file, also compressed with gzip; which of them is told by the content. The name tells only
@@ -152,7 +156,7 @@ impl Structure {
         let numbers: Vec<String> = atoms.iter().map(|atom| atom.residue_number.to_string()).collect();
         atoms::from_user(&atoms, &numbers)
             .and_then(|counted| weigh(&counted))
-            .and_then(|chains| Self::put_together(&chains, assembly, AppliedAssembly::NoneGiven))
+            .and_then(|chains| Self::put_together(chains, assembly, AppliedAssembly::NoneGiven))
             .map_err(Error::Volume)
     }
 
@@ -183,27 +187,38 @@ impl Structure {
             AssemblyChoice::First => AppliedAssembly::NoneNamed,
             AssemblyChoice::AsymmetricUnit => AppliedAssembly::AsymmetricUnit,
         };
-        Self::put_together(&chains, assembly.as_ref(), as_it_is)
+        Self::put_together(chains, assembly.as_ref(), as_it_is)
     }
 
-    fn put_together(chains: &Chains, assembly: Option<&Assembly>, as_it_is: AppliedAssembly) -> Result<Self, String> {
-        let (parts, applied) = match assembly {
-            Some(assembly) => assembled(chains, assembly)?,
-            None => (chains.values().map(|chain| (chain.scatterers.clone(), chain.mass)).collect(), as_it_is),
+    fn put_together(chains: Chains, assembly: Option<&Assembly>, as_it_is: AppliedAssembly) -> Result<Self, String> {
+        let (copies, assembly) = match assembly {
+            Some(assembly) => {
+                let built = AppliedAssembly::Built { id: assembly.id.clone(), operators: assembly.operators };
+                (Copies::of(chains, assembly)?, built)
+            }
+            None => (Copies::as_they_are(chains), as_it_is),
         };
-        let mass = parts.iter().map(|(_, mass)| mass).sum();
-        let scatterers = parts.into_iter().flat_map(|(part, _)| part).collect();
-        Ok(Self { scatterers, mass, assembly: applied })
+        Ok(Self { copies, scatterers: OnceLock::new(), assembly })
     }
 
     /// One entry an atom, assembly included, in Angstrom as given.
     pub fn scatterers(&self) -> &[Scatterer] {
-        &self.scatterers
+        self.scatterers.get_or_init(|| self.copies.scatterers().collect())
+    }
+
+    /// How many entries [`scatterers`](Self::scatterers) has.
+    pub fn atoms(&self) -> usize {
+        self.copies.atoms()
+    }
+
+    /// The scatterers one after the other: millions of copies of atoms need no list.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = Scatterer> + Clone + '_ {
+        self.copies.scatterers()
     }
 
     /// Mass in kilodalton of the residues that are modeled.
     pub fn kilodaltons(&self) -> f64 {
-        self.mass / 1000.0
+        self.copies.mass() / 1000.0
     }
 
     /// Which assembly was built.
@@ -212,52 +227,10 @@ impl Structure {
     }
 }
 
-/// The atoms of one chain and their mass in dalton.
-#[derive(Debug, Default)]
-struct Weighted {
-    scatterers: Vec<Scatterer>,
-    mass: f64,
-}
-
-/// Chains by name; ordered, so that sums do not depend on hashing.
-type Chains = BTreeMap<String, Weighted>;
-
-type Parts = Vec<(Vec<Scatterer>, f64)>;
-
-fn assembled(chains: &Chains, assembly: &Assembly) -> Result<(Parts, AppliedAssembly), String> {
-    let mut parts = Vec::new();
-    let mut atoms = 0;
-    let mut operators = 0;
-    for group in &assembly.groups {
-        operators = operators.max(group.operators.len());
-        for operator in &group.operators {
-            for chain in group.chains.iter().filter_map(|name| chains.get(name)) {
-                atoms += chain.scatterers.len();
-                if atoms > MAX_ATOMS {
-                    return Err(format!("assembly {} has more than {MAX_ATOMS} atoms", assembly.id));
-                }
-                let moved = chain
-                    .scatterers
-                    .iter()
-                    .map(|scatterer| Scatterer { position: operator.apply(scatterer.position), ..*scatterer });
-                parts.push((moved.collect(), chain.mass));
-            }
-        }
-    }
-    if atoms == 0 {
-        let theirs: Vec<&str> = assembly.chains().take(SHOWN).collect();
-        let ours: Vec<&str> = chains.keys().map(String::as_str).take(SHOWN).collect();
-        let (id, theirs, ours) = (&assembly.id, theirs.join(", "), ours.join(", "));
-        return Err(format!("assembly {id} names no chain of these atoms: it names {theirs}, they are of {ours}"));
-    }
-    let id = assembly.id.clone();
-    Ok((parts, AppliedAssembly::Built { id, operators }))
-}
-
 /// Groups atoms into chains and gives each residue its electrons.
 fn weigh(atoms: &[Counted<'_>]) -> Result<Chains, String> {
     let mut chains = Chains::new();
-    for residue in atoms::residues(atoms) {
+    for residue in repeats::residues(atoms) {
         let Counted { chain, residue: name, .. } = residue[0];
         let present: f64 = residue.iter().map(|atom| atom.electrons).sum();
         let (electrons, mass) = residues::standard(name).unwrap_or_else(|| {

@@ -15,8 +15,8 @@ use crate::{
     Error, Result,
     io::{Map, input},
     structure::{
-        ATOM_REACH, AssemblyChoice, Extent, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, density, read_beads,
-        side_needed,
+        ATOM_REACH, AssemblyChoice, Extent, Scatterer, Structure, TEMPLATE_SIDE, VOXEL_SIZE, density_of_each,
+        read_beads, side_needed,
     },
     volume::Volume,
 };
@@ -40,7 +40,7 @@ impl Template {
     /// Computes the density of a structure.
     ///
     /// # Errors
-    /// As [`density`]; a structure that does not fit is refused with the side it needs.
+    /// As [`density`](crate::density); a structure that does not fit is refused with the side it needs.
     pub fn new(name: impl Into<String>, scatterers: &[Scatterer]) -> Result<Self> {
         Self::with_side(name, scatterers, TEMPLATE_SIDE)
     }
@@ -50,14 +50,19 @@ impl Template {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_side(name: impl Into<String>, scatterers: &[Scatterer], side: usize) -> Result<Self> {
-        let extent = Extent::of(scatterers)?;
+        Self::of_each(name.into(), scatterers.iter().copied(), side)
+    }
+
+    fn of_each(name: String, scatterers: impl Iterator<Item = Scatterer> + Clone, side: usize) -> Result<Self> {
+        let extent = Extent::of_each(scatterers.clone())?;
+        let source = format!("{} scatterers", scatterers.clone().count());
         Ok(Self {
-            name: name.into(),
-            volume: density(scatterers, side)?,
+            name,
+            volume: density_of_each(scatterers, &extent, side)?,
             voxel_size: VOXEL_SIZE,
             radius: extent.radius,
             kilodaltons: Some(extent.electrons / ELECTRONS_PER_KILODALTON),
-            source: format!("{} scatterers", scatterers.len()),
+            source,
         })
     }
 
@@ -101,11 +106,11 @@ impl Template {
         match kind.as_str() {
             kind if matches!(kind, "pdb" | "ent" | "cif" | "mmcif") || input::is_assembly_kind(kind) => {
                 let structure = Structure::open(path, AssemblyChoice::First)?;
-                let template = Self::new(name, structure.scatterers()).map_err(of_file)?;
+                let template = Self::of_each(name, structure.copies(), TEMPLATE_SIDE).map_err(of_file)?;
                 let kilodaltons = Some(structure.kilodaltons());
                 Ok(Self { kilodaltons, ..template }.with_source(format!(
                     "{} atoms, {:.0} kDa; {}",
-                    structure.scatterers().len(),
+                    structure.atoms(),
                     structure.kilodaltons(),
                     structure.assembly()
                 )))

@@ -42,8 +42,8 @@ fn atoms_from_elsewhere_count_as_those_of_a_file() {
     let atoms = [
         atom("A", 1, "GLY", "N", 0.0),
         atom("A", 1, "GLY", "CA", 1.0),
-        // A name that comes again, another insertion, another number, another chain: four residues.
-        atom("A", 1, "GLY", "CA", 2.0),
+        // The first name elsewhere, another insertion, another number, another chain: four residues.
+        atom("A", 1, "GLY", "N", 2.0),
         Atom { insertion_code: "A", ..atom("A", 1, "GLY", "C", 3.0) },
         atom("A", -2, "GLY", "C", 4.0),
         atom("B", -2, "GLY", "C", 5.0),

@@ -12,6 +12,7 @@ mod invent;
 mod labeled_files;
 mod mrc;
 mod pose;
+mod repeats;
 mod resample;
 mod simulate;
 mod split;
