@@ -26,6 +26,8 @@ pub const READERS: &[Reader] = &[
     #[cfg(feature = "cect")]
     Reader { name: "mrc-gz", extension: "mrc.gz", seeds: cect::packed_maps, tokens: &[], read: cect::map, names_the_file: true },
     #[cfg(feature = "cect")]
+    Reader { name: "em", extension: "em", seeds: cect::em, tokens: &[], read: cect::map, names_the_file: true },
+    #[cfg(feature = "cect")]
     Reader { name: "mrc-template", extension: "mrc", seeds: cect::particles, tokens: &[], read: cect::template, names_the_file: true },
     #[cfg(feature = "cect")]
     Reader { name: "pdb", extension: "pdb", seeds: cect::pdb, tokens: cect::PDB, read: cect::structure, names_the_file: true },
@@ -239,6 +241,10 @@ mod cect {
     }
 
     /// Little-endian single precision as written here, big-endian bytes, and an extended header.
+    pub fn em() -> Vec<Vec<u8>> {
+        vec![fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/cect/tests/fixtures/em/ramp.em")).unwrap()]
+    }
+
     pub fn maps() -> Vec<Vec<u8>> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("seed.mrc");

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{Dataset, Sample, check_index};
 use crate::{
     Error, Result,
-    io::Map,
     io::table::{Row, Table},
+    io::{Map, Place},
     split::ClassId,
     volume::{Contrast, Statistics, Volume},
 };
@@ -74,7 +74,7 @@ pub struct FilesConfig {
 pub struct LabeledFiles {
     names: Vec<String>,
     has_labels: bool,
-    rows: Vec<(PathBuf, ClassId)>,
+    rows: Vec<(Place, ClassId)>,
     side: usize,
     voxel_size: Option<f64>,
     contrast: Contrast,
@@ -99,7 +99,7 @@ impl LabeledFiles {
         let (side, measured) = common_size(&rows, &root, config.side).map_err(of_table)?;
         let names = ordered(&rows);
         let classes: HashMap<&str, ClassId> = names.iter().map(String::as_str).zip((0..).map(ClassId)).collect();
-        let rows = rows.iter().map(|row| (root.join(&row.file), classes[row.label.as_str()])).collect();
+        let rows = rows.iter().map(|row| (row.place(&root), classes[row.label.as_str()])).collect();
         Ok(Self { names, has_labels, rows, side, voxel_size: stated.or(measured), contrast: config.contrast })
     }
 
@@ -120,7 +120,7 @@ impl LabeledFiles {
 
     /// The file of a sample.
     pub fn path(&self, index: usize) -> Option<&Path> {
-        self.rows.get(index).map(|(path, _)| path.as_path())
+        self.rows.get(index).map(|(place, _)| place.path.as_path())
     }
 }
 
@@ -139,12 +139,13 @@ impl Dataset for LabeledFiles {
 
     fn sample(&self, index: usize) -> Result<Sample> {
         check_index(index, self.len())?;
-        let (path, class) = &self.rows[index];
+        let (place, class) = &self.rows[index];
+        let path = &place.path;
         let of_file = |error| match error {
             Error::Volume(problem) => Error::Format { path: path.clone(), problem },
             other => other,
         };
-        let volume = Map::open(path)?.into_volume().map_err(of_file)?;
+        let volume = Map::open_place(place)?.into_volume().map_err(of_file)?;
         // The file may have been replaced since its header was read.
         if volume.side() < self.side {
             let problem = format!("expected {} voxels along each edge, got {}", self.side, volume.side());
@@ -187,16 +188,16 @@ fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usiz
     let mut seen = HashMap::new();
     for row in rows {
         // One file under two names is one sample; of a file that is missing the name is told below.
-        let path = root.join(&row.file);
-        if let Some(first) = seen.insert(path.canonicalize().unwrap_or(path), row.line) {
-            return Err(format!("line {}: `{}` was named on line {first} already", row.line, row.file));
+        let Place { path, number } = row.place(root);
+        if let Some(first) = seen.insert((path.canonicalize().unwrap_or(path), number), row.line) {
+            return Err(format!("line {}: `{}` was named on line {first} already", row.line, row.written()));
         }
     }
     let measured: Vec<(usize, f64)> = rows
         .par_iter()
         .map(|row| {
             let of_row = |problem: String| format!("line {}: `{}`: {problem}", row.line, row.file);
-            let (shape, voxel_size) = Map::peek(&root.join(&row.file)).map_err(|error| {
+            let (shape, voxel_size) = Map::peek(&row.place(root)).map_err(|error| {
                 of_row(match &error {
                     // RELION's tables lie in the directory of a job, and their paths start at the project's.
                     Error::Io { source, .. }

@@ -14,14 +14,25 @@ use crate::{Error, Result};
 /// The largest text that is read as a structure: five times the largest entry of the PDB.
 const MAX_TEXT_BYTES: u64 = 1 << 31;
 
-/// How files begin that people have and nothing here reads, and what they are.
-const OTHERS: [(&[u8], &str); 6] = [
-    (b"BZh", "compressed with bzip2"),
-    (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd"),
-    (&[0xfd, b'7', b'z', b'X', b'Z'], "compressed with xz"),
-    (&[b'P', b'K', 3, 4], "a zip archive"),
-    (&[0xff, 0xfe], "UTF-16"),
-    (&[0xfe, 0xff], "UTF-16"),
+/// What to do about files that are packed or spelled otherwise.
+const PLAIN: &str = "only gzip is unpacked, and text is UTF-8";
+/// What to do about volumes in other formats.
+const VOLUMES: &str = "volumes are read from MRC and EM files";
+
+/// How files begin that people have and nothing here reads, what they are, and what is read.
+const OTHERS: [(&[u8], &str, &str); 12] = [
+    (b"BZh", "compressed with bzip2", PLAIN),
+    (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd", PLAIN),
+    (&[0xfd, b'7', b'z', b'X', b'Z'], "compressed with xz", PLAIN),
+    (&[b'P', b'K', 3, 4], "a zip archive", PLAIN),
+    (&[0xff, 0xfe], "UTF-16", PLAIN),
+    (&[0xfe, 0xff], "UTF-16", PLAIN),
+    (&[0x89, b'H', b'D', b'F'], "an HDF5 file", VOLUMES),
+    (b"\x93NUMPY", "an array of NumPy", VOLUMES),
+    (b"II*\0", "a TIFF image", VOLUMES),
+    (b"MM\0*", "a TIFF image", VOLUMES),
+    (&[0x89, b'P', b'N', b'G'], "a PNG image", VOLUMES),
+    (b"MATLAB", "a MATLAB file", VOLUMES),
 ];
 
 /// Of UTF-8.
@@ -38,6 +49,10 @@ pub(crate) fn open(path: &Path) -> Result<Input> {
     let mut file = File::open(path).map_err(|source| read_error(path, source))?;
     let metadata = file.metadata().map_err(|source| read_error(path, source))?;
     if metadata.is_dir() {
+        let is_zarr = [".zarray", ".zgroup", "zarr.json"].iter().any(|name| path.join(name).exists());
+        if is_zarr {
+            return Err(Error::Format { path: path.to_owned(), problem: format!("is a Zarr store; {VOLUMES}") });
+        }
         let source = std::io::ErrorKind::IsADirectory.into();
         return Err(read_error(path, source));
     }
@@ -45,8 +60,8 @@ pub(crate) fn open(path: &Path) -> Result<Input> {
     file.by_ref().take(8).read_to_end(&mut magic).map_err(|source| read_error(path, source))?;
     file.rewind().map_err(|source| read_error(path, source))?;
     let compressed = magic.starts_with(&[0x1f, 0x8b]);
-    if let Some((_, name)) = OTHERS.iter().find(|(start, _)| magic.starts_with(start)) {
-        let problem = format!("is {name}; only gzip is unpacked, and text is UTF-8");
+    if let Some((_, name, read)) = OTHERS.iter().find(|(start, ..)| magic.starts_with(start)) {
+        let problem = format!("is {name}; {read}");
         return Err(Error::Format { path: path.to_owned(), problem });
     }
     let reader = BufReader::new(file);

@@ -1,5 +1,6 @@
 //! Files that subtomograms come in and go out by.
 
+mod em;
 pub(crate) mod input;
 mod mrc;
 mod mrc_header;
@@ -7,4 +8,5 @@ pub(crate) mod star;
 pub(crate) mod table;
 
 pub use mrc::Map;
+pub(crate) use mrc::Place;
 pub use table::annotate_star;

@@ -14,13 +14,14 @@
 
 use std::{
     io::{Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use flate2::{Compression, write::GzEncoder};
 
 use super::{
-    input,
+    em,
+    input::{self, Input},
     mrc_header::{Failure, HEADER_BYTES, Header},
 };
 use crate::{
@@ -31,18 +32,30 @@ use crate::{
 /// Bytes behind the voxels of a compressed file that are unpacked, and thrown away, to check the whole of it.
 const MOST_BEHIND: u64 = 1 << 30;
 
-/// A density map as an MRC or CCP4 file holds it, not always cubic.
+/// A density map as an MRC, CCP4 or EM file holds it, not always cubic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map {
     shape: [usize; 3],
     voxel_size: [f64; 3],
     voxels: Vec<f32>,
+    note: Option<&'static str>,
+}
+
+/// What is said of bytes whose header contradicts itself.
+const DOUBTFUL_BYTES: &str = "bytes taken as signed, though the header has a maximum above 127";
+
+/// A file, or one volume of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    /// Counted from 1.
+    pub(crate) number: Option<usize>,
 }
 
 impl Map {
-    /// Reads an MRC or CCP4 map, also compressed with gzip. Axes stored in another order than
+    /// Reads an MRC or CCP4 map or an EM volume (Dynamo, PyTom), also compressed with gzip. Axes stored in another order than
     /// x, y, z are put in order. Bytes (mode 0) are signed, unless IMOD's stamp says otherwise or, where there is none,
-    /// the header's range goes from zero or more to above 127.
+    /// the header's range goes from zero or more to above 127; [`note`](Self::note) says where the header contradicts itself.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if the header contradicts
@@ -63,24 +76,37 @@ impl Map {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let input = input::open(path)?;
-        Self::read(input.reader, input.length).map_err(|failure| failure.of_file(path))
+        Self::open_place(&Place { path: path.as_ref().to_owned(), number: None })
+    }
+
+    pub(crate) fn open_place(place: &Place) -> Result<Self> {
+        let Place { path, number } = place;
+        let (is_em, mut input) = opened(path)?;
+        let map = match (is_em, number) {
+            (false, _) => Self::read(input.reader, input.length, *number),
+            (true, None) => Self::read_em(&mut input.reader, input.length),
+            (true, Some(_)) => Err(Failure::Format("an EM file holds one volume".to_owned())),
+        };
+        map.map_err(|failure| failure.of_file(path))
     }
 
     /// Reads the header of one volume: extents and voxel size in Angstrom, both `[z, y, x]`.
     ///
     /// # Errors
-    /// As [`open`](Self::open), but for what only the voxels tell; [`Error::Format`] for a stack of images or of
-    /// volumes.
-    pub(crate) fn peek(path: &Path) -> Result<([usize; 3], [f64; 3])> {
-        let mut input = input::open(path)?;
+    /// As [`open`](Self::open), but for what only the voxels tell.
+    pub(crate) fn peek(place: &Place) -> Result<([usize; 3], [f64; 3])> {
+        let Place { path, number } = place;
+        let of_file = |problem| Failure::Format(problem).of_file(path);
+        let (is_em, mut input) = opened(path)?;
+        if is_em {
+            let header = em::Header::read(&mut input.reader).map_err(|failure| failure.of_file(path))?;
+            header.fits(input.length).map_err(of_file)?;
+            return Ok((header.shape(), [0.0; 3]));
+        }
         let header = Header::read(&mut input.reader).map_err(|failure| failure.of_file(path))?;
-        header
-            .fits(input.length)
-            .and_then(|()| header.is_one_volume())
-            .and_then(|()| header.is_upright())
-            .map_err(|problem| Failure::Format(problem).of_file(path))?;
+        header.fits(input.length).map_err(of_file)?;
+        let (header, _) = one_volume(header, *number).map_err(of_file)?;
+        header.is_upright().map_err(of_file)?;
         let mut extents = [0; 3];
         for (&axis, &extent) in header.axes.iter().zip(&header.extents) {
             extents[axis] = extent;
@@ -92,9 +118,9 @@ impl Map {
     /// Reads a map from memory.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let result = if bytes.starts_with(&[0x1f, 0x8b]) {
-            Self::read(flate2::read::MultiGzDecoder::new(bytes), None)
+            Self::read(flate2::read::MultiGzDecoder::new(bytes), None, None)
         } else {
-            Self::read(bytes, Some(bytes.len() as u64))
+            Self::read(bytes, Some(bytes.len() as u64), None)
         };
         result.map_err(|failure| match failure {
             Failure::Io(source) => source.to_string(),
@@ -102,13 +128,14 @@ impl Map {
         })
     }
 
-    fn read(mut reader: impl Read, length: Option<u64>) -> Result<Self, Failure> {
+    fn read(mut reader: impl Read, length: Option<u64>, number: Option<usize>) -> Result<Self, Failure> {
         let header = Header::read(&mut reader)?;
         header.fits(length)?;
-        header.is_one_volume()?;
+        let (header, before) = one_volume(header, number)?;
         header.is_upright()?;
-        let (data_bytes, expected) = (header.data_bytes(), header.expected_bytes());
-        let skipped = std::io::copy(&mut reader.by_ref().take(header.extended_bytes), &mut std::io::sink())?;
+        let (data_bytes, expected) = (header.data_bytes(), header.expected_bytes() + before);
+        let skip = header.extended_bytes + before;
+        let skipped = std::io::copy(&mut reader.by_ref().take(skip), &mut std::io::sink())?;
         // A compressed file's length is not known beforehand; the buffer grows with what arrives.
         let capacity = length.map_or(0, |_| data_bytes as usize);
         let mut data = Vec::with_capacity(capacity);
@@ -123,23 +150,35 @@ impl Map {
         }
         let stored = header.decode(&data);
         let (shape, voxels) = header.in_order(stored);
-        if let Some(index) = voxels.iter().position(|voxel| !voxel.is_finite()) {
-            let [_, y, x] = shape;
+        require_finite(&voxels, shape)?;
+        let [x, y, z] = header.voxel_size;
+        let note = header.doubtful_bytes.then_some(DOUBTFUL_BYTES);
+        Ok(Self { shape, voxel_size: [z, y, x], voxels, note })
+    }
+
+    fn read_em(reader: &mut impl Read, length: Option<u64>) -> Result<Self, Failure> {
+        let header = em::Header::read(reader)?;
+        header.fits(length)?;
+        let expected = header.data_bytes();
+        let mut data = Vec::with_capacity(length.map_or(0, |_| expected as usize));
+        reader.by_ref().take(expected).read_to_end(&mut data)?;
+        if (data.len() as u64) < expected {
             return Err(Failure::Format(format!(
-                "voxel [{}][{}][{}] is {}, not a finite number",
-                index / (x * y),
-                index / x % y,
-                index % x,
-                voxels[index]
+                "the header announces {expected} bytes of voxels, the file has {}",
+                data.len()
             )));
         }
-        let [x, y, z] = header.voxel_size;
-        Ok(Self { shape, voxel_size: [z, y, x], voxels })
+        if length.is_none() {
+            std::io::copy(&mut reader.take(MOST_BEHIND), &mut std::io::sink())?;
+        }
+        let (shape, voxels) = (header.shape(), header.decode(&data));
+        require_finite(&voxels, shape)?;
+        Ok(Self { shape, voxel_size: [0.0; 3], voxels, note: None })
     }
 
     /// A cubic map ready to be saved; `voxel_size` in Angstrom, 0 if it is not known.
     pub fn from_volume(volume: &Volume, voxel_size: f64) -> Self {
-        Self { shape: [volume.side(); 3], voxel_size: [voxel_size; 3], voxels: volume.voxels().to_vec() }
+        Self { shape: [volume.side(); 3], voxel_size: [voxel_size; 3], voxels: volume.voxels().to_vec(), note: None }
     }
 
     /// Writes the map as MRC2014, mode 2, little-endian; compressed if the name ends in `.gz`.
@@ -225,6 +264,11 @@ impl Map {
         Self { voxel_size: [voxel_size; 3], ..self }
     }
 
+    /// What a reader should know of how the file was taken, such as bytes whose sign the header leaves open.
+    pub fn note(&self) -> Option<&str> {
+        self.note
+    }
+
     /// Gives the voxels away, `[z][y][x]`.
     pub fn into_voxels(self) -> Vec<f32> {
         self.voxels
@@ -241,4 +285,34 @@ impl Map {
         }
         Volume::new(x, self.voxels)
     }
+}
+
+/// The file, and whether it is of the EM format.
+fn opened(path: &Path) -> Result<(bool, Input)> {
+    let mut input = input::open(path)?;
+    let mut start = Vec::new();
+    input.reader.by_ref().take(4).read_to_end(&mut start).map_err(|source| Failure::from(source).of_file(path))?;
+    let is_em = em::looks_like(&start, input::name_and_kind(path).1 == "em");
+    input.reader = Box::new(std::io::Cursor::new(start).chain(input.reader));
+    Ok((is_em, input))
+}
+
+/// The header of the volume that is asked for, and the bytes of others before it.
+fn one_volume(header: Header, number: Option<usize>) -> Result<(Header, u64), String> {
+    match number {
+        Some(number) => header.member(number),
+        None => header.is_one_volume().map(|()| (header, 0)),
+    }
+}
+
+fn require_finite(voxels: &[f32], shape: [usize; 3]) -> Result<(), Failure> {
+    let Some(index) = voxels.iter().position(|voxel| !voxel.is_finite()) else { return Ok(()) };
+    let [_, y, x] = shape;
+    Err(Failure::Format(format!(
+        "voxel [{}][{}][{}] is {}, not a finite number",
+        index / (x * y),
+        index / x % y,
+        index % x,
+        voxels[index]
+    )))
 }

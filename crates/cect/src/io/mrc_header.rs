@@ -9,6 +9,12 @@ use crate::Error;
 
 pub(super) const HEADER_BYTES: usize = 1024;
 
+/// What to do about stacks of images.
+pub(super) const NO_STACKS: &str = "in RELION 5, extract 3-D subtomograms, not 2-D stacks";
+
+/// Where IMOD has written a header.
+const IMOD_STAMP: i32 = 1_146_047_817;
+
 /// A map of 1024 voxels on each edge; what is larger is a tomogram, not a structure.
 const MAX_VOXELS: u64 = 1 << 30;
 
@@ -29,6 +35,8 @@ pub(super) struct Header {
     pub(super) sections: i32,
     /// Angles of the cell in degrees; zero where the header does not say.
     pub(super) angles: [f64; 3],
+    /// Whether bytes are taken as signed although the header's range says neither.
+    pub(super) doubtful_bytes: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -132,6 +140,27 @@ impl Header {
         Ok(())
     }
 
+    /// The header of one volume of a stack of them, counted from 1, and the bytes of the volumes before it.
+    pub(super) fn member(mut self, number: usize) -> Result<(Self, u64), String> {
+        let all = self.extents[2];
+        let is_stack = (401..=630).contains(&self.space_group)
+            || usize::try_from(self.sections).is_ok_and(|sections| sections > 1 && sections < all);
+        let sections = usize::try_from(self.sections).unwrap_or(0);
+        if !is_stack || sections == 0 || !all.is_multiple_of(sections) {
+            return Err(format!(
+                "expected a stack of volumes, got {all} sections of which {sections} are one (ISPG {}, MZ {sections}); {NO_STACKS}",
+                self.space_group
+            ));
+        }
+        let count = all / sections;
+        if !(1..=count).contains(&number) {
+            return Err(format!("expected a volume from 1 to {count}, got {number}"));
+        }
+        self.extents[2] = sections;
+        let before = self.data_bytes() * (number as u64 - 1);
+        Ok((self, before))
+    }
+
     /// Whether the axes are at right angles, as those of a [`Map`] are.
     pub(super) fn is_upright(&self) -> Result<(), String> {
         // Some programs leave the angles out.
@@ -146,7 +175,6 @@ impl Header {
     /// Whether bytes are signed: IMOD says it where it has left its stamp; else they are, as MRC2014 has it, unless
     /// no signed byte is as large as the maximum.
     fn signed_bytes(int: impl Fn(usize) -> i32, float: impl Fn(usize) -> f64) -> bool {
-        const IMOD_STAMP: i32 = 1_146_047_817;
         if int(38) == IMOD_STAMP { int(39) & 1 == 1 } else { !(float(19) >= 0.0 && float(20) > 127.0) }
     }
 
@@ -169,9 +197,10 @@ impl Header {
             2 => Mode::Float32,
             6 => Mode::Uint16,
             12 => Mode::Float16,
-            mode => {
-                return Err(format!("mode {mode} cannot be read; expected 0, 1, 2, 6 or 12 (or this is no MRC file)"));
+            mode if bytes[208..212] != *b"MAP " => {
+                return Err(format!("is no MRC file: it has no stamp `MAP `, and {mode} where the mode would be"));
             }
+            mode => return Err(format!("mode {mode} cannot be read; expected 0, 1, 2, 6 or 12")),
         };
         let mut extents = [0; 3];
         for (word, (extent, name)) in extents.iter_mut().zip(["NX", "NY", "NZ"]).enumerate() {
@@ -212,6 +241,7 @@ impl Header {
             space_group: int(22),
             sections: int(9),
             angles: [13, 14, 15].map(float),
+            doubtful_bytes: int(3) == 0 && int(38) != IMOD_STAMP && float(19) < 0.0 && float(20) > 127.0,
         })
     }
 

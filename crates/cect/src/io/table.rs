@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{input, star};
+use super::{Place, input, star};
 use crate::{Error, Result};
 
 /// What a table says.
@@ -17,7 +17,21 @@ pub(crate) struct Table {
 pub(crate) struct Row {
     pub(crate) line: u64,
     pub(crate) file: String,
+    /// Which volume of a stack, counted from 1: 12 of `000012@stack.mrcs`.
+    pub(crate) number: Option<usize>,
     pub(crate) label: String,
+}
+
+impl Row {
+    /// Where the row's file is, with relative paths from `root`.
+    pub(crate) fn place(&self, root: &Path) -> Place {
+        Place { path: root.join(&self.file), number: self.number }
+    }
+
+    /// The file as the table names it.
+    pub(crate) fn written(&self) -> String {
+        self.number.map_or_else(|| self.file.clone(), |number| format!("{number}@{}", self.file))
+    }
 }
 
 /// What to do about stacks of images.
@@ -239,11 +253,10 @@ fn row(line: u64, file: &str, label: &str) -> Result<Row, String> {
         let what = if file.is_empty() { "path" } else { "label" };
         return Err(format!("line {line}: the {what} is empty"));
     }
-    if file.split_once('@').is_some_and(|(place, _)| !place.is_empty() && place.bytes().all(|b| b.is_ascii_digit())) {
-        return Err(format!("line {line}: `{file}` is a place in a stack of images; {NO_STACKS}"));
+    let numbered = file.split_once('@').and_then(|(number, file)| Some((number.parse().ok()?, file)));
+    let (number, file) = numbered.map_or((None, file), |(number, file)| (Some(number), file));
+    if number.is_none() && file.trim_end_matches(".gz").ends_with(".mrcs") {
+        return Err(format!("line {line}: `{file}` is a stack; {NO_STACKS}, or `1@{file}` for a volume of a stack"));
     }
-    if file.trim_end_matches(".gz").ends_with(".mrcs") {
-        return Err(format!("line {line}: `{file}` is a stack of images; {NO_STACKS}"));
-    }
-    Ok(Row { line, file: file.to_owned(), label: label.to_owned() })
+    Ok(Row { line, file: file.to_owned(), number, label: label.to_owned() })
 }

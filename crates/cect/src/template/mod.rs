@@ -125,7 +125,11 @@ impl Template {
                     voxel_size: VOXEL_SIZE,
                     radius: resampled.radius,
                     kilodaltons: None,
-                    source: format!("map of {z} × {y} × {x} voxels of {:.2} Å", map.voxel_size()[2]),
+                    source: format!(
+                        "map of {z} × {y} × {x} voxels of {:.2} Å{}",
+                        map.voxel_size()[2],
+                        map.note().map(|note| format!("; {note}")).unwrap_or_default()
+                    ),
                 })
             }
             "tsv" => {

@@ -8,6 +8,7 @@ mod catalogue;
 mod crowd;
 mod dataset;
 mod density;
+mod formats;
 mod invent;
 mod labeled_files;
 mod mrc;

@@ -251,7 +251,7 @@ fn bad_files_say_what_is_wrong() {
         ),
         (good().int(1, 0).bytes(), "NY is 0, not a number of voxels"),
         (good().int(2, -5).bytes(), "NZ is -5, not a number of voxels"),
-        (good().int(3, 4).bytes(), "mode 4 cannot be read; expected 0, 1, 2, 6 or 12 (or this is no MRC file)"),
+        (good().int(3, 4).bytes(), "mode 4 cannot be read; expected 0, 1, 2, 6 or 12"),
         (good().int(17, 1).bytes(), "MAPC, MAPR, MAPS are [1, 1, 3], not an order of 1, 2, 3"),
         (good().float(12, f32::NAN).bytes(), "the cell edge along z is NaN Å"),
         (good().float(11, -3.0).bytes(), "the cell edge along y is -3 Å"),
