@@ -17,7 +17,7 @@ use soft_lmccl::metrics::{
     VerificationThreshold,
 };
 use soft_lmccl::tch::{Device, Tensor};
-use soft_lmccl::verify::{AllPairs, DeviceSet, Progress};
+use soft_lmccl::verify::{AllPairs, CountProgress, DeviceSet};
 
 use super::args::Args;
 use super::bare;
@@ -49,7 +49,7 @@ fn of_embeddings(args: &Args, embeddings: &Path, labels: &Path, interrupted: &At
     warn_of_collapse(&set);
 
     let bar = progress_bar();
-    let tell = |Progress { done, total }| {
+    let tell = |CountProgress { done, total }| {
         bar.set_length(total);
         bar.set_position(done);
         if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -57,7 +57,7 @@ pub enum Prototype {
 /// # Ok::<(), soft_lmccl_metrics::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Record", into = "Record")]
+#[serde(try_from = "SavedGallery", into = "SavedGallery")]
 pub struct Gallery {
     /// One row a class, labels increasing.
     prototypes: EmbeddingSet,
@@ -215,22 +215,22 @@ impl Gallery {
 /// A [`Gallery`] as it is written, and as it is read, of which nothing is known yet.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct SavedGallery {
     labels: Vec<u32>,
     prototypes: Vec<Vec<f32>>,
 }
 
-impl From<Gallery> for Record {
+impl From<Gallery> for SavedGallery {
     fn from(Gallery { prototypes }: Gallery) -> Self {
         let rows = (0..prototypes.len()).map(|row| prototypes.row(row).to_vec());
         Self { labels: prototypes.labels().to_vec(), prototypes: rows.collect() }
     }
 }
 
-impl TryFrom<Record> for Gallery {
+impl TryFrom<SavedGallery> for Gallery {
     type Error = Error;
 
-    fn try_from(Record { labels, prototypes }: Record) -> Result<Self, Error> {
+    fn try_from(SavedGallery { labels, prototypes }: SavedGallery) -> Result<Self, Error> {
         if let Some(pair) = labels.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(Error::config(
                 "labels",

@@ -60,7 +60,7 @@ pub struct Verdict {
 /// # Ok::<(), soft_lmccl_metrics::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Record", into = "Record")]
+#[serde(try_from = "SavedThreshold", into = "SavedThreshold")]
 pub struct VerificationThreshold {
     rule: ThresholdRule,
     fitted: OperatingPoint,
@@ -300,7 +300,7 @@ impl VerificationThreshold {
 /// The file: every field a reader needs to judge the threshold by.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct SavedThreshold {
     threshold: f64,
     rule: ThresholdRule,
     /// Files from before there was a grid do not say so.
@@ -318,7 +318,7 @@ struct Record {
     fitted_on: Option<FittedOn>,
 }
 
-impl From<VerificationThreshold> for Record {
+impl From<VerificationThreshold> for SavedThreshold {
     fn from(threshold: VerificationThreshold) -> Self {
         let fitted = threshold.fitted;
         Self {
@@ -337,13 +337,22 @@ impl From<VerificationThreshold> for Record {
     }
 }
 
-impl TryFrom<Record> for VerificationThreshold {
+impl TryFrom<SavedThreshold> for VerificationThreshold {
     type Error = String;
 
     /// Rates and `resolvable` are for people; what counts is derived from the counts again.
-    fn try_from(record: Record) -> Result<Self, String> {
-        let Record { threshold, rule, on_grid, true_accepts, false_accepts, matching, non_matching, fitted_on, .. } =
-            record;
+    fn try_from(record: SavedThreshold) -> Result<Self, String> {
+        let SavedThreshold {
+            threshold,
+            rule,
+            on_grid,
+            true_accepts,
+            false_accepts,
+            matching,
+            non_matching,
+            fitted_on,
+            ..
+        } = record;
         if !threshold.is_finite() {
             return Err(format!("`threshold` must be finite, got {threshold}"));
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Dataset, Sample, check_index};
 use crate::{
     Error, Result,
-    io::table::{Row, Table},
+    io::table::{ParticleTable, Row},
     io::{Map, Place},
     split::ClassId,
     volume::{Contrast, Statistics, Volume},
@@ -91,7 +91,8 @@ impl LabeledFiles {
     pub fn open(table: impl AsRef<Path>, config: FilesConfig) -> Result<Self> {
         let table = table.as_ref();
         let of_table = |problem: String| Error::Format { path: table.to_owned(), problem };
-        let Table { rows, has_labels, voxel_size: stated } = Table::read(table, config.unlabeled.as_deref())?;
+        let ParticleTable { rows, has_labels, voxel_size: stated } =
+            ParticleTable::read(table, config.unlabeled.as_deref())?;
         if rows.is_empty() {
             return Err(of_table("holds no subtomograms".into()));
         }

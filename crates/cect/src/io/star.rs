@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 /// One block of a STAR file: its names, and its rows.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Block<'a> {
+pub(crate) struct StarTable<'a> {
     /// `particles` of `data_particles`; often empty.
     pub(crate) name: &'a str,
     /// Without the leading underscore.
@@ -59,15 +59,15 @@ fn starts(text: &str, keyword: &str) -> bool {
 /// # Errors
 /// With the line: a row that has not as many values as there are columns, a quote that does not end, a
 /// column named twice, values without a column, a second loop in a block.
-pub(crate) fn read(text: &str) -> Result<Vec<Block<'_>>, String> {
-    let mut blocks: Vec<Block<'_>> = Vec::new();
+pub(crate) fn read(text: &str) -> Result<Vec<StarTable<'_>>, String> {
+    let mut blocks: Vec<StarTable<'_>> = Vec::new();
     let mut in_loop = false;
     for (number, line) in (1..).zip(text.lines()) {
         let words = words(line).map_err(|problem| format!("line {number}: {problem}"))?;
         let Some(first) = words.first() else { continue };
         let line = Line::of(&words);
         if let Line::Block(name) = line {
-            blocks.push(Block { name, ..Default::default() });
+            blocks.push(StarTable { name, ..Default::default() });
             in_loop = false;
             continue;
         }
@@ -100,7 +100,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Block<'_>>, String> {
     Ok(blocks)
 }
 
-impl<'a> Block<'a> {
+impl<'a> StarTable<'a> {
     fn add_column(&mut self, number: usize, column: &'a str) -> Result<(), String> {
         if !self.known.insert(column) {
             return Err(format!("the column _{column} a second time"));
@@ -130,7 +130,7 @@ impl<'a> Block<'a> {
 /// The first value that no word can hold.
 pub(crate) fn with_columns<'v>(
     text: &str,
-    block: &Block<'_>,
+    block: &StarTable<'_>,
     columns: &'v [(&str, Vec<String>)],
 ) -> Result<String, &'v str> {
     if let Some(value) = columns.iter().flat_map(|(_, column)| column).find(|value| as_word(value).is_none()) {

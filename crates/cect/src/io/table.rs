@@ -6,7 +6,7 @@ use super::{Place, input, star};
 use crate::{Error, Result};
 
 /// What a table says.
-pub(crate) struct Table {
+pub(crate) struct ParticleTable {
     pub(crate) rows: Vec<Row>,
     pub(crate) has_labels: bool,
     /// In Angstrom.
@@ -40,7 +40,7 @@ const NO_STACKS: &str = "expected a file of one subtomogram (in RELION 5, extrac
 const PATH_COLUMNS: [&str; 4] = ["path", "rlnimagename", "image", "file"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "rlnclassnumber", "class"];
 
-impl Table {
+impl ParticleTable {
     /// Reads a table of the kind that its name says.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ pub fn annotate_star(table: impl AsRef<Path>, columns: &[(&str, Vec<String>)]) -
     let of_table = |problem: String| Error::Format { path: table.to_owned(), problem };
     let text = input::read_text(table)?;
     let blocks = star::read(&text).map_err(of_table)?;
-    let named = |block: &&star::Block<'_>| Columns::among(block.columns.iter().copied(), Some("")).is_ok();
+    let named = |block: &&star::StarTable<'_>| Columns::among(block.columns.iter().copied(), Some("")).is_ok();
     let Some(block) = blocks.iter().find(named) else {
         return Err(of_table(format!("has no column for the path; expected one of {}", PATH_COLUMNS.join(", "))));
     };
@@ -148,7 +148,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn separated(text: &str, delimiter: u8, unlabeled: Option<&str>) -> Result<Table, String> {
+fn separated(text: &str, delimiter: u8, unlabeled: Option<&str>) -> Result<ParticleTable, String> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .comment(Some(b'#'))
@@ -164,7 +164,7 @@ fn separated(text: &str, delimiter: u8, unlabeled: Option<&str>) -> Result<Table
         let record = record.map_err(|error| lines.told(&error))?;
         columns.row(lines.of(record.position()), |place| &record[place])
     });
-    Ok(Table { rows: rows.collect::<Result<_, String>>()?, has_labels: columns.has_labels(), voxel_size: None })
+    Ok(ParticleTable { rows: rows.collect::<Result<_, String>>()?, has_labels: columns.has_labels(), voxel_size: None })
 }
 
 /// The lines of a table, asked for from the first to the last, so that each is counted once.
@@ -202,7 +202,7 @@ impl Lines<'_> {
 }
 
 /// The one table that names subtomograms, and what RELION says of them elsewhere in the file.
-fn from_star(text: &str, unlabeled: Option<&str>) -> Result<Table, String> {
+fn from_star(text: &str, unlabeled: Option<&str>) -> Result<ParticleTable, String> {
     let blocks = star::read(text)?;
     let values = |wanted: &'static str| {
         blocks.iter().flat_map(move |block| {
@@ -231,7 +231,7 @@ fn from_star(text: &str, unlabeled: Option<&str>) -> Result<Table, String> {
     let Some((_, rows, has_labels)) = found else {
         return Err(first_problem.unwrap_or_else(|| "holds no data_ block".into()));
     };
-    Ok(Table { rows, has_labels, voxel_size: one_size(values("rlnImagePixelSize"))? })
+    Ok(ParticleTable { rows, has_labels, voxel_size: one_size(values("rlnImagePixelSize"))? })
 }
 
 /// The size that all optics groups have, in Angstrom.

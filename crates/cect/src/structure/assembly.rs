@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::{cif, cif::Block};
+use super::{cif, cif::Categories};
 use crate::{Error, Result, io::input};
 
 /// A rotation and a translation in Angstrom, as files write them: `x' = matrix · x + shift`.
@@ -144,7 +144,7 @@ const MAX_COPIES: usize = 2_000_000;
 pub(crate) const MMCIF_CATEGORIES: [&str; 2] = ["_pdbx_struct_assembly_gen", "_pdbx_struct_oper_list"];
 
 /// Assembly 1 of an mmCIF file, else the first that it lists; `None` if it lists none.
-pub(crate) fn from_mmcif(block: &Block<'_>) -> Result<Option<Assembly>, String> {
+pub(crate) fn from_mmcif(block: &Categories<'_>) -> Result<Option<Assembly>, String> {
     let [generators, operators] = MMCIF_CATEGORIES.map(|name| block.get(name));
     let Some(generators) = generators else {
         return Ok(None);

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::{
-    cif::{Block, Table},
+    cif::{Categories, Category},
     residues,
 };
 
@@ -107,7 +107,7 @@ pub(crate) fn from_user<'a>(atoms: &[Atom<'a>], numbers: &'a [String]) -> Result
 }
 
 /// The atoms of an `_atom_site` category.
-pub(crate) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Counted<'a>>, String> {
+pub(crate) fn from_mmcif<'a>(block: &Categories<'a>) -> Result<Vec<Counted<'a>>, String> {
     let table = block.get(MMCIF_CATEGORY).ok_or("no _atom_site category, so no atoms")?;
     let chain = first_of(table, ["label_asym_id", "auth_asym_id"])?;
     let residue = first_of(table, ["label_comp_id", "auth_comp_id"])?;
@@ -136,7 +136,7 @@ pub(crate) fn from_mmcif<'a>(block: &Block<'a>) -> Result<Vec<Counted<'a>>, Stri
     Ok(atoms.kept)
 }
 
-fn first_of(table: &Table<'_>, names: [&'static str; 2]) -> Result<&'static str, String> {
+fn first_of(table: &Category<'_>, names: [&'static str; 2]) -> Result<&'static str, String> {
     let [preferred, other] = names;
     names.into_iter().find(|name| table.has(name)).ok_or_else(|| format!("_atom_site lacks {preferred} and {other}"))
 }

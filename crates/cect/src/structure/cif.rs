@@ -12,13 +12,13 @@ pub(crate) fn looks_like(text: &str) -> bool {
 
 /// One category: its columns, and its rows in file order.
 #[derive(Debug, Default)]
-pub(crate) struct Table<'a> {
+pub(crate) struct Category<'a> {
     columns: Vec<&'a str>,
     values: Vec<&'a str>,
     looped: bool,
 }
 
-impl<'a> Table<'a> {
+impl<'a> Category<'a> {
     /// Rows of the named columns; `None` if a column is missing.
     pub(crate) fn rows<const N: usize>(
         &self,
@@ -50,11 +50,11 @@ impl<'a> Table<'a> {
 }
 
 /// The wanted categories of a data block, by name.
-pub(crate) type Block<'a> = HashMap<String, Table<'a>>;
+pub(crate) type Categories<'a> = HashMap<String, Category<'a>>;
 
 /// Reads the first data block, keeping the categories named in `wanted` (with their underscore).
-pub(crate) fn read<'a>(text: &'a str, wanted: &[&str]) -> Result<Block<'a>, String> {
-    let mut block = Block::default();
+pub(crate) fn read<'a>(text: &'a str, wanted: &[&str]) -> Result<Categories<'a>, String> {
+    let mut block = Categories::default();
     let mut tokens = Tokens { text, position: 0 }.peekable();
     let mut blocks = 0;
     while let Some(token) = tokens.next() {
@@ -91,7 +91,7 @@ pub(crate) fn read<'a>(text: &'a str, wanted: &[&str]) -> Result<Block<'a>, Stri
 fn read_loop<'a>(
     tokens: &mut std::iter::Peekable<Tokens<'a>>,
     wanted: &[&str],
-    block: &mut Block<'a>,
+    block: &mut Categories<'a>,
 ) -> Result<(), String> {
     let mut names = Vec::new();
     while let Some(token) = tokens.next_if(|token| token.as_ref().is_ok_and(Token::is_name)) {
@@ -122,7 +122,7 @@ fn read_loop<'a>(
         if block.contains_key(&category) {
             return Err(twice(&category));
         }
-        block.insert(category, Table { columns, values, looped: true });
+        block.insert(category, Category { columns, values, looped: true });
     }
     Ok(())
 }

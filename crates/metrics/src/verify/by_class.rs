@@ -9,7 +9,7 @@ use super::blocks::{Block, COLUMNS, Counter, ROWS};
 use super::host::{Plan, run};
 use super::layout::{Layout, Span};
 use super::tally::Tally;
-use super::{AllPairs, Pairs, Part, Progress, Watch};
+use super::{AllPairs, CountProgress, Pairs, Part, Watch};
 use super::{ScoreCounts, ScoreHistogram};
 use crate::Error;
 use crate::classes::{Accepted, Classes};
@@ -77,7 +77,7 @@ impl AllPairs {
         &self,
         pairs: impl Into<Pairs<'a>>,
         cuts: &ClassCuts,
-        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+        progress: impl Fn(CountProgress) -> ControlFlow<()> + Sync,
     ) -> Result<CountedByClass, Error> {
         let pairs = pairs.into();
         self.validate()?;

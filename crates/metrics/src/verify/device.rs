@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor, no_grad_guard};
 
 use super::counts::ScoreCounts;
 use super::source::Source;
-use super::{AllPairs, Pairs, Part, Progress, Watch};
+use super::{AllPairs, CountProgress, Pairs, Part, Watch};
 use super::{
     layout::{Layout, Span},
     pairs::Embedded,
@@ -181,13 +181,13 @@ impl Source for DeviceSet {
         let layout = Layout::new(&pairs.rows.labels, pairs.columns.map(|columns| columns.labels.as_slice()));
         let tiles = layout.tiles(tile, part);
         let (mut done, total) = (0, tiles.pairs());
-        Progress::start(total, progress)?;
+        CountProgress::start(total, progress)?;
         let mut worker = Worker::new(pairs, &layout, tile)?;
         for (rows, columns) in (0..).map_while(|number| tiles.get(number)) {
             let pairs = worker.count_tile(rows, columns)?;
             done += pairs;
             // A row by itself, on the diagonal, has no pairs and brings nothing nearer to the end.
-            if pairs > 0 && progress(Progress { done, total }).is_break() {
+            if pairs > 0 && progress(CountProgress { done, total }).is_break() {
                 return Err(Error::Stopped { done, total, units: "pairs" });
             }
         }

@@ -36,7 +36,7 @@ impl ScoreCounts {
 pub struct ScoreHistogram {
     counts: PairCounts,
     by_score: ScoreCounts,
-    blocks: Vec<Block>,
+    blocks: Vec<KeyBlock>,
     /// Twice the area under the curve, in couples of a matching and a non-matching pair.
     twice_area: u128,
 }
@@ -53,7 +53,7 @@ impl fmt::Debug for ScoreHistogram {
 
 /// What there is to know of a block of keys without looking into them.
 #[derive(Debug, Clone, Copy)]
-struct Block {
+struct KeyBlock {
     index: usize,
     /// The point of the lowest score above the block.
     before: OperatingPoint,
@@ -94,7 +94,7 @@ impl ScoreHistogram {
             point.true_accepts += partial.matching;
             point.false_accepts += partial.non_matching;
             let most_correct = before.correct() + partial.gain;
-            histogram.blocks.push(Block { index: partial.index, before, end: point, most_correct });
+            histogram.blocks.push(KeyBlock { index: partial.index, before, end: point, most_correct });
             histogram.twice_area +=
                 partial.twice_area + 2 * u128::from(before.true_accepts) * u128::from(partial.non_matching);
         }
@@ -178,13 +178,13 @@ impl ScoreHistogram {
     }
 
     /// The part of the curve in one block, from the point before it on.
-    fn curve_in(&self, block: &Block) -> RocCurve {
+    fn curve_in(&self, block: &KeyBlock) -> RocCurve {
         let mut points = vec![block.before];
         self.push_points(block, &mut points);
         RocCurve::of_grid(points)
     }
 
-    fn push_points(&self, block: &Block, points: &mut Vec<OperatingPoint>) {
+    fn push_points(&self, block: &KeyBlock, points: &mut Vec<OperatingPoint>) {
         let mut point = block.before;
         for (key, [matching, non_matching]) in self.by_score.counts_in(block.index) {
             if matching + non_matching > 0 {

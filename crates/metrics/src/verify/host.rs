@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::blocks::{self, COLUMNS, Counter, Packed, ROWS};
 use super::layout::{Layout, Span, Tiles};
 use super::source::Source;
-use super::{AllPairs, Pairs, Part, Progress, Watch};
+use super::{AllPairs, CountProgress, Pairs, Part, Watch};
 use super::{ScoreCounts, tally::Tally};
 use crate::{EmbeddingSet, Error};
 
@@ -140,7 +140,7 @@ pub(super) fn run<T: Counter + Send>(
 ) -> Result<Vec<T>, Error> {
     let tiles = plan.input.layout.tiles(plan.tile, part);
     let total = tiles.pairs();
-    Progress::start(total, progress)?;
+    CountProgress::start(total, progress)?;
     let queue = Queue { layout: &plan.input.layout, len: tiles.len(), tiles, next: AtomicU64::new(0) };
     let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
     let tallies = (0..plan.workers)
@@ -153,7 +153,7 @@ pub(super) fn run<T: Counter + Send>(
                 let pairs = worker.count(&rows, &columns, &mut tally);
                 let done = done.fetch_add(pairs, Ordering::Relaxed) + pairs;
                 // A row by itself, on the diagonal, has no pairs and brings nothing nearer to the end.
-                if pairs > 0 && progress(Progress { done, total }).is_break() {
+                if pairs > 0 && progress(CountProgress { done, total }).is_break() {
                     stopped.store(true, Ordering::Relaxed);
                 }
             }

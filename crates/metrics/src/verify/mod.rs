@@ -83,7 +83,7 @@ impl Default for AllPairs {
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct CountProgress {
     /// Pairs counted.
     pub done: u64,
     /// Pairs in all.
@@ -91,9 +91,9 @@ pub struct Progress {
 }
 
 /// Told how far a run is, says whether to go on. Not generic, so that all of the counting is compiled with this crate.
-type Watch<'a> = &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync);
+type Watch<'a> = &'a (dyn Fn(CountProgress) -> ControlFlow<()> + Sync);
 
-impl Progress {
+impl CountProgress {
     /// Before the first tile: without pairs that is the end, which no tile will tell.
     fn start(total: u64, progress: Watch<'_>) -> Result<(), Error> {
         match total {
@@ -138,7 +138,7 @@ impl AllPairs {
     pub fn count_with<'a, S: Embedded + 'a>(
         &self,
         pairs: impl Into<Pairs<'a, S>>,
-        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+        progress: impl Fn(CountProgress) -> ControlFlow<()> + Sync,
     ) -> Result<ScoreHistogram, Error> {
         let pairs = pairs.into();
         self.validate()?;
@@ -167,7 +167,7 @@ impl AllPairs {
         &self,
         pairs: impl Into<Pairs<'a, S>>,
         part: Part,
-        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+        progress: impl Fn(CountProgress) -> ControlFlow<()> + Sync,
     ) -> Result<ScoreCounts, Error> {
         self.validate()?;
         S::count(pairs.into(), self, part, &progress)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ndarray::Array2;
 use proptest::prelude::*;
 use soft_lmccl_metrics::Error;
-use soft_lmccl_metrics::verify::{AllPairs, Pairs, Part, Progress};
+use soft_lmccl_metrics::verify::{AllPairs, CountProgress, Pairs, Part};
 use soft_lmccl_metrics::{EerMethod, EmbeddingSet, PairProtocol, PairScores, RocCurve, ScoreHistogram};
 
 /// Every run that a test makes may take this much: two threads' worth.
@@ -220,7 +220,7 @@ fn counts_depend_on_the_embeddings_alone() {
 }
 
 /// How often a count tells how far it is, and how often it tells its end.
-fn told(count: impl FnOnce(&(dyn Fn(Progress) -> ControlFlow<()> + Sync))) -> (u64, u64) {
+fn told(count: impl FnOnce(&(dyn Fn(CountProgress) -> ControlFlow<()> + Sync))) -> (u64, u64) {
     let (told, ends) = (AtomicU64::new(0), AtomicU64::new(0));
     count(&|progress| {
         assert!(progress.done <= progress.total);
