@@ -1,10 +1,9 @@
 //! How variables enter a [`VarStore`](tch::nn::VarStore): a taken name is refused, heads and buffers
 //! are at least single precision, and weight decay goes by parameter group.
 //!
-//! The paper's `L_reg` is weight decay on the network and on the softmax head, but not on the
-//! large-margin prototypes (only their direction counts), the centers (no gradient) or the
-//! normalization layers. Every variable of this crate therefore says which group it belongs to;
-//! [`train::set_weight_decay`](crate::train::set_weight_decay) gives each group its value.
+//! The paper's `L_reg` is weight decay on the network and on the softmax head. It leaves out the large-margin
+//! prototypes (only their direction counts), the centers (no gradient) and the normalization layers. Every variable
+//! therefore names its group; [`train::set_weight_decay`](crate::train::set_weight_decay) gives each group its value.
 
 use tch::{Kind, Tensor, nn, nn::Init};
 
@@ -28,7 +27,7 @@ pub(crate) fn buffer(path: &nn::Path<'_>, name: &str, dims: &[i64], kind: Kind) 
     register(path, name, tensor, false)
 }
 
-/// Registers a bias for each class, zero at first, without weight decay; `None` if none is `wanted`.
+/// Registers a bias for each class, zero at first, without weight decay; `None` unless `wanted`.
 pub(crate) fn bias(path: &nn::Path<'_>, wanted: bool, num_classes: i64) -> Result<Option<Tensor>> {
     let path = path.set_group(NO_DECAY_GROUP);
     wanted.then(|| trainable(&path, "bias", &[num_classes], Init::Const(0.0))).transpose()

@@ -58,9 +58,8 @@ impl Cb3dConfig {
 /// Eight 3³ convolutions with ReLU in five groups, each of which ends in a maximum; two hidden linear
 /// layers with ReLU and dropout; then the embedding.
 ///
-/// The maxima are over 2³ voxels but for the first, which leaves the depth as it is, as C3D does with
-/// the frames of a video; before the last, height and width get a zero at both ends. At 40³ voxels
-/// the network has 65,412,480 parameters.
+/// The first maximum keeps the depth, as C3D keeps the frames of a video; the others are over 2³ voxels. Before the
+/// last, height and width are padded by a zero at both ends. At 40³ voxels the network has 65,412,480 parameters.
 ///
 /// # Shapes
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`; a side of 16 at least. Maxima leave out the last
@@ -128,8 +127,8 @@ pub fn cb3d(path: &nn::Path<'_>, side: i64, config: Cb3dConfig) -> Result<Cb3d> 
 
 impl nn::ModuleT for Cb3d {
     /// # Panics
-    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`, in training with `B` of two
-    /// or more where the embedding is batch-normalized.
+    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`. Training with batch normalization needs a `B`
+    /// of at least 2.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
         let mut x = input(volumes, self.side);
         for (index, convs) in self.groups.iter().enumerate() {

@@ -12,8 +12,8 @@ use crate::Result;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompactNetConfig {
-    /// Channels of the blocks, each of which halves the side. Default 16, 32, 64: what two cores
-    /// train in about a minute.
+    /// Channels of the blocks; each block halves the side. Default 16, 32, 64, which two cores train in about a
+    /// minute.
     pub channels: Vec<i64>,
     /// `D`, the length of an embedding. Default 128.
     pub embedding_dim: i64,
@@ -39,11 +39,10 @@ impl CompactNetConfig {
 /// Blocks of two 3³ convolutions, the first of stride 2, each with batch normalization and PReLU;
 /// then one linear layer.
 ///
-/// The last block is flattened, not averaged: where in the box a feature lies is what tells one
-/// particle from another.
+/// The last block is flattened, not averaged: the place of a feature in the box tells one particle from another.
 ///
-/// The embedding is batch-normalized, as in the authors' network (`fc_bn`): every dimension starts
-/// with unit variance, so that the center term starts at `D/2`.
+/// The embedding is batch-normalized, as in the authors' network (`fc_bn`). Every dimension starts with unit
+/// variance, so that the center term starts at `D/2`.
 ///
 /// # Shapes
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`.
@@ -117,8 +116,8 @@ pub fn compact_net(path: &nn::Path<'_>, side: i64, config: CompactNetConfig) -> 
 
 impl nn::ModuleT for CompactNet {
     /// # Panics
-    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`, in training with `B` of two
-    /// or more: batch normalization divides by a variance.
+    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`. Training needs a `B` of at least 2: batch
+    /// normalization divides by a variance.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
         let features =
             self.layers.iter().fold(input(volumes, self.side), |features, layer| layer.forward_t(&features, train));

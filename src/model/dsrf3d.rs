@@ -16,8 +16,8 @@ use crate::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dsrf3dConfig {
-    /// Channels of the groups of two convolutions, each of which ends in pooling. Default 32, 64,
-    /// 128; 32, 64 is the first DSRF3D.
+    /// Channels of the groups; each has two convolutions and ends in pooling. Default 32, 64, 128; 32, 64 is the
+    /// first DSRF3D.
     pub channels: Vec<i64>,
     /// Outputs of each of the two hidden linear layers. Default 1024.
     pub hidden: i64,
@@ -61,8 +61,8 @@ impl Dsrf3dConfig {
 /// At 40³ voxels it has 19,344,672 parameters, 16,385,024 of them in the first linear layer.
 ///
 /// # Shapes
-/// `[B, 1, side, side, side]` → `[B, embedding_dim]`; a side of at least two to the number of
-/// groups, 8 by default. Pooling leaves out the last voxel of an odd side.
+/// `[B, 1, side, side, side]` → `[B, embedding_dim]`; a side of at least 2 to the power of the number of groups, 8 by
+/// default. Pooling leaves out the last voxel of an odd side.
 ///
 /// # References
 /// C. Che et al., *Improved Deep Learning-Based Macromolecules Structure Classification from
@@ -79,8 +79,8 @@ pub struct Dsrf3d {
 /// Creates a [`Dsrf3d`] for volumes of `side³` voxels.
 ///
 /// # Errors
-/// As [`Dsrf3dConfig::validate`]; [`Error::Config`] for a side that pooling leaves nothing of, or one
-/// that gives a linear layer more than 2³⁰ weights; [`Error::NameTaken`].
+/// As [`Dsrf3dConfig::validate`]; [`Error::Config`] for a side that pooling reduces to nothing, or one that gives a
+/// linear layer more than 2³⁰ weights; [`Error::NameTaken`].
 ///
 /// # Examples
 /// ```
@@ -126,8 +126,8 @@ pub fn dsrf3d(path: &nn::Path<'_>, side: i64, config: Dsrf3dConfig) -> Result<Ds
 
 impl nn::ModuleT for Dsrf3d {
     /// # Panics
-    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`, in training with `B` of two
-    /// or more where the embedding is batch-normalized.
+    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`. Training with batch normalization needs a `B`
+    /// of at least 2.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
         let features = self.groups.iter().fold(input(volumes, self.side), |x, convs| {
             max_pooled(&convs.iter().fold(x, |x, conv| conv.forward(&x).relu()), [2; 3], [0; 3])

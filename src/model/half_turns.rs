@@ -1,4 +1,4 @@
-//! The mean over the turns that leave a missing wedge where it is.
+//! The mean over the turns that keep a missing wedge.
 
 use tch::{Tensor, nn::ModuleT};
 
@@ -7,11 +7,11 @@ use crate::{Error, Result, error::require_defined};
 /// The axes of `[B, 1, z, y, x]` that half turns about x, y and z flip.
 const AXES: [[i64; 2]; 3] = [[2, 3], [2, 4], [3, 4]];
 
-/// A network that embeds a subtomogram as the mean of what it makes of its four half turns.
+/// A network that embeds a subtomogram as the mean over its four half turns.
 ///
-/// A half turn about a coordinate axis maps the missing wedge of a single tilt axis onto itself, so that all four are
-/// subtomograms that could have been recorded. In training (`train = true`) only the volume itself goes through the
-/// network, so that it can be wrapped from the start.
+/// A half turn about a coordinate axis maps the missing wedge of a single tilt axis onto itself: the microscope could
+/// have recorded all four. In training (`train = true`) only the volume itself goes through the network, so that the
+/// network can be wrapped from the start.
 ///
 /// # Formula
 /// ```text
@@ -57,8 +57,8 @@ impl<N: ModuleT> ModuleT for HalfTurnMean<N> {
     }
 }
 
-/// Half turns of volumes about x, y and z, about their centers, index `S / 2`; in an even box the first plane, which
-/// has no counterpart, stays where it is, as it does for a Fourier transform.
+/// Turns volumes by half turns about x, y and z through their centers, index `S / 2`. In an even box the first plane
+/// has no counterpart: it stays where it is, as for a Fourier transform.
 ///
 /// # Shapes
 /// `[B, 1, S, S, S]` → three of `[B, 1, S, S, S]`, of any kind and on any device.

@@ -1,6 +1,6 @@
 //! The layers that the example networks are built from.
 //!
-//! As `tch::nn`'s, but a taken name is an error, and normalization layers stay out of weight decay.
+//! Unlike `tch::nn`'s, a taken name is an error, and normalization layers stay out of weight decay.
 
 use tch::{
     Kind, Tensor,
@@ -12,13 +12,13 @@ use tch::{
 
 use crate::{Error, Result, params};
 
-/// What a [`Conv3d`] has besides its channels.
+/// Options of a [`Conv3d`] besides its channels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConvOptions {
     /// Edge of the cubic kernel.
     pub(super) kernel: i64,
     pub(super) stride: i64,
-    /// A bias for each output channel; nothing where a normalization layer follows.
+    /// Whether each output channel has a bias; not where a normalization layer follows.
     pub(super) bias: bool,
     pub(super) first: WeightInit,
 }
@@ -108,8 +108,8 @@ impl BatchNorm {
     }
 
     /// # Panics
-    /// In training, with a single value a channel: it has no variance, and libtorch would put
-    /// infinity into the running one without a word.
+    /// In training, with a single value for a channel: it has no variance, and libtorch would silently make the
+    /// running variance infinite.
     pub(super) fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
         assert!(
             !train || x.numel() as i64 > self.weight.numel() as i64,
@@ -163,8 +163,8 @@ impl Linear {
     }
 }
 
-/// The last layers of the authors' network: linear with bias, then batch normalization (`fc_bn`), so
-/// that every dimension of an embedding starts with unit variance.
+/// The last layers of the authors' network: linear with bias, then batch normalization (`fc_bn`). Every dimension of
+/// an embedding starts with unit variance.
 #[derive(Debug)]
 pub(super) struct EmbeddingHead {
     fc: Linear,
@@ -172,7 +172,7 @@ pub(super) struct EmbeddingHead {
 }
 
 impl EmbeddingHead {
-    /// `momentum` is that of the batch normalization, `None` for an embedding as it is.
+    /// `momentum` is that of the batch normalization; `None` leaves the embedding as it is.
     pub(super) fn init(path: &nn::Path<'_>, from: i64, to: i64, momentum: Option<f64>) -> Result<Self> {
         let fc = Linear::init(&(path / "fc"), from, to, true)?;
         let fc_bn = momentum.map(|momentum| BatchNorm::init(&(path / "fc_bn"), to, momentum)).transpose()?;
@@ -212,7 +212,7 @@ impl Hidden {
     }
 }
 
-/// The maxima over windows of so many voxels along each axis, next to one another.
+/// The maxima over adjacent windows of so many voxels along each axis.
 pub(super) fn max_pooled(x: &Tensor, window: [i64; 3], padding: [i64; 3]) -> Tensor {
     x.max_pool3d(window, window, padding, [1, 1, 1], false)
 }
@@ -222,8 +222,7 @@ pub(super) fn halved(side: i64) -> i64 {
     side / 2 + side % 2
 }
 
-/// The most weights that one layer may have: 4 GiB in single precision, which an optimizer with two
-/// moments makes 16.
+/// The most weights that one layer may have: 4 GiB in single precision, 16 GiB under an optimizer with two moments.
 const MAX_WEIGHTS: i64 = 1 << 30;
 
 /// # Errors
@@ -239,12 +238,11 @@ fn require_room(dims: &[i64]) -> Result<()> {
     }
 }
 
-/// The features that `channels` maps of `extents` have when they are flattened for a linear layer of
-/// `to` outputs.
+/// The number of features of `channels` maps of `extents`, flattened for a linear layer of `to` outputs.
 ///
 /// # Errors
-/// [`Error::Config`] naming `least`, the smallest side that leaves a voxel, if none is left; or if
-/// the linear layer would have more than 2³⁰ weights.
+/// [`Error::Config`] if no voxel is left, naming `least`, the smallest side that leaves one; or if the linear layer
+/// would have more than 2³⁰ weights.
 pub(super) fn flattened(side: i64, least: i64, channels: i64, extents: [i64; 3], to: i64) -> Result<i64> {
     let refuse = |expected: String| Err(Error::config("side", expected, side));
     if side < least {

@@ -1,6 +1,6 @@
 //! Example 3-D networks: `[B, 1, S, S, S]` subtomograms to `[B, D]` embeddings.
 //!
-//! The losses take embeddings from any network; these are the ones that the examples train.
+//! The losses take embeddings from any network; the examples train these networks.
 //!
 //! | network | by name | parameters at 40³ | source |
 //! |---|---|---|---|
@@ -10,10 +10,9 @@
 //! | [`Rb3d`] | `rb3d` | 264,362,176 | Xu lab |
 //! | [`Cb3d`] | `cb3d` | 65,412,480 | Xu lab, C3D |
 //!
-//! The last three were classifiers; here the layer of the classes is replaced by that of the
-//! embedding, linear and batch-normalized as in the authors' code. [`NetworkConfig`] chooses one by
-//! name. In evaluation mode every network is a pure function of its input and weights;
-//! [`HalfTurnMean`] around one asks it four times.
+//! The last three were classifiers. Here the embedding layer replaces their class layer: linear and batch-normalized,
+//! as in the authors' code. [`NetworkConfig`] chooses a network by name. In evaluation mode every network is a pure
+//! function of its input and weights; [`HalfTurnMean`] runs one four times.
 
 mod cb3d;
 mod compact_net;

@@ -78,7 +78,7 @@ impl FromStr for Architecture {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::Config`] with all names, if it is none of them.
+    /// [`Error::Config`] with all names, for any other name.
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|architecture| architecture.name() == name).ok_or_else(|| {
             Error::config("architecture", format!("one of {}", Self::ALL.map(Self::name).join(", ")), name.to_owned())
@@ -121,7 +121,7 @@ pub enum NetworkConfig {
 }
 
 impl Default for NetworkConfig {
-    /// [`CompactNet`], what two cores train.
+    /// [`CompactNet`], which two cores can train.
     fn default() -> Self {
         Architecture::Compact.config()
     }
@@ -214,8 +214,8 @@ pub enum Network {
 
 impl nn::ModuleT for Network {
     /// # Panics
-    /// As the network inside: with the sizes, unless `volumes` is `[B, 1, side, side, side]`, in
-    /// training with `B` of two or more where there is batch normalization.
+    /// As the network inside: with the sizes, unless `volumes` is `[B, 1, side, side, side]`. Training with batch
+    /// normalization needs a `B` of at least 2.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
         match self {
             Self::Compact(net) => net.forward_t(volumes, train),

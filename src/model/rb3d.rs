@@ -62,12 +62,13 @@ impl Rb3dConfig {
     }
 }
 
-/// One 3³ convolution with ReLU and a maximum over 2³ voxels; units that join a 3³ convolution with
-/// ReLU and a bottleneck (1³, 3³, 1³ with dropout) and rectify both; then two hidden linear layers
-/// with ReLU and dropout, then the embedding.
+/// Stem, units, two hidden linear layers, embedding.
 ///
-/// There is one pooling only, so the first hidden layer is large: at 40³ voxels it has 262,145,024
-/// of 264,362,176 parameters, 1 GiB, which training with Adam makes 4. A `hidden` of 64 makes 63 MiB.
+/// The stem is a 3³ convolution with ReLU and a maximum over 2³ voxels. Units concatenate a 3³ convolution with ReLU
+/// and a bottleneck (1³, 3³, 1³ with dropout) and rectify both. The hidden layers have ReLU and dropout.
+///
+/// Only the stem pools, so the first hidden layer is large. At 40³ voxels it has 262,145,024 of 264,362,176
+/// parameters: 1 GiB, which training with Adam makes 4. A `hidden` of 64 makes 63 MiB.
 ///
 /// # Shapes
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`; a side of 2 at least. Pooling leaves out the
@@ -156,8 +157,8 @@ pub fn rb3d(path: &nn::Path<'_>, side: i64, config: Rb3dConfig) -> Result<Rb3d> 
 
 impl nn::ModuleT for Rb3d {
     /// # Panics
-    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`, in training with `B` of two
-    /// or more where the embedding is batch-normalized.
+    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`. Training with batch normalization needs a `B`
+    /// of at least 2.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
         let stem = max_pooled(&self.stem.forward(&input(volumes, self.side)).relu(), [2; 3], [0; 3]);
         let features = self.units.iter().fold(stem, |x, unit| unit.forward_t(&x, train));

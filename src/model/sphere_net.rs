@@ -18,8 +18,8 @@ pub struct SphereStage {
     pub units: i64,
 }
 
-/// Hyper-parameters of [`SphereNet`]. The defaults are those of the authors' code
-/// (`sphere_network.py` and `main.py` of AITom's `openset`) but for `batch_norm`.
+/// Hyper-parameters of [`SphereNet`]. Except `batch_norm`, the defaults are those of the authors' code
+/// (`sphere_network.py` and `main.py` of AITom's `openset`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SphereNetConfig {
@@ -68,12 +68,12 @@ impl SphereNetConfig {
 
 /// Residual network without normalization in its trunk, with PReLU.
 ///
-/// Each stage halves the side by a 3³ convolution of stride 2 with bias and PReLU, then adds
-/// residual units `x + PReLU(conv(PReLU(conv(x))))` of 3³ convolutions without bias; the last stage
-/// is flattened into a linear layer, whose output is batch-normalized.
+/// Each stage halves the side by a 3³ convolution of stride 2 with bias and PReLU. It then adds residual units
+/// `x + PReLU(conv(PReLU(conv(x))))` of 3³ convolutions without bias. A linear layer takes the flattened last stage;
+/// its output is batch-normalized.
 ///
-/// At 40³ voxels it has 49,113,280 parameters. Convolutions of stride 2 pad both ends, where
-/// TensorFlow's pad the end only: the same sizes, a grid that is shifted by one voxel.
+/// At 40³ voxels it has 49,113,280 parameters. Convolutions of stride 2 pad both ends, TensorFlow's pad only the end:
+/// the sizes are the same, the grid is shifted by one voxel.
 ///
 /// # Shapes
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`; any side from 1.
@@ -178,8 +178,8 @@ pub fn sphere_net(path: &nn::Path<'_>, side: i64, config: SphereNetConfig) -> Re
 
 impl nn::ModuleT for SphereNet {
     /// # Panics
-    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`, in training with `B` of two
-    /// or more where the embedding is batch-normalized.
+    /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`. Training with batch normalization needs a `B`
+    /// of at least 2.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
         let features = self.stages.iter().fold(input(volumes, self.side), |features, stage| stage.forward(&features));
         self.head.forward_t(&features.flatten(1, -1), train)

@@ -25,7 +25,7 @@ pub(super) fn write(path: &Path, tensors: Vec<(String, Stored)>, description: &i
     soft_lmccl_files::write(path, &bytes).map_err(Error::io("write", path))
 }
 
-/// The bytes of a safetensors file, of which the header has been checked.
+/// The bytes of a safetensors file with a checked header.
 #[derive(Debug)]
 pub(super) struct Archive {
     path: PathBuf,
@@ -63,7 +63,7 @@ impl Archive {
     }
 }
 
-/// The tensor of that name, if it has the kind and the shape of `like`.
+/// The tensor of that name, if it has the kind and shape of `like`.
 pub(super) fn tensor_like(file: &SafeTensors<'_>, name: &str, like: &Tensor) -> Result<Result<Tensor, String>> {
     let Ok(stored) = file.tensor(name) else { return Ok(Err(format!("`{name}` is missing"))) };
     let shape: Vec<i64> = stored.shape().iter().map(|&extent| extent as i64).collect();

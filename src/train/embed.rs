@@ -12,9 +12,11 @@ use crate::{Error, Result, error::require_defined, metrics::EmbeddingSet};
 /// Each batch: `[B, …]` as `net` takes it, on its device; `[B]` `Int64` on any.
 ///
 /// # Errors
-/// What a batch brings; [`Error::Tensor`] for labels of another kind or number, or none, and for a network that does not
-/// give `[B, D]`, with one `D`; [`Error::Metric`] for a zero or non-finite embedding, for a label below 0 or above
-/// `u32::MAX`, or for no embedding at all.
+/// - The error of a batch, passed on.
+/// - [`Error::Tensor`] for labels that are undefined, not `Int64` or not `[B]`; for outputs of `net` that are not
+///   `[B, D]` with one `D`.
+/// - [`Error::Metric`] for a zero or non-finite embedding, a label below 0 or above `u32::MAX`, or no embedding at
+///   all.
 ///
 /// # Panics
 /// As `net` does, for volumes of a shape that it does not take.
@@ -42,11 +44,11 @@ pub fn embed(
     Ok(EmbeddingSet::new(embeddings.view(), &labels)?)
 }
 
-/// As [`embed`], with the lengths that the network gives: `[N, D]` embeddings and `[N]` labels, what
-/// [`CollapseReport::of`](crate::metrics::CollapseReport::of) looks at.
+/// As [`embed`], with the lengths that the network gives: `[N, D]` embeddings and `[N]` labels, the input of
+/// [`CollapseReport::of`](crate::metrics::CollapseReport::of).
 ///
 /// # Errors
-/// As [`embed`], but that lengths and labels may be any, and that there may be none.
+/// As [`embed`], without [`Error::Metric`]: lengths, labels and `N` may be any.
 ///
 /// # Panics
 /// As `net` does, for volumes of a shape that it does not take.
@@ -74,7 +76,7 @@ pub fn embed_raw(
                 got: format!("{:?}", embeddings.size()),
             });
         };
-        // In all there may be as many, where one batch has too many of what another lacks.
+        // The totals would agree if one batch had too many and another too few.
         if batch_labels.size() != [rows] {
             return Err(Error::Tensor {
                 what: "labels",

@@ -12,17 +12,17 @@ use crate::{Error, Result};
 /// Columns before the terms of the loss.
 const COLUMNS: [&str; 5] = ["step", "epoch", "learning_rate", "validation", "total"];
 
-/// A log that grows by a row a step, each handed to the system before the next step begins.
+/// A log with one row a step. Each row is handed to the system before the next step begins.
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
     writer: csv::Writer<File>,
-    /// Whether the first row is there, which names the columns.
+    /// Whether the first row, which names the columns, is there.
     named: bool,
 }
 
 impl Log {
-    /// The log up to `step`, without the rows after it, which will be written again; with none at step 0.
+    /// The log up to `step`, empty at step 0. Rows after it are dropped: the run will write them again.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] if the file is not such a log.
@@ -34,7 +34,7 @@ impl Log {
         let refuse = |problem: String| Err(Error::Format { path: path.to_owned(), problem });
         let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes.as_slice());
         let (mut record, mut rows, mut end) = (csv::ByteRecord::new(), 0, 0);
-        // A row that a crash has cut short is one after `step`: it is not looked at.
+        // A row that a crash has cut short lies after `step` and is not read.
         while rows <= step && step > 0 {
             match reader.read_byte_record(&mut record) {
                 Ok(true) => {}
@@ -76,7 +76,7 @@ impl Log {
         written.map_err(|error| Self::failed("write", &self.path, std::io::Error::other(error)))
     }
 
-    /// Until it returns the rows may be lost with the machine, though not with the process.
+    /// Before it returns, a crash of the machine may lose rows; a crash of the process cannot.
     pub(super) fn sync(&self) -> Result<()> {
         self.writer.get_ref().sync_data().map_err(|source| Self::failed("write", &self.path, source))
     }

@@ -16,9 +16,9 @@ pub enum Sampling {
     /// Every sample once an epoch, in a new order each time.
     #[default]
     Plain,
-    /// P-K batches: as many classes as fit, `samples_per_class` samples of each, so that every class
-    /// present moves its center by the mean of several. Classes, and samples within a class, take turns; none comes
-    /// twice in a batch, but for the samples of a class that has fewer than K.
+    /// P-K batches: as many classes as fit, K = `samples_per_class` samples of each. Every class present moves its
+    /// center by the mean of several. Classes take turns, and so do the samples of a class. A sample comes twice in a
+    /// batch only if its class has fewer than K.
     Balanced {
         /// K, which divides the batch size; 4 is usual (Hermans et al., 2017).
         samples_per_class: usize,
@@ -43,7 +43,7 @@ pub struct Sampler {
     sampling: Sampling,
     batch_size: usize,
     labels: Vec<i64>,
-    /// Plain: one of all samples. Balanced: one of the other decks, then one for each class.
+    /// Plain: one deck of all samples. Balanced: one of the other decks, then one for each class.
     decks: Vec<Deck>,
 }
 
@@ -55,7 +55,7 @@ struct Deck {
 }
 
 impl Deck {
-    /// All drawn, so that the first draw shuffles.
+    /// All cards drawn, so that the first draw shuffles.
     fn new(cards: Vec<i64>) -> Self {
         Self { drawn: cards.len(), cards }
     }
@@ -69,14 +69,14 @@ impl Deck {
         self.cards[self.drawn - 1] as usize
     }
 
-    /// So many cards, none of them twice while there are as many.
+    /// Deals `count` cards; while there are as many, no card comes twice.
     fn deal(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
         let left = &self.cards[self.drawn..];
         let missing = count.saturating_sub(left.len());
         if missing == 0 {
             return (0..count).map(|_| self.draw(rng)).collect();
         }
-        // What is left of the round comes now, and last in the next.
+        // The rest of this round comes now, and last in the next.
         let left = left.to_vec();
         self.cards.shuffle(rng);
         self.cards.sort_by_key(|card| left.contains(card));
@@ -87,7 +87,7 @@ impl Deck {
     }
 }
 
-/// Where a sampler stands, but for the order of its decks.
+/// Where a sampler stands, without the order of its decks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Position {
@@ -101,8 +101,8 @@ impl Sampler {
     /// A sampler of `labels.len()` samples.
     ///
     /// # Errors
-    /// [`Error::Config`] for a batch of none, or of more samples than there are; for balanced batches unless
-    /// `samples_per_class` divides the batch size and the batch has no more classes than there are.
+    /// [`Error::Config`] for a batch of no samples, or of more than there are. A balanced batch also needs a size
+    /// that `samples_per_class` divides, and no more classes than there are.
     pub fn new(labels: &[i64], sampling: Sampling, batch_size: usize, seed: u64) -> Result<Self> {
         let bad = |field, expected: String, got: usize| Err(Error::Config { field, expected, got: got.to_string() });
         if !(1..=labels.len()).contains(&batch_size) {
@@ -139,7 +139,7 @@ impl Sampler {
         }
     }
 
-    /// What a checkpoint holds: the generator, and cards drawn and order of every deck.
+    /// For a checkpoint: the generator, then the cards drawn and the order of every deck.
     pub(super) fn state(&self) -> (Position, Vec<i64>, Vec<i64>) {
         let words = u64::try_from(self.rng.get_word_pos()).expect("2⁶⁴ random words take centuries");
         let position = Position { seed: self.rng.get_seed(), stream: self.rng.get_stream(), words };
@@ -156,7 +156,7 @@ impl Sampler {
         self.labels.len()
     }
 
-    /// The sampler at a saved position, if it is one of these samples.
+    /// The sampler at a saved position, if the position is one of these samples.
     pub(super) fn at(&self, position: &Position, drawn: &[i64], cards: &[i64], labels: &[i64]) -> Result<Self, String> {
         if labels != self.labels {
             return Err("the sampler's position is of other samples or labels".into());
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(drawn, [80; 10], "samples take turns");
     }
 
-    /// 16 of 31 classes a batch: none waits longer than its turn.
+    /// 16 of 31 classes a batch: no class waits longer than its turn.
     #[test]
     fn more_than_half_of_the_classes_take_turns() {
         let labels: Vec<i64> = (0..31).collect();

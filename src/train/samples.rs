@@ -9,11 +9,13 @@ pub trait TrainingSet {
     /// The training label of every sample, each in `0..num_classes` of the loss.
     fn labels(&self) -> &[i64];
 
-    /// The samples at `indices`, `[B, 1, S, S, S]`, on any device. `step` counts the run's batches from 0,
-    /// so that augmentation can be a pure function of it: a resumed run asks for the same batches again.
+    /// The samples at `indices`, `[B, 1, S, S, S]`, on any device.
+    ///
+    /// `step` counts the run's batches from 0. Augmentation can be a pure function of it: a resumed run asks for the
+    /// same batches again.
     ///
     /// # Errors
-    /// Whatever reading or making a sample can fail with; the run ends with it.
+    /// The error of reading or making a sample; it ends the run.
     fn volumes(&self, indices: &[usize], step: usize) -> Result<Tensor>;
 }
 
@@ -35,7 +37,7 @@ pub struct InMemory<'a> {
 }
 
 impl<'a> InMemory<'a> {
-    /// Volumes and their labels, one for each.
+    /// Volumes with one label each.
     ///
     /// # Shapes
     /// `volumes`: `[N, …]`; `labels`: `[N]`, `Int64`; each on any device.

@@ -23,9 +23,9 @@ use crate::{
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Schedule {
-    /// A cosine rise from 1/25 over the first 30 % of the run, then a cosine fall towards 1/250,000: the curve of
-    /// PyTorch's `OneCycleLR` with its defaults, without its cycle of the momentum. A step has the factor of its
-    /// beginning, so that the last one stands a step before the end (PyTorch's stands on it).
+    /// A cosine rise from 1/25 over the first 30 % of the run, then a cosine fall towards 1/250,000. This is the
+    /// curve of PyTorch's `OneCycleLR` with its defaults, without its cycle of the momentum. A step has the factor of
+    /// its beginning: the last step stands one step before the end (PyTorch's stands on it).
     #[default]
     OneCycle,
     /// A cosine fall from the peak to zero (Loshchilov and Hutter, 2017, one period).
@@ -54,8 +54,7 @@ impl Schedule {
     }
 }
 
-/// Brings in the margin and the center term of [`SoftLmccl`] slowly: each rises in a straight line from
-/// zero to its value.
+/// Brings in the margin and the center term of [`SoftLmccl`] slowly: each rises linearly from zero to its value.
 ///
 /// # Examples
 /// ```
@@ -76,7 +75,7 @@ impl Schedule {
 pub struct WarmUp {
     /// Part of the run, in 0..=1, over which the margin rises. Default 0, the whole margin from the start.
     pub margin: f64,
-    /// The same of the center term's weight λ. Default 0.
+    /// The same for the center term's weight λ. Default 0.
     pub center_weight: f64,
 }
 
@@ -94,8 +93,8 @@ impl WarmUp {
         Ok(())
     }
 
-    /// Gives `loss` the margin and the center weight that belong to `progress`, where `target` holds what
-    /// they rise to. For [`Trainer::before_step`](super::Trainer::before_step).
+    /// Gives `loss` the margin and the center weight of `progress`; `target` holds their final values. For
+    /// [`Trainer::before_step`](super::Trainer::before_step).
     ///
     /// # Errors
     /// As [`validate`](Self::validate), [`SoftLmccl::set_margin`] and [`SoftLmccl::set_center_weight`].

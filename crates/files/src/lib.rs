@@ -1,4 +1,4 @@
-//! Files that are whole or not there: a reader, or a crash, never meets half of one.
+//! Files that are whole or absent: neither a reader nor a crash ever meets half of one.
 //!
 //! ```
 //! # let directory = tempfile::tempdir()?;
@@ -8,8 +8,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Long runs are killed and go on many times over. What a killed process was writing has a name that
-//! [`remove_partials`] knows, which is why this is no crate of somebody else's.
+//! Long runs are killed and resumed many times. [`remove_partials`] knows the names of the files that a killed
+//! process was writing: that is why this crate exists.
 
 use std::{
     fs::{self, File},
@@ -21,22 +21,22 @@ use std::{
 /// Writes `bytes` beside `path`, syncs them, renames them over `path` and syncs the directory.
 ///
 /// # Errors
-/// What the system says; whatever was at `path` is still there then, and nothing beside it.
+/// The system's error. `path` is then unchanged, unless only the last sync failed; nothing is left beside it.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Written::beside(path, bytes)?.place()
 }
 
-/// Whether a file can be written at `path`, asked before the work whose result it is to hold.
+/// Checks that a file can be written at `path`, before the work whose result it will hold.
 ///
 /// # Errors
-/// What the system says; nothing is left behind.
+/// The system's error; nothing is left behind.
 pub fn require_writable(path: &Path) -> io::Result<()> {
     Written::beside(path, &[]).map(drop)
 }
 
-/// A file that is written but not in its place yet; it goes if it never gets there.
+/// A file that is written but not in its place yet. If it never gets there, it is removed.
 ///
-/// With several of them, all are written before the first is in its place.
+/// With several files, all are written before the first is put in its place.
 #[derive(Debug)]
 pub struct Written {
     partial: PathBuf,
@@ -47,20 +47,20 @@ impl Written {
     /// Writes a sibling of `path` and syncs it.
     ///
     /// # Errors
-    /// What the system says; what was at `path` is still there then.
+    /// The system's error; the file at `path` is then unchanged.
     pub fn beside(path: &Path, bytes: &[u8]) -> io::Result<Self> {
         let written = Self { partial: partial(path), path: path.to_owned() };
         File::create(&written.partial).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))?;
         Ok(written)
     }
 
-    /// Renames it, and syncs the directory: until then a power failure may forget the rename.
+    /// Renames it and syncs the directory: before that, a power failure may undo the rename.
     ///
     /// # Errors
-    /// What the system says; what was at its place is still there if renaming failed.
+    /// The system's error. If renaming failed, the old file is still in its place.
     pub fn place(self) -> io::Result<()> {
         fs::rename(&self.partial, &self.path)?;
-        // Elsewhere a directory cannot be opened as a file.
+        // Only Unix opens a directory as a file.
         if cfg!(unix) {
             File::open(directory(&self.path))?.sync_all()?;
         }
@@ -70,12 +70,12 @@ impl Written {
 
 impl Drop for Written {
     fn drop(&mut self) {
-        // In its place there is nothing left to remove; else nobody reads it.
+        // Once in its place there is nothing to remove; otherwise nobody reads it.
         let _ = fs::remove_file(&self.partial);
     }
 }
 
-/// Removes what killed processes left beside `path` when they were writing it.
+/// Removes the unfinished files that killed processes left beside `path`.
 pub fn remove_partials(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
     for entry in fs::read_dir(directory(path)).into_iter().flatten().flatten() {
@@ -84,7 +84,7 @@ pub fn remove_partials(path: &Path) {
             .to_str()
             .and_then(|sibling| sibling.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".partial"));
         if writer.is_some_and(is_writer) {
-            // Clearing up is not what was asked for: nothing depends on it.
+            // Nobody asked for clearing up: nothing depends on it.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -94,8 +94,8 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The sibling that a file is written to first: one for each write, so that two threads that write to one path
-/// leave one file or the other.
+/// The sibling that a file is written to first. Each write has its own, so that two threads writing to one path leave
+/// one whole file.
 fn partial(path: &Path) -> PathBuf {
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -103,7 +103,7 @@ fn partial(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// A process and one of its writes; before these were counted, a process.
+/// A process and one of its writes; in earlier versions a process alone.
 fn is_writer(text: &str) -> bool {
     let (process, write) = text.split_once('-').unwrap_or((text, "0"));
     process.parse::<u32>().is_ok() && write.parse::<u64>().is_ok()

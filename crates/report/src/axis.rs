@@ -1,13 +1,13 @@
-//! Axes whose lines and labels are where we say.
+//! Axes with ticks at chosen places.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
-/// An axis with lines and labels where we say (`plotters` would choose by itself).
+/// An axis with chosen ticks: `plotters` would choose its own.
 pub(super) struct Ticked {
     pub range: Range<f64>,
-    /// With a label.
+    /// Labeled ticks.
     pub bold: Vec<f64>,
     pub light: Vec<f64>,
 }

@@ -11,8 +11,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::{Error, Result};
 
-/// Units of the drawing in a pixel of the page. `plotters` rounds to whole units, which would show
-/// in a scatter of points if they were pixels.
+/// Units of the drawing in a pixel of the page. `plotters` rounds to whole units; whole pixels would show in a
+/// scatter of points.
 const UNITS: i32 = 4;
 
 pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
@@ -20,8 +20,8 @@ pub(super) const MUTED: RGBColor = RGBColor(0x66, 0x66, 0x66);
 pub(super) const GRID: RGBColor = RGBColor(0xd4, 0xd4, 0xd4);
 pub(super) const FAINT_GRID: RGBColor = RGBColor(0xee, 0xee, 0xee);
 
-/// What becomes of the colors above, and of black and white, where the reader prefers dark pages. In the
-/// file itself, so that the picture looks the same by itself as in a report.
+/// The colors on dark pages: they replace the colors above, black and white. The file holds them, so that the picture
+/// looks the same alone as in a report.
 const DARK: &str = "<style>@media (prefers-color-scheme:dark){\
     [fill=\"#FFFFFF\"]{fill:#16181c}[fill=\"#222222\"],[fill=\"#000000\"]{fill:#e4e4e4}[fill=\"#666666\"]{fill:#a0a4aa}\
     [stroke=\"#222222\"],[stroke=\"#000000\"]{stroke:#e4e4e4}[stroke=\"#666666\"]{stroke:#a0a4aa}\
@@ -42,7 +42,7 @@ pub(super) const PALETTE: [RGBColor; 7] = [
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(super) type DrawResult = std::result::Result<(), DrawingAreaErrorKind<io::Error>>;
 
-/// So many pixels of the page.
+/// Pixels in units of the drawing.
 pub(super) const fn px(pixels: i32) -> i32 {
     pixels * UNITS
 }
@@ -101,7 +101,7 @@ pub(super) fn save(
     }
     let svg = dress(&drawn, title, (width, height), rasters)
         .ok_or_else(|| drawing_error("the drawing library wrote no SVG element".to_owned()))?;
-    // Names may hold what XML has no way to write.
+    // A name may hold characters that XML does not allow.
     let svg = svg.replace(|c| !is_xml(c), "\u{fffd}");
     soft_lmccl_files::write(path, svg.as_bytes()).map_err(Error::io("write", path))
 }

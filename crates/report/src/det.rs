@@ -11,15 +11,14 @@ use crate::Result;
 
 const WIDTH: i32 = 800;
 const PLOT_WIDTH: i32 = 600;
-/// Of one curve in the legend.
+/// Between curves in the legend.
 const LEGEND_PITCH: i32 = 28;
 
-/// Draws FRR against FAR (detection error tradeoff), both axes logarithmic from one pair to all of
-/// them: the lower and the farther left, the better, and errors that a ROC curve shows as one corner
-/// lie decades apart.
+/// Draws FRR against FAR (detection error tradeoff), both axes logarithmic from one pair to all pairs.
 ///
-/// Steps are drawn as they are. Where a curve rejects no matching pair at all its FRR of 0 has no place
-/// on the axis: the line ends at its last point.
+/// Lower and farther left is better. Errors that a ROC curve shows as one corner lie decades apart.
+///
+/// Steps are drawn as they are. An FRR of 0 has no place on the axis: the line ends at the last point above it.
 ///
 /// # Errors
 /// As [`roc`](super::roc()).
@@ -77,7 +76,7 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     let width = chart.plotting_area().dim_in_pixel().0;
     for (index, one) in series.iter().enumerate() {
         let (color, dash) = look(index);
-        // FRR falls while FAR rises: TAR is thinned, which rises with it.
+        // `thin` needs rising coordinates: TAR rises with FAR, FRR falls.
         let steps = one.steps(start).into_iter().map(|(far, tar)| (far.log10(), tar));
         let thinned = thin(steps, |x| ((x - first) / -first * f64::from(width)).round() as i64);
         let rejecting = thinned.into_iter().map(|(x, tar)| (x, 1.0 - tar)).filter(|(_, frr)| *frr >= least / 2.0);

@@ -31,14 +31,13 @@ pub struct EmbeddingPanel<'a> {
 
 /// Draws panels of points side by side, colored and shaped by class, with one legend for all.
 ///
-/// Both axes of a panel have the same scale, so that distances can be compared within it, not from
-/// panel to panel: each has its own range. Points are drawn in the order of their rows. Classes go
-/// through seven colors and, at another pace, four shapes: 28 can be told apart.
+/// Both axes of a panel have the same scale. Each panel has its own range: distances compare within a panel, not
+/// between panels. Points are drawn in the order of their rows. Seven colors and four shapes tell 28 classes apart.
 ///
 /// # Errors
-/// [`Error::Config`] if there is no panel or class, a panel has no points or not two columns, the
-/// labels are not as many as the points or name no class, or a coordinate is not finite;
-/// [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
+/// - [`Error::Config`] if there is no panel or class; a panel has no points or not two columns; labels are not one
+///   for each point or name no class; a coordinate is not finite.
+/// - [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
 ///
 /// # Examples
 /// ```
@@ -131,7 +130,7 @@ fn draw_panel(area: &Area<'_>, panel: &EmbeddingPanel<'_>) -> DrawResult {
     Ok(())
 }
 
-/// The mark of a class: its color and shape, so that it can be told without colors as well.
+/// The mark of a class. Its shape tells the class without color too.
 fn draw_marker(area: &Area<'_>, class: usize, (x, y): (i32, i32), radius: i32, alpha: f64) -> DrawResult {
     let style = PALETTE[class % PALETTE.len()].mix(alpha).filled();
     let shape = |corners: &[(i32, i32)]| {
@@ -139,7 +138,7 @@ fn draw_marker(area: &Area<'_>, class: usize, (x, y): (i32, i32), radius: i32, a
         area.draw(&Polygon::new(corners, style))
     };
     let r = radius;
-    // All of about the same area.
+    // All shapes of about one area.
     match class % 4 {
         0 => area.draw(&Circle::new((x, y), r, style)),
         1 => {

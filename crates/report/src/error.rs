@@ -12,10 +12,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A hyper-parameter is out of range. Raised by `validate` and `init`, never mid-training.
+    /// An argument is out of range.
     #[error("invalid `{field}`: expected {expected}, got {got}")]
     Config {
-        /// The field as it is written in the configuration.
+        /// The field or the argument.
         field: &'static str,
         /// What is accepted.
         expected: String,

@@ -12,11 +12,11 @@ const CELL: (i32, i32) = (74, 26);
 const LEFT: i32 = 24;
 const HEAD: i32 = 96;
 
-/// Draws a table of rates from 0 to 1, deeper in color the higher: TAR of each class by loss.
+/// Draws a table of rates from 0 to 1, such as TAR by class and loss; higher is deeper in color.
 ///
 /// # Errors
-/// [`Error::Config`] if there is no row or column, a row has not one value for each column, or a value
-/// is no rate; [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
+/// [`Error::Config`] if there is no row or column, a row has not one value for each column, or a value is outside
+/// 0..=1; [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! Pictures of a study, and its report: self-contained files, no network.
+//! Pictures of a study and its report, as self-contained files.
 //!
 //! | function | shows |
 //! |---|---|
@@ -10,9 +10,9 @@
 //! | [`heat_table`] | rates by class and loss |
 //! | [`Page`] | a report of text, tables and pictures as one HTML file |
 //!
-//! They take plain numbers, so that results of any origin can be drawn. A picture is an SVG, written
-//! beside its place and renamed, so that there is never half of one; on a dark page it turns dark. Colors
-//! are those of Okabe and Ito, which people with color-blindness can tell apart.
+//! The functions take plain numbers, so that results of any origin can be drawn. A picture is one SVG, written beside
+//! its place and renamed: there is never half of one. On a dark page it turns dark. The colors are those of Okabe and
+//! Ito, which people with color-blindness can tell apart.
 
 mod axis;
 mod canvas;

@@ -1,4 +1,4 @@
-//! A report as one HTML file that needs nothing else: no network, no script, no second file.
+//! A report as one HTML file: no network, no script, no second file.
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +17,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 
 /// A report in sections, with tables and pictures.
 ///
-/// All text is escaped. Pictures are put into the file as they are, as images: nothing in them can act.
-/// They follow the reader's light or dark theme as the page does.
+/// All text is escaped. Pictures are embedded as images, in which no script runs. They follow the reader's light or
+/// dark theme, as the page does.
 ///
 /// # Examples
 /// ```
@@ -51,22 +51,22 @@ pub struct Section {
 /// A table of a [`Section`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
-    /// What it shows.
+    /// Its title.
     pub caption: String,
     /// Headings of the columns.
     pub head: Vec<String>,
-    /// Rows of as many cells; the first of each is its heading.
+    /// Rows of one cell a column; the first is the heading.
     pub rows: Vec<Vec<TableCell>>,
 }
 
 /// One cell of a [`Table`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableCell {
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// In small print below it, such as an interval.
+    /// Small print below the text, such as an interval.
     pub notes: Vec<String>,
-    /// Set apart, such as the best of its column.
+    /// Set apart, as the best of a column.
     pub strong: bool,
 }
 
@@ -77,14 +77,14 @@ impl<T: Into<String>> From<T> for TableCell {
 }
 
 impl TableCell {
-    /// The same with a line of small print more.
+    /// The cell with one more line of small print.
     #[must_use]
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
     }
 
-    /// The same, set apart if `strong`.
+    /// The cell, set apart if `strong`.
     #[must_use]
     pub fn strong_if(self, strong: bool) -> Self {
         Self { strong, ..self }
@@ -92,7 +92,7 @@ impl TableCell {
 }
 
 impl Page {
-    /// A page without sections; `lead` says in a line what it is about.
+    /// A page without sections; `lead` is one line about it.
     pub fn new(title: impl Into<String>, lead: impl Into<String>) -> Self {
         Self { title: title.into(), lead: lead.into(), sections: Vec::new() }
     }
@@ -189,7 +189,7 @@ impl Section {
         })
     }
 
-    /// A picture that a function of this module has drawn.
+    /// A picture that a function of this crate has drawn.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it does not begin with an `<svg>` element.

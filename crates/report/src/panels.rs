@@ -15,7 +15,7 @@ const COLUMNS: usize = 3;
 const PANEL: (i32, i32) = (300, 216);
 const HEAD: i32 = 66;
 const LEFT: i32 = 12;
-/// Coordinates go so far from zero: the width of an axis has to be a number too.
+/// Coordinates reach no farther from zero: the width of an axis must be finite.
 const FARTHEST: f64 = 1e300;
 
 /// One panel of [`line_panels`].
@@ -23,7 +23,7 @@ const FARTHEST: f64 = 1e300;
 pub struct LinePanel {
     /// Shown above the panel, such as the loss.
     pub title: String,
-    /// A line for each, with its name; lines of one name have one color in all panels.
+    /// Lines with their names; lines of one name have one color in all panels.
     pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
@@ -34,17 +34,15 @@ pub struct LineAxes<'a> {
     pub x: &'a str,
     /// What lies along y.
     pub y: &'a str,
-    /// Powers of ten along y; values that are not positive are left out then.
+    /// Whether y is logarithmic; values that are not positive are then left out.
     pub logarithmic: bool,
-    /// Whether what is under a line is tinted, as for histograms.
+    /// Whether the area under a line is tinted, as for histograms.
     pub filled: bool,
 }
 
-/// Draws lines over numbers, one panel for each thing that is compared: score histograms, training
-/// curves.
+/// Draws lines over numbers, one panel for each thing compared: score histograms, training curves.
 ///
-/// All panels have the same x axis; each has its own y axis, from 0 or, where logarithmic, from its own
-/// least value on.
+/// All panels have the same x axis. Each has its own y axis, from 0 or, where logarithmic, from its own least value.
 ///
 /// # Errors
 /// [`Error::Config`] if there is no panel, a panel has no points, or a coordinate is not finite or
@@ -84,7 +82,7 @@ pub fn line_panels(
     }
     let points = || panels.iter().flat_map(|panel| &panel.lines).flat_map(|(_, points)| points);
     let x = points().fold(f64::INFINITY..f64::NEG_INFINITY, |range, (x, _)| range.start.min(*x)..range.end.max(*x));
-    // A single point has a place too, and so have points that only rounding sets apart.
+    // A single point needs an axis too, and so do points that only rounding sets apart.
     let largest = x.start.abs().max(x.end.abs());
     let x = if x.end - x.start > 1e-12 * largest { x } else { x.start - room(largest)..x.end + room(largest) };
     let columns = panels.len().min(COLUMNS);
@@ -164,7 +162,7 @@ fn draw_panel(area: &Area<'_>, panel: &LinePanel, axes: LineAxes<'_>, x: Range<f
     Ok(())
 }
 
-/// Some round numbers along y; of logarithms those of 1, 2 and 5 times powers of ten.
+/// Some round numbers along y; on a logarithmic axis 1, 2 and 5 times powers of ten.
 fn ticked(range: Range<f64>, logarithmic: bool) -> Ticked {
     let bold = if logarithmic {
         let decades = range.start.floor() as i32..=range.end.ceil() as i32;

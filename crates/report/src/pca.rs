@@ -7,9 +7,9 @@ use crate::{Error, Result};
 
 /// Projects the rows on their first two principal components.
 ///
-/// The components are the eigenvectors of the covariance matrix with the two largest eigenvalues, in `f64`. Of
-/// fewer rows than columns they come from the products of the rows, which have the same eigenvalues. The sign of
-/// each component is such that its largest loading is positive, so that the same rows give the same picture.
+/// The components are the eigenvectors of the covariance matrix with the two largest eigenvalues, in `f64`. With
+/// fewer rows than columns they come from the products of the rows, which have the same eigenvalues. Each component
+/// has the sign that makes its largest loading positive: the same rows give the same picture.
 ///
 /// # Shapes
 /// - `embeddings`: `[N, D]`, `N >= 2`, `D >= 2`, finite
@@ -52,7 +52,7 @@ pub fn pca_2d(embeddings: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
     let mut flat = Array2::zeros((rows, 2));
     for (mut place, &which) in flat.columns_mut().into_iter().zip(&order) {
         let vector = eigenvectors.column(which);
-        // A direction of columns, and where the rows lie along it.
+        // The component, and where the rows lie along it.
         let (loadings, along) = if wide {
             let loadings = centered.tr_mul(&vector);
             let length = loadings.norm();

@@ -11,9 +11,9 @@ use soft_lmccl_metrics::RocCurve;
 
 const WIDTH: i32 = 800;
 const PLOT_WIDTH: i32 = 600;
-/// Of one curve in the legend.
+/// Between curves in the legend.
 const LEGEND_PITCH: i32 = 38;
-/// Where a curve goes on when there are more curves than colors.
+/// Solid, then dashed where there are more curves than colors.
 const DASHES: [Option<i32>; 2] = [None, Some(6)];
 
 /// One curve of a [`roc`] picture.
@@ -25,7 +25,7 @@ pub struct RocSeries {
     pub points: Vec<(f64, f64)>,
     /// Matching pairs behind the curve.
     pub matching: u64,
-    /// Non-matching pairs behind the curve; the axis starts at one of them.
+    /// Non-matching pairs behind the curve; the axis starts at one pair.
     pub non_matching: u64,
 }
 
@@ -73,8 +73,8 @@ impl RocSeries {
         Ok(())
     }
 
-    /// The corners of the curve as it is: at a FAR between two points, the TAR of the lower one
-    /// holds. What comes before one false accept is one level, drawn from `start` on.
+    /// The corners of the curve, without interpolation: at a FAR between two points, the TAR of the lower point
+    /// holds. All that comes before one false accept is one level, drawn from `start` on.
     pub(super) fn steps(&self, start: f64) -> Vec<(f64, f64)> {
         let mut level = 0.0;
         let mut corners = Vec::with_capacity(2 * self.points.len());
@@ -94,9 +94,9 @@ impl RocSeries {
 
 /// Draws TAR against FAR, the FAR axis logarithmic from one non-matching pair to all of them.
 ///
-/// Curves are drawn as the steps that they are: between two attained FARs nothing is interpolated.
-/// Steps that fall on the same spot of the page are merged, so that a curve of a million points
-/// makes a small file. Each name in the legend comes with its area under the curve.
+/// Curves are drawn as steps: nothing is interpolated between two attained FARs. Steps on the same spot of the page
+/// are merged, so that a curve of a million points makes a small file. The legend gives each name with its area under
+/// the curve.
 ///
 /// # Errors
 /// [`Error::Config`] if there is no series, or one is not a curve from `(0, 0)` to `(1, 1)`;
@@ -124,7 +124,7 @@ pub fn roc(path: impl AsRef<Path>, title: &str, series: &[RocSeries]) -> Result<
     })
 }
 
-/// As high as the legend needs, with a line of it for chance.
+/// The height that the legend needs, with a line for chance.
 pub(super) fn height(curves: usize, pitch: i32) -> i32 {
     (110 + pitch * (curves as i32 + 1)).max(480)
 }
@@ -177,7 +177,7 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     draw_legend(&legend, series, LEGEND_PITCH, "chance", |one| Some(format!("AUC {:.4}", one.auc())))
 }
 
-/// Each curve with its name, and a note below it if there is one; at the end the dashed line to compare with.
+/// Each curve with its name, and its note if there is one; last the dashed line to compare with.
 pub(super) fn draw_legend(
     legend: &Area<'_>,
     series: &[RocSeries],
@@ -204,7 +204,7 @@ pub(super) fn draw_legend(
     legend.draw(&Text::new(reference.to_owned(), (px(32), y), text(13, MUTED)))
 }
 
-/// What every picture of curves makes sure of.
+/// What every picture of curves requires.
 pub(super) fn validate(series: &[RocSeries]) -> Result<()> {
     if series.is_empty() {
         let expected = "at least one curve".to_owned();
@@ -217,7 +217,7 @@ pub(super) fn look(index: usize) -> (RGBColor, Option<i32>) {
     (PALETTE[index % PALETTE.len()], DASHES[index / PALETTE.len() % DASHES.len()])
 }
 
-/// What the curves rest on, where they all rest on as many pairs.
+/// The numbers of pairs behind the curves, if all curves agree.
 pub(super) fn pairs(series: &[RocSeries]) -> String {
     let counts = |one: &RocSeries| (one.matching, one.non_matching);
     match series {
@@ -228,11 +228,11 @@ pub(super) fn pairs(series: &[RocSeries]) -> String {
     }
 }
 
-/// Keeps the first and the last corner in each column of the page. As both coordinates never fall,
-/// what is left out lies on the line between the two.
+/// Keeps the first and the last corner in each column of the page. Both coordinates never fall, so the other corners
+/// lie on the line between the two.
 pub(super) fn thin(corners: impl Iterator<Item = (f64, f64)>, column: impl Fn(f64) -> i64) -> Vec<(f64, f64)> {
     let mut kept: Vec<(f64, f64)> = Vec::new();
-    // Whether the last one kept is the second of its column, and may give way to a later one.
+    // Whether the last corner kept is the second of its column: a later one may replace it.
     let mut second = false;
     for corner in corners {
         let same_column = kept.last().is_some_and(|last| column(last.0) == column(corner.0));

@@ -29,7 +29,7 @@ pub struct SliceRow<'a> {
     pub label: &'a str,
     /// The slice without noise, `side * side` values, line by line.
     pub clean: &'a [f32],
-    /// The same with noise.
+    /// The slice with noise.
     pub noisy: &'a [f32],
     /// Values in a line.
     pub side: usize,
@@ -46,9 +46,8 @@ pub struct SliceGroup<'a> {
 
 /// Draws each class as a pair of slices, clean on the left and noisy on the right, in groups.
 ///
-/// `subtitle` says what the slices are: which cut, voxel size, SNR. Each slice has its own gray
-/// scale, from its 0.5th to its 99.5th percentile; a slice of one value only is middle gray. Larger
-/// values are brighter.
+/// `subtitle` says what the slices are: which cut, voxel size, SNR. Each slice has its own gray scale, from its 0.5th
+/// to its 99.5th percentile; larger values are brighter. A slice of one value only is middle gray.
 ///
 /// # Errors
 /// [`Error::Config`] if there is no group or a group is empty, or a slice has not `side * side`
@@ -162,7 +161,7 @@ fn gray(slice: &[f32]) -> Vec<u8> {
     let level = |value: f32| {
         if high > low { (f64::from(value) - low) / (high - low) * 255.0 } else { 127.5 }
     };
-    // The cast saturates what lies outside of the range.
+    // The cast saturates values outside the range.
     slice.iter().map(|&value| level(value).round() as u8).collect()
 }
 

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use super::pca_2d;
 use crate::{Error, Result};
 
-/// Rows that t-SNE needs to have neighborhoods at all.
+/// The fewest rows that have neighborhoods.
 const LEAST: usize = 10;
-/// How many neighbors count, more or less: the default of scikit-learn.
+/// The rough number of neighbors that count: the default of scikit-learn.
 const PERPLEXITY: f32 = 30.0;
 /// Accuracy of the Barnes-Hut approximation; 0 would be exact.
 const THETA: f32 = 0.5;
@@ -17,8 +17,8 @@ const THETA: f32 = 0.5;
 /// Maps the rows to the plane so that neighbors stay neighbors: t-distributed stochastic neighbor
 /// embedding, by the crate `bhtsne`.
 ///
-/// Groups mean something, distances between groups and their sizes do not: [`pca_2d`] is the map for
-/// those. It starts at the principal components, so that the same rows give the same picture.
+/// Groups mean something. Distances between groups and the sizes of groups do not: [`pca_2d`] shows them. The map
+/// starts at the principal components, so that the same rows give the same picture.
 ///
 /// # Shapes
 /// - `embeddings`: `[N, D]`, `N >= 10`, `D >= 2`, finite
@@ -73,7 +73,7 @@ pub fn tsne_2d(embeddings: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
         map.perplexity(perplexity).initial_embedding(start.as_slice());
         map.barnes_hut_with_neighbors(THETA, &neighbors).embedding()
     };
-    // Sums over several threads have no fixed order, and a map has to repeat itself.
+    // Sums over several threads have no fixed order, and the map must be repeatable.
     let flat = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
         Ok(alone) => alone.install(map),
         Err(_) => map(),
@@ -81,7 +81,7 @@ pub fn tsne_2d(embeddings: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
     Ok(Array2::from_shape_vec((rows, 2), flat).expect("two coordinates for each row"))
 }
 
-/// The rows at a size whose squares single precision holds, as they are if they have it. The map does not depend on it.
+/// The rows, rescaled only if single precision could not hold their squares. The map does not depend on their scale.
 fn scaled(embeddings: ArrayView2<'_, f32>) -> CowArray<'_, f32, Ix2> {
     let largest = embeddings.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
     if largest <= 0.0 || !largest.is_finite() || (1e-9..=1e9).contains(&largest) {
@@ -90,8 +90,8 @@ fn scaled(embeddings: ArrayView2<'_, f32>) -> CowArray<'_, f32, Ix2> {
     embeddings.mapv(|value| (f64::from(value) / f64::from(largest)) as f32).into()
 }
 
-/// The nearest rows of each row, nearest first; of equally near ones the first. Not by the tree of `bhtsne`, which
-/// is grown at random.
+/// The nearest rows of each row, nearest first; equally near rows keep their order. The tree of `bhtsne` is grown at
+/// random.
 fn nearest(embeddings: ArrayView2<'_, f32>, count: usize) -> Vec<Vec<Neighbor<f32>>> {
     let rows = embeddings.nrows();
     let neighbors_of = |row: usize| {
