@@ -30,21 +30,21 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentConfig {
-    /// Half turns about x, y or z, each as likely as none: flips of two axes. They map a missing wedge
-    /// about y and any CTF onto themselves and keep handedness, so that a turned subtomogram is as
-    /// real as it was; a flip of one axis would make the mirror image of a molecule. Default true.
+    /// Half turns about x, y or z, each as likely as no turn: flips of two axes. They map a missing wedge about y and
+    /// any CTF onto themselves and keep handedness: a turned subtomogram is as real as it was. A flip of one axis
+    /// would make the mirror image of a molecule. Default true.
     pub half_turns: bool,
-    /// Largest shift along each axis in whole voxels, either way; what leaves the box on one side
-    /// comes in on the other, so that noise and wedge stay what they are. Default 1.
+    /// Largest shift along each axis in whole voxels, either way. Voxels that leave the box on one side come in on
+    /// the other, so that noise and wedge stay the same. Default 1.
     pub max_shift: usize,
-    /// Largest rotation in degrees, uniform among the rotations up to there; 180 is any. The wedge of
-    /// the subtomogram turns with it, and interpolation softens the noise. Default 0, none.
+    /// Largest rotation in degrees, uniform among the rotations up to it; 180 is any. The wedge of the subtomogram
+    /// turns with it, and interpolation softens the noise. Default 0, no rotation.
     pub max_rotation: f64,
-    /// Where subtomograms are rotated or noise is added, impose a missing wedge where other subtomograms have theirs:
-    /// the largest tilt in degrees. A turned wedge stays missing as well. Default 60; `None` leaves it alone.
+    /// Largest tilt in degrees of the missing wedge that is imposed after a rotation or noise, where other
+    /// subtomograms have theirs. A turned wedge stays missing as well. Default 60; `None` imposes no wedge.
     pub max_tilt: Option<f64>,
-    /// Up to so many standard deviations of the subtomogram are added as white noise, drawn uniformly;
-    /// with a `max_tilt`, noise that has the missing wedge. Default 0.
+    /// White noise of up to so many standard deviations of the subtomogram, drawn uniformly. With a `max_tilt`, the
+    /// noise has the missing wedge. Default 0.
     pub noise: f64,
 }
 
@@ -55,7 +55,7 @@ impl Default for AugmentConfig {
 }
 
 impl AugmentConfig {
-    /// Nothing at all.
+    /// No change at all.
     pub fn none() -> Self {
         Self { half_turns: false, max_shift: 0, max_rotation: 0.0, max_tilt: None, noise: 0.0 }
     }
@@ -85,14 +85,14 @@ impl AugmentConfig {
     }
 }
 
-/// Sets the noise apart from that of a simulation with the same seed, which draws from the same kind of stream: a
-/// sample's own noise must not be added to it again. (The first digits of the square root of 2.)
+/// Keeps the noise apart from that of a simulation with the same seed, which draws from the same kind of stream: a
+/// sample's own noise must not be added again. (The first digits of the square root of 2.)
 const NOISE_DOMAIN: u64 = 0x6a09_e667_f3bc_c908;
 
-/// Augments subtomograms of one side: what comes out is a pure function of volume, seed and index.
+/// Augments subtomograms of one side: the result is a pure function of volume, seed and index.
 ///
-/// Half turns and whole shifts only move voxels (20 µs at 40³); a rotation interpolates, and the wedge
-/// or noise that follows costs two Fourier transforms.
+/// Half turns and whole shifts only move voxels (20 µs at 40³). A rotation interpolates. The wedge or noise that
+/// follows costs two Fourier transforms.
 ///
 /// # Examples
 /// ```
@@ -208,8 +208,8 @@ fn rotation_up_to(largest: f64, rng: &mut impl Rng) -> [f64; 4] {
     [cosine, sine * x, sine * y, sine * z]
 }
 
-/// Turns a volume about its center by trilinear interpolation, as if it went on periodically: noise
-/// comes in from outside, not emptiness.
+/// Turns a volume about its center by trilinear interpolation, as if it went on periodically: noise comes in from
+/// outside, not emptiness.
 fn rotated(volume: &Volume, matrix: &[[f64; 3]; 3]) -> Volume {
     let side = volume.side();
     let middle = (side / 2) as f64;
@@ -244,8 +244,8 @@ fn rotated(volume: &Volume, matrix: &[[f64; 3]; 3]) -> Volume {
 
 /// A data set several times over, each copy augmented anew.
 ///
-/// Sample `index` is sample `index % len` of the data set, augmented with `(seed, index)`: a trainer
-/// that makes `copies` passes of one copy each never sees the same volume twice.
+/// Sample `index` is sample `index % len` of the data set, augmented with `(seed, index)`. A trainer that makes
+/// `copies` passes of one copy each never sees the same volume twice.
 ///
 /// # Examples
 /// ```
@@ -271,8 +271,8 @@ impl<D: Dataset> AugmentedDataset<D> {
     /// `copies` augmented copies of `dataset`.
     ///
     /// # Errors
-    /// As [`Augmenter::new`]; [`Error::Config`] for no copies or no samples; whatever the first sample,
-    /// whose side is taken, fails with.
+    /// As [`Augmenter::new`]; [`Error::Config`] for no copies or no samples; the error of the first sample, whose
+    /// side is taken.
     pub fn new(dataset: D, config: AugmentConfig, copies: usize, seed: u64) -> Result<Self> {
         if copies == 0 || dataset.is_empty() || dataset.len().checked_mul(copies).is_none() {
             return Err(Error::config(
@@ -314,8 +314,8 @@ mod tests {
     use super::{rotated, rotation_up_to};
     use crate::{Pose, Volume};
 
-    /// Rotations by at most an angle are the uniform ones that are no larger: the angle has the distribution of
-    /// theirs, cut off, and no axis is preferred.
+    /// Rotations by at most an angle are uniform ones that are no larger: the angle has their distribution, cut off,
+    /// and no axis is preferred.
     #[test]
     fn rotations_up_to_an_angle_are_uniform_among_those() {
         const DRAWS: usize = 4000;
@@ -343,7 +343,7 @@ mod tests {
         }
     }
 
-    /// Interpolation along straight lines is exact for what is straight.
+    /// Linear interpolation is exact for a linear gradient.
     #[test]
     fn a_gradient_turns_with_the_box() {
         for side in [12, 13] {
@@ -360,7 +360,7 @@ mod tests {
                 for (index, &voxel) in rotated(&volume, &matrix).voxels().iter().enumerate() {
                     let at = place(index);
                     let source: [f64; 3] = std::array::from_fn(|k| (0..3).map(|row| matrix[row][k] * at[row]).sum());
-                    // Farther out the next voxel is that of the other side.
+                    // Farther out, interpolation reads the other side.
                     if source.iter().all(|c| c.abs() < middle - 1.0) {
                         assert!((f64::from(voxel) - gradient(source)).abs() < 1e-4, "{at:?}");
                         compared += 1;

@@ -16,7 +16,7 @@ pub enum Precision {
     /// the noise.
     #[default]
     Half,
-    /// Four bytes a voxel, as they were.
+    /// Four bytes a voxel, unchanged.
     Single,
 }
 
@@ -41,8 +41,8 @@ impl Precision {
 
 /// Samples of a data set, made once, standardized and kept.
 ///
-/// What a training run of many epochs wants, where [`Prefetch`](crate::Prefetch) on the data set itself
-/// makes every sample anew and needs no memory. In half precision the paper's full size takes 2.7 GiB.
+/// This suits a training run of many epochs. [`Prefetch`](crate::Prefetch) on the data set itself makes every sample
+/// anew and needs no memory. In half precision the paper's full size takes 2.7 GiB.
 ///
 /// # Examples
 /// ```
@@ -72,13 +72,13 @@ enum Voxels {
     Single(Vec<f32>),
 }
 
-/// What a [`CachedDataset`] may take.
+/// How a [`CachedDataset`] stores voxels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
     /// Default [`Precision::Half`].
     pub precision: Precision,
-    /// Most bytes that the voxels may take. Default 3 GiB, so that all of a run stays below 4.
+    /// The most bytes that the voxels may take. Default 3 GiB: a whole run stays below 4.
     pub max_bytes: u64,
 }
 
@@ -93,8 +93,8 @@ impl CachedDataset {
     /// order. After each, `progress` is called with how many are done.
     ///
     /// # Errors
-    /// [`Error::Config`] for no samples, or with the bytes needed if there are fewer; [`Error::Volume`] if
-    /// one has another side than the first or no contrast; whatever making a sample fails with.
+    /// [`Error::Config`] for no samples, or with the bytes needed if `max_bytes` is less; [`Error::Volume`] if one
+    /// has another side than the first or no contrast; the error of making a sample.
     pub fn new<D: Dataset + ?Sized>(
         dataset: &D,
         indices: &[usize],

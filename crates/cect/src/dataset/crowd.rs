@@ -40,16 +40,16 @@ pub struct CrowdClass {
     pub count: usize,
 }
 
-/// How crowded it is.
+/// How crowded subtomograms are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CrowdConfig {
-    /// How many neighbors are tried, each at a place drawn uniformly from the box and a margin of the
-    /// neighbor's radius around it. One that would come too close to what is there is left out.
-    /// Default 12, of which about ten find a place.
+    /// How many neighbors are tried. Each gets a place drawn uniformly from the box and a margin of its radius around
+    /// it; one that would come too close to another particle is left out. Default 12, of which about ten find a
+    /// place.
     pub tries: usize,
-    /// How close two particles come, as a part of the sum of their radii: particles are not the spheres
-    /// around them. Default 0.75.
+    /// How close two particles come, as a part of the sum of their radii: particles do not fill the spheres around
+    /// them. Default 0.75.
     pub clearance: f64,
 }
 
@@ -77,14 +77,14 @@ impl CrowdConfig {
 
 /// Simulated subtomograms of a crowded field.
 ///
-/// Every subtomogram has the same noise, as those of one tomogram have: its variance is the mean, over
-/// the classes with a [`Particle::Template`] (or, if there is none, a membrane), of the variance that the
-/// particle alone brings into the box, divided by [`SimulationConfig::snr`]. A heavy particle stands out more
-/// than a light one, and a membrane, which fills the box from border to border, most of all.
+/// Every subtomogram has the same noise, as in one tomogram. Its variance is the mean variance that particles alone
+/// bring into the box, divided by [`SimulationConfig::snr`]. The mean is over the classes with a
+/// [`Particle::Template`] or, if there are none, over membranes. A heavy particle stands out more than a light one. A
+/// membrane, which fills the box from border to border, stands out most.
 ///
-/// Neighbors are drawn from structures of their own; give none that is a class, or a network learns
-/// it from the corners of the boxes. Neighbors and membranes are cut by the border of the box, after the optics
-/// saw what lies beyond it.
+/// Neighbors are drawn from structures of their own. Give no structure of a class, or a network learns it from the
+/// corners of the boxes. The border of the box cuts neighbors and membranes after the optics, which still saw beyond
+/// it.
 ///
 /// Samples of a class follow one another, classes in the order in which they were given.
 ///
@@ -114,7 +114,7 @@ pub struct CrowdedDataset {
     names: Vec<String>,
     neighbors: Vec<Template>,
     config: SimulationConfig,
-    /// Of the box with its margin.
+    /// Simulates the box with its margin.
     simulator: Simulator,
     crowd: CrowdConfig,
     noise_variance: f64,
@@ -135,8 +135,8 @@ enum Center<'a> {
 }
 
 impl CrowdedDataset {
-    /// Voxels that are simulated around the box and cut off: what the border of the box cuts would
-    /// otherwise meet its own other side in the Fourier transform.
+    /// Voxels that are simulated around the box and cut off. Without them the border would cut particles before the
+    /// Fourier transform, where they meet their own other side.
     const MARGIN: usize = 8;
 
     /// Poses over which the variance of a class is averaged.
@@ -145,9 +145,9 @@ impl CrowdedDataset {
     /// [`ClassId`]s are positions in `classes`.
     ///
     /// # Errors
-    /// [`Error::Config`] if a hyper-parameter is out of range, the side passes 112, the SNR goes by mass, there are no
-    /// classes, two have the same name, one has no subtomograms, all together have more than `usize::MAX`, no class has
-    /// a particle, or there are tries but no neighbors.
+    /// [`Error::Config`] if a hyper-parameter is out of range, the side passes 112, or the SNR goes by mass; if there
+    /// are no classes, none with a particle, two of one name, or one without subtomograms; if all together have more
+    /// than `usize::MAX`; if there are tries but no neighbors.
     pub fn new(
         classes: Vec<CrowdClass>,
         neighbors: Vec<Template>,
@@ -220,7 +220,7 @@ impl CrowdedDataset {
         &self.classes
     }
 
-    /// The variance of the noise, the same in every subtomogram but for what chance leaves in the box.
+    /// The variance that the noise of every subtomogram is drawn with.
     pub fn noise_variance(&self) -> f64 {
         self.noise_variance
     }
@@ -245,7 +245,7 @@ impl CrowdedDataset {
         Ok(self.scene(&self.classes[self.class(index).0 as usize], &mut rng).neighbors.len())
     }
 
-    /// What the particles alone bring into the box: those of a density, or membranes if there is none.
+    /// The mean variance that particles alone bring into the box: of densities, or of membranes if there are none.
     fn mean_variance(&self) -> Result<f64> {
         let (mut particles, mut membranes) = (Vec::new(), Vec::new());
         for (place, class) in (0u64..).zip(&self.classes) {
@@ -301,7 +301,7 @@ impl CrowdedDataset {
     fn scene<'a>(&'a self, class: &'a CrowdClass, rng: &mut impl Rng) -> Scene<'a> {
         let SimulationConfig { side, voxel_size, .. } = *self.config();
         let (center, pose) = self.center(class, rng);
-        // Center and radius of what is there, in Å from the center of the box.
+        // Center and radius of each placed particle, in Å from the center of the box.
         let mut taken = Vec::with_capacity(self.crowd.tries + 1);
         if let Center::Template(template) = center {
             taken.push((pose.shift.map(|shift| shift * voxel_size), template.radius()));

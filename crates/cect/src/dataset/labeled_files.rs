@@ -1,4 +1,4 @@
-//! Subtomograms of the user's: MRC files and labels that a table names.
+//! The user's subtomograms: MRC files and labels that a table names.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -22,12 +22,11 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilesConfig {
-    /// Where relative paths start. Default the table's own directory; RELION's start at the project's.
+    /// Where relative paths start. Default: the table's own directory. RELION's start at the project's.
     pub root: Option<PathBuf>,
-    /// Side in voxels to which every subtomogram is cropped around its center. Default as they are.
+    /// Side in voxels to which every subtomogram is cropped around its center. Default: no crop.
     pub side: Option<usize>,
-    /// Default [`Contrast::DarkProtein`]; subtomograms of bright protein are inverted, so that they look
-    /// as simulated ones do.
+    /// Default [`Contrast::DarkProtein`]; subtomograms of bright protein are inverted, to look as simulated ones do.
     pub contrast: Contrast,
     /// The class of every subtomogram of a table that has no column of labels. Default: such a table is refused.
     pub unlabeled: Option<String>,
@@ -42,16 +41,16 @@ pub struct FilesConfig {
 /// | `path` | `rlnImageName`, `image`, `file` | an MRC file of one cubic subtomogram, also compressed with gzip |
 /// | `label` | `rlnClassNumber`, `class` | the class, a number or a word |
 ///
-/// Names do not depend on case; other columns are passed over. Where nothing is known of the classes,
-/// [`FilesConfig::unlabeled`] stands for the second column. CSV and TSV need a header, `#` starts a
-/// comment, and quotes protect commas. Of a STAR file the one table with the columns counts, so that
-/// RELION's `data_optics` does no harm; its `rlnImagePixelSize` goes before what the headers say. Classes are
-/// numbered in the order of their labels, by value if all are numbers; labels that are written differently, as
-/// `1` and `1.0`, are two classes.
+/// Column names do not depend on case; other columns are passed over. Where no classes are known,
+/// [`FilesConfig::unlabeled`] replaces the label column. CSV and TSV need a header; `#` starts a comment, and quotes
+/// protect commas.
 ///
-/// All headers are looked at once, so that a file that is missing or no MRC file is found before a
-/// run starts; one in which no voxel differs from the others is refused when it is read. Nothing but the
-/// table is kept in memory.
+/// Of a STAR file the one table with the columns counts: RELION's `data_optics` does no harm. Its `rlnImagePixelSize`
+/// goes before the headers. Classes are numbered in the order of their labels, by value if all are numbers. Labels
+/// written differently, as `1` and `1.0`, are two classes.
+///
+/// All headers are read at once: a missing file, or one that is no MRC file, is found before a run starts. A file
+/// whose voxels are all equal is refused when it is read. Only the table is kept in memory.
 ///
 /// # Examples
 /// ```
@@ -84,10 +83,10 @@ impl LabeledFiles {
     /// Reads the table and the headers of the files.
     ///
     /// # Errors
-    /// [`Error::Io`] if the table cannot be read; [`Error::Format`] with its path and the line for a table
-    /// that lacks a column or holds no rows, an empty field, a file that is missing, is named twice (under
-    /// whatever name), is no cubic MRC map of cubic voxels or has another side or voxel size than the first, and for
-    /// stacks of images or of volumes, which are not one subtomogram.
+    /// - [`Error::Io`] if the table cannot be read.
+    /// - [`Error::Format`] with the table's path and the line: no such column, no rows or an empty field; a file that
+    ///   is missing, is named twice (under whatever name), is no cubic MRC map of cubic voxels or has another side or
+    ///   voxel size than the first; a stack of images or volumes, which is not one subtomogram.
     pub fn open(table: impl AsRef<Path>, config: FilesConfig) -> Result<Self> {
         let table = table.as_ref();
         let of_table = |problem: String| Error::Format { path: table.to_owned(), problem };
@@ -109,7 +108,7 @@ impl LabeledFiles {
         self.side
     }
 
-    /// Whether the table has a column of labels; else all are of the class that [`FilesConfig::unlabeled`] names.
+    /// Whether the table has a column of labels; if not, [`FilesConfig::unlabeled`] is the class of all.
     pub fn has_labels(&self) -> bool {
         self.has_labels
     }
@@ -153,7 +152,7 @@ impl Dataset for LabeledFiles {
             return Err(Error::Format { path: path.clone(), problem });
         }
         let volume = volume.centered(self.side)?;
-        // An empty or masked one: whoever standardizes it later does not know the file.
+        // Without this, standardizing an empty or masked volume would fail later, unaware of the file.
         let Statistics { min, max, .. } = volume.statistics();
         if max <= min {
             let problem = format!("expected voxels that differ, got {min} in all {}³", self.side);
@@ -169,11 +168,11 @@ impl Dataset for LabeledFiles {
     }
 }
 
-/// Labels without repeats, by value if all are numbers.
+/// Distinct labels, by value if all are numbers.
 fn ordered(rows: &[Row]) -> Vec<String> {
     let names: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
     let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-    // Whole numbers by themselves: large ones are not told apart in floating point.
+    // Whole numbers are compared as such: floating point does not tell large ones apart.
     if names.iter().all(|name| name.parse::<i64>().is_ok()) {
         names.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());
     } else if names.iter().all(|name| name.parse::<f64>().is_ok_and(f64::is_finite)) {
@@ -188,7 +187,7 @@ fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usiz
     let start = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let mut seen = HashMap::new();
     for row in rows {
-        // One file under two names is one sample; of a file that is missing the name is told below.
+        // One file under two names is one sample; a missing file is reported below.
         let Place { path, number } = row.place(root);
         if let Some(first) = seen.insert((path.canonicalize().unwrap_or(path), number), row.line) {
             return Err(format!("line {}: `{}` was named on line {first} already", row.line, row.written()));
@@ -226,7 +225,7 @@ fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usiz
             }
             Ok((x, x_size))
         })
-        // In the order of the rows, so that the first line with a slip is the one that is told.
+        // In the order of the rows, so that the first faulty line is reported.
         .collect::<Vec<Result<_, String>>>()
         .into_iter()
         .collect::<Result<_, String>>()?;

@@ -48,7 +48,7 @@ pub trait Dataset: Send + Sync {
     /// Number of samples.
     fn len(&self) -> usize;
 
-    /// True if there are none.
+    /// True if there are no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -68,8 +68,7 @@ pub trait Dataset: Send + Sync {
     /// The `index`-th sample. A pure function of `index`: order and threads do not matter.
     ///
     /// # Errors
-    /// [`Error::Config`] if `index` is not below [`len`](Self::len); whatever making or reading the
-    /// sample can fail with.
+    /// [`Error::Config`] if `index` is not below [`len`](Self::len); the error of making or reading the sample.
     fn sample(&self, index: usize) -> Result<Sample>;
 }
 
@@ -112,11 +111,11 @@ pub(crate) fn check_index(index: usize, len: usize) -> Result<()> {
     Err(Error::config("index", format!("less than {len}"), index))
 }
 
-/// Renders samples in parallel, in the order of `indices`. After each, `progress` is called with how
-/// many are done, from whichever thread finished it.
+/// Renders samples in parallel, in the order of `indices`. After each sample, its thread calls `progress` with how
+/// many are done.
 ///
 /// # Errors
-/// The first error met; the rest is then left out.
+/// The first error met; the other samples are left out.
 ///
 /// # Examples
 /// ```
@@ -147,9 +146,9 @@ pub fn render<D: Dataset + ?Sized>(
 
 /// Simulated subtomograms of templates, made when they are asked for.
 ///
-/// Classes take turns: sample `index` is of class `index % classes`, so that a prefix is balanced
-/// and a larger `per_class` keeps the samples that a smaller one had. Nothing is kept, so `per_class`
-/// may be as large as a run without end needs.
+/// Classes take turns: sample `index` is of class `index % classes`. A prefix is balanced, and a larger `per_class`
+/// keeps the samples of a smaller one. Samples are not stored, so `per_class` may be as large as an endless run
+/// needs.
 ///
 /// Where the simulation's voxels are larger than the templates', the templates are averaged first.
 #[derive(Debug)]
@@ -166,8 +165,8 @@ impl SimulatedDataset {
     /// `per_class` subtomograms of each template; [`ClassId`]s are positions in `templates`.
     ///
     /// # Errors
-    /// [`Error::Config`] if a hyper-parameter is out of range, `per_class` is zero, there are no
-    /// templates, two have the same name, or the SNR goes by a mass that one lacks.
+    /// [`Error::Config`] if a hyper-parameter is out of range, `per_class` is zero, there are no templates, two have
+    /// the same name, or the SNR goes by mass and one has no mass.
     pub fn new(templates: Vec<Template>, config: SimulationConfig, per_class: usize, seed: u64) -> Result<Self> {
         let simulator = Simulator::new(config)?;
         if templates.is_empty() || u32::try_from(templates.len()).is_err() {
@@ -189,7 +188,7 @@ impl SimulatedDataset {
         Ok(Self { templates, names, simulator, background: None, per_class, seed })
     }
 
-    /// The same particles, with patches of a tomogram in the place of simulated noise.
+    /// The same particles, on patches of a tomogram in the place of simulated noise.
     ///
     /// # Errors
     /// As [`Background::check`].
@@ -198,7 +197,7 @@ impl SimulatedDataset {
         Ok(Self { background: Some(background), ..self })
     }
 
-    /// What is rotated, by class.
+    /// The templates, by class.
     pub fn templates(&self) -> &[Template] {
         &self.templates
     }
@@ -226,7 +225,7 @@ impl SimulatedDataset {
     }
 }
 
-/// The template, averaged if the voxels that it is read into are larger than its own.
+/// The template, averaged if its own voxels are smaller than `voxel_size`.
 pub(crate) fn sampled_for(template: Template, voxel_size: f64) -> Result<Template> {
     if voxel_size > template.voxel_size() { template.resampled(voxel_size) } else { Ok(template) }
 }

@@ -1,9 +1,8 @@
 //! A neuron-like domain in place of the paper's real set R1.
 //!
 //! R1 is 2,394 subtomograms of six classes from a tomogram of a rat neuron (Guo et al., Cell 2018,
-//! [doi:10.1016/j.cell.2017.12.030](https://doi.org/10.1016/j.cell.2017.12.030)), labeled by template
-//! matching. It is not public. What is here has its classes, its size, its sampling, its defocus and its
-//! crowd, but it is simulated:
+//! [doi:10.1016/j.cell.2017.12.030](https://doi.org/10.1016/j.cell.2017.12.030)), labeled by template matching. It is
+//! not public. This domain has its classes, its size, its sampling, its defocus and its crowd, but is simulated:
 //!
 //! | R1, label in the authors' code | here | from |
 //! |---|---|---|
@@ -14,14 +13,13 @@
 //! | 4 `proteasome_s`, 26S with one cap | `proteasome`: 20S | PDB 3j9i |
 //! | 5 `membrane` | `membrane`: a curved bilayer | [`Membrane`] |
 //!
-//! As in the authors' code the first three are known and the last three are not. How many subtomograms
-//! a class of R1 has is not known; of the counts here, the 600, 200 and 100 of the unknown ones, by the
-//! authors' way of drawing pairs, have a share of non-matching pairs near the .554 that the paper prints
-//! for R1, and the other 1,494 are spread over the known ones.
+//! As in the authors' code the first three classes are known and the last three are not. How many subtomograms each
+//! class of R1 has is not known. The unknown classes here have 600, 200 and 100: by the authors' way of drawing
+//! pairs, their share of non-matching pairs is near the .554 that the paper prints for R1. The known classes share
+//! the other 1,494.
 //!
-//! Neighbors are p97, ferritin, CAND1-CUL1-ROC1 and Hsp110-Hsp70, which are no class. Tested here, a
-//! network trained on the main catalogue meets a 20S that is unknown there as well, and an 80S ribosome
-//! where it knows a 70S.
+//! Neighbors are p97, ferritin, CAND1-CUL1-ROC1 and Hsp110-Hsp70, which are no class. A network trained on the main
+//! catalogue meets a 20S here that is unknown there as well, and an 80S ribosome where it knows a 70S.
 
 use serde::{Deserialize, Serialize};
 
@@ -68,9 +66,9 @@ impl Default for NeuronConfig {
     }
 }
 
-/// The optics of the domain: 40³ voxels of 13.68 Å, 6 µm of underfocus, SNR 0.01 and one tilt a degree, as
-/// the authors' lab simulates this tomogram (`cryoetgan/sub_generate.py` of AITom); tilts within ±50°
-/// where they and the main experiment have ±60°, so that the wedge is another.
+/// The optics of the domain: 40³ voxels of 13.68 Å, 6 µm of underfocus, SNR 0.01 and one tilt a degree, as the
+/// authors' lab simulates this tomogram (`cryoetgan/sub_generate.py` of AITom). Tilts lie within ±50°, where the lab
+/// and the main experiment have ±60°: the wedge differs.
 pub fn simulation() -> SimulationConfig {
     SimulationConfig {
         snr: 0.01,
@@ -93,8 +91,8 @@ pub fn split() -> OpenSetSplit {
 /// The subtomograms of the domain.
 ///
 /// # Errors
-/// [`Error::Config`] for fewer than 24 subtomograms, by which a class would have none, or more than 10⁹;
-/// as [`CrowdedDataset::new`].
+/// [`Error::Config`] for fewer than 24 subtomograms, which leave a class empty, or more than 10⁹; as
+/// [`CrowdedDataset::new`].
 ///
 /// # Examples
 /// ```

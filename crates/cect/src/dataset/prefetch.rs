@@ -13,9 +13,9 @@ use crate::Result;
 
 /// Batches of samples in order, made ahead on all threads while the receiver works on earlier ones.
 ///
-/// A streamed run never holds more than `depth + 2` batches: those that wait, the one in the making and
-/// the one in use. For 64 subtomograms of 40³ and a depth of 2 these are 63 MiB, however large the data
-/// set is. It ends after the last batch or the first error; dropping it stops the making.
+/// A streamed run never holds more than `depth + 2` batches: the waiting ones, the one in the making and the one in
+/// use. For 64 subtomograms of 40³ and a depth of 2 that is 63 MiB, however large the data set is. It ends after the
+/// last batch or the first error; dropping it stops the making.
 ///
 /// # Examples
 /// ```
@@ -66,7 +66,7 @@ impl Iterator for Prefetch {
     type Item = Result<Vec<Sample>>;
 
     /// # Panics
-    /// If making a sample panicked: a batch that is missing must not pass for the last.
+    /// If making a sample panicked: a missing batch must not pass for the end.
     fn next(&mut self) -> Option<Self::Item> {
         if let Ok(batch) = self.receiver.as_ref()?.recv() {
             return Some(batch);
@@ -81,7 +81,7 @@ impl Iterator for Prefetch {
 
 impl Drop for Prefetch {
     fn drop(&mut self) {
-        // The worker, if it waits to send, finds nobody there and ends.
+        // A worker that waits to send finds nobody there and ends.
         self.receiver = None;
         if let Some(worker) = self.worker.take() {
             // A panic of the worker belongs to `next`; here it would end the program.

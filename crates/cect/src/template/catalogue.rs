@@ -1,11 +1,10 @@
-//! The classes that come with the crate: the 23 of the main experiment, real macromolecules from 147 to
-//! 3,871 kDa, and more of them to train on, to validate with, and for another domain.
+//! The classes that come with the crate: the 23 of the main experiment, real macromolecules from 147 to 3,871 kDa,
+//! and others to train on, to validate with, and for another domain.
 //!
-//! Their densities were computed by [`density`](crate::density()) from the coordinates of the Protein
-//! Data Bank (which are in the public domain, CC0 1.0) and lie in the crate as MRC files of
-//! [`TEMPLATE_SIDE`](crate::TEMPLATE_SIDE)³ voxels of 10 Å (the 80S ribosome has 42³), gzipped, so that any
-//! viewer opens them.
-//! `cargo xtask catalogue DIR` computes them again.
+//! [`density`](crate::density()) computed their densities from the coordinates of the Protein Data Bank, which are in
+//! the public domain (CC0 1.0). The crate holds them as gzipped MRC files, which any viewer opens:
+//! [`TEMPLATE_SIDE`](crate::TEMPLATE_SIDE)³ voxels of 10 Å, or 42³ for the 80S ribosome. `cargo xtask catalogue DIR`
+//! computes them again.
 //!
 //! # Examples
 //! ```
@@ -39,18 +38,18 @@ pub struct Entry {
     bytes: &'static [u8],
 }
 
-/// What a class serves as. No class is a near-duplicate of one in another role, nor contains one; but see
-/// [`neuron`](crate::neuron) for its domain.
+/// The role of a class. No class is a near-duplicate of a class in another role, nor contains one; for
+/// [`Role::Neuron`] see [`neuron`](crate::neuron).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
     /// Trained on in the main experiment.
     Known,
-    /// Never trained on: what the main experiment and every recipe are tested with.
+    /// Never trained on: the main experiment and every recipe are tested with it.
     Unknown,
     /// May be trained on beside the known ones.
     ExtraKnown,
-    /// Neither trained on nor tested with: what hyper-parameters are chosen by.
+    /// Neither trained on nor tested with: hyper-parameters are chosen by it.
     Validation,
     /// A particle of the neuron-like domain.
     Neuron,
@@ -132,7 +131,7 @@ const MAIN: usize = 23;
 /// How many entries are classes of the 10 Å domain.
 const EXTENDED: usize = 38;
 
-/// Written by the example `catalogue` beside the densities.
+/// Written by `cargo xtask catalogue` beside the densities.
 static MEASURED: LazyLock<Vec<(&str, Measured)>> = LazyLock::new(|| {
     include_str!("catalogue/catalogue.tsv")
         .lines()
@@ -172,10 +171,10 @@ pub fn split() -> OpenSetSplit {
 
 /// The extended catalogue: [`entries`] as they are, then [`Role::ExtraKnown`] and [`Role::Validation`].
 ///
-/// The extra classes are what else of the Protein Data Bank was at hand, fits the box and is neither a
-/// near-duplicate nor a part of another class, nor made of one: no other chaperonin of GroEL's kind,
-/// ferritin, antibody, 20S, 70S or 80S, and no other β-galactosidase. Most are lighter than the main
-/// ones. 3gl1 is a domain of a chain like one in 3d2f; both are known.
+/// The extra classes are other structures of the Protein Data Bank that were at hand and fit the box. None is a
+/// near-duplicate or a part of another class, or made of one: no other chaperonin of GroEL's kind, ferritin,
+/// antibody, 20S, 70S or 80S, and no other β-galactosidase. Most are lighter than the main classes. 3gl1 is a domain
+/// of a chain like one in 3d2f; both are known.
 ///
 /// # Examples
 /// ```
@@ -195,19 +194,19 @@ pub fn extended_templates() -> Vec<Template> {
     extended().iter().map(Entry::template).collect()
 }
 
-/// All 26 classes that may be known against the unknown ones of the main experiment: [`ClassId`]s index
-/// [`extended`], and [`entries`] where those end.
+/// All 26 classes that may be known against the unknown classes of the main experiment. [`ClassId`]s index
+/// [`extended`]; the first 23 index [`entries`] too.
 pub fn extended_split() -> OpenSetSplit {
     of_roles(&[Role::Known, Role::ExtraKnown], &[Role::Unknown])
 }
 
-/// The known classes of the main experiment against the validation classes, on which hyper-parameters
-/// are chosen before the unknown ones are looked at: [`ClassId`]s index [`extended`].
+/// The known classes of the main experiment against the validation classes. Hyper-parameters are chosen on the
+/// latter, before the unknown classes are looked at. [`ClassId`]s index [`extended`].
 pub fn validation_split() -> OpenSetSplit {
     of_roles(&[Role::Known], &[Role::Validation])
 }
 
-/// The classes in these roles against those in others, in the order of [`extended`], which [`ClassId`]s index.
+/// The classes in the roles `known` against the roles `unknown`. [`ClassId`]s index [`extended`].
 ///
 /// # Errors
 /// [`Error::Split`](crate::Error::Split) for a role on both sides, or a side without classes.
@@ -233,7 +232,7 @@ fn of_roles(known: &[Role], unknown: &[Role]) -> OpenSetSplit {
     split_by_role(known, unknown).expect("each class of the catalogue has one role")
 }
 
-/// Every embedded density: the extended catalogue, then what [`neuron`](crate::neuron) adds.
+/// Every embedded density: the extended catalogue, then the additions of [`neuron`](crate::neuron).
 pub fn all() -> &'static [Entry] {
     ENTRIES
 }
@@ -244,22 +243,22 @@ pub fn find(id: &str) -> Option<&'static Entry> {
 }
 
 impl Entry {
-    /// The name in the Protein Data Bank, with what was cut out of it where it is not the whole.
+    /// The name in the Protein Data Bank, with the part that was cut out of it, if any.
     pub fn id(&self) -> &'static str {
         self.id
     }
 
-    /// What it is.
+    /// The particle's name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Which copies of the chains make the particle.
+    /// The copies of the chains that make the particle.
     pub fn assembly(&self) -> AssemblyChoice {
         self.choice
     }
 
-    /// What it serves as.
+    /// Its role.
     pub fn role(&self) -> Role {
         self.role
     }

@@ -1,4 +1,4 @@
-//! Particles that nobody has seen, made of those that are known: more classes to train on.
+//! Particles that nobody has seen, made from known ones: more classes to train on.
 
 use std::f64::consts::{PI, TAU};
 
@@ -25,17 +25,17 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InventConfig {
-    /// How far a parent is stretched or squeezed along each of three axes, as the logarithm of the factor, drawn
-    /// uniformly up to here either way; 0 to 1. Default 0.3: from 0.74 to 1.35 times as long.
+    /// How far a parent is stretched or squeezed along each of three axes: the logarithm of the factor is uniform up
+    /// to here either way; 0 to 1. Default 0.3: from 0.74 to 1.35 times as long.
     pub stretch: f64,
     /// The share of particles that are several copies of a parent about an axis; 0 to 1. Default 0.5.
     pub assembled: f64,
-    /// The largest radius of a parent of such an assembly, in Angstrom. Default 80.
+    /// The largest radius of an assembly's parent, in Angstrom. Default 80.
     pub largest_part: f64,
-    /// What comes out larger than this radius, in Angstrom, is shrunk to it; 10 to 180. Default 150, with which
-    /// every atom lies within a box of 32 voxels of 10 Å that it is not shifted in. About half of what
-    /// is made of the catalogue's known classes is larger than 141 Å, though, and has no room there for a shift by a
-    /// voxel, the simulation's default: [`cramped`](crate::cramped) names it.
+    /// Particles of a larger radius, in Angstrom, are shrunk to it; 10 to 180. Default 150: every atom lies within a
+    /// box of 32 voxels of 10 Å, if the particle is not shifted. About half of the particles made of the catalogue's
+    /// known classes are larger than 141 Å. They have no room for a shift by a voxel, the simulation's default:
+    /// [`cramped`](crate::cramped) names them.
     pub largest: f64,
 }
 
@@ -65,15 +65,16 @@ impl InventConfig {
     }
 }
 
-/// Makes `count` classes of particles that nobody has seen of the densities of known ones.
+/// Makes `count` classes of particles that nobody has seen from the densities of known ones.
 ///
-/// On the unknown classes of the study more classes to train on were worth more than more samples of each; on its
-/// validation classes they made no difference (`RESULTS.md`). Structures are few, and these cost nothing. Each is a
-/// known density turned at random, stretched along three axes and, every other time, mirrored; or several copies of a
-/// small one so changed, arranged with the symmetry of a molecular machine: `C_n` or `D_n`, n up to 7.
+/// Structures are few, and invented ones cost nothing. On the unknown classes of the study more classes to train on
+/// were worth more than more samples of each; on its validation classes they made no difference (`RESULTS.md`).
 ///
-/// Give the classes trained on only, so that nothing of a class tested on is in them. Particle `index` depends on the
-/// parents, `config`, `seed` and `index` alone: more of them leave the first ones as they are.
+/// A particle is a known density turned at random, stretched along three axes and, every other time, mirrored. Or it
+/// is several copies of a small one so changed, with the symmetry of a molecular machine: `C_n` or `D_n`, n up to 7.
+///
+/// Give only classes that are trained on, so that nothing of a tested class is in them. Particle `index` depends on
+/// the parents, `config`, `seed` and `index` alone: a larger `count` leaves the first particles as they are.
 ///
 /// # Errors
 /// As [`InventConfig::validate`]; [`Error::Config`] if there are no parents.
@@ -122,12 +123,13 @@ fn assembly(part: &Template, config: &InventConfig, name: String, rng: &mut impl
     let part = changed(part, config, rng);
     let radius = Extent::of(&part)?.radius;
     let fold = FOLDS[rng.random_range(0..FOLDS.len())];
-    // Of one alone there would be no assembly.
+    // One copy alone would be no assembly.
     let symmetry = Symmetry { fold, dihedral: fold == 1 || rng.random_bool(0.5) };
-    // Neighbors overlap by half at the closest and nearly part at the farthest: parts are not the spheres around them.
+    // Neighbors overlap by half at the closest and nearly part at the farthest: parts do not fill their spheres.
     let apart = rng.random_range(0.5..0.95);
     let outward = match fold {
-        // Along the axis of the half turn, so that it moves both copies alike; drawn still, for inventions to stay as they are.
+        // A shift along the axis of the half turn moves both copies alike. It is still drawn, to keep inventions as
+        // they are.
         1 => radius * rng.random_range(0.0..0.4),
         _ => radius * apart / (PI / fold as f64).sin(),
     };
@@ -190,7 +192,7 @@ fn changed(template: &Template, config: &InventConfig, rng: &mut impl Rng) -> Ve
 
 /// Eight points for each voxel, so close that stretching leaves no gaps between them.
 fn beads(template: &Template) -> Vec<Scatterer> {
-    /// Of the densest voxel: what has less is the outermost fringe.
+    /// Part of the densest voxel: voxels with less are the outermost fringe.
     const LEAST: f32 = 0.03;
     let (side, voxels) = (template.volume().side(), template.volume().voxels());
     let densest = voxels.iter().copied().fold(0.0, f32::max);
@@ -209,7 +211,7 @@ fn beads(template: &Template) -> Vec<Scatterer> {
         .collect()
 }
 
-/// Shrinks what is too large.
+/// Shrinks a particle that is too large.
 fn finished(mut beads: Vec<Scatterer>, config: &InventConfig, name: String, source: String) -> Result<Template> {
     let Extent { center, radius, .. } = Extent::of(&beads)?;
     let factor = (config.largest / radius).min(1.0);
@@ -223,7 +225,7 @@ fn finished(mut beads: Vec<Scatterer>, config: &InventConfig, name: String, sour
 mod tests {
     use super::*;
 
-    /// Every voxel but the fringe is taken for eight points, a quarter of a voxel from its middle to every side.
+    /// Every voxel inside the fringe becomes eight points, a quarter of a voxel from its middle to every side.
     #[test]
     fn a_voxel_is_eight_points() {
         let bead = Template::new("bead", &[Scatterer { position: [0.0; 3], electrons: 100.0 }]).unwrap();

@@ -1,4 +1,4 @@
-//! What the simulator rotates: one density a class.
+//! The densities that the simulator rotates, one a class.
 
 pub mod catalogue;
 mod invent;
@@ -21,8 +21,8 @@ use crate::{
     volume::Volume,
 };
 
-/// The density of one class, [`TEMPLATE_SIDE`]³ voxels of [`VOXEL_SIZE`] unless it was asked for
-/// otherwise, its center of mass at the center of the box.
+/// The density of one class, its center of mass at the center of the box. It has [`TEMPLATE_SIDE`]³ voxels of
+/// [`VOXEL_SIZE`] unless asked for otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
     name: String,
@@ -45,7 +45,7 @@ impl Template {
         Self::with_side(name, scatterers, TEMPLATE_SIDE)
     }
 
-    /// The same in a box of `side³` voxels, for what does not fit the usual one.
+    /// The same in a box of `side³` voxels, for structures that do not fit the usual one.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -77,9 +77,8 @@ impl Template {
     /// | `.tsv` | beads, see [`read_beads`] |
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if its extension is none of
-    /// these, its content is not what the extension says, or the particle does not fit, with the
-    /// side that it needs.
+    /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if its extension is not in the table, its content
+    /// is not what the extension says, or the particle does not fit, with the side that it needs.
     ///
     /// # Examples
     /// ```
@@ -94,7 +93,7 @@ impl Template {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (name, kind) = input::name_and_kind(path);
-        // What does not fit is a property of the file here, so the message names it.
+        // Here the file decides the size of a particle, so the message names it.
         let of_file = |error| match error {
             Error::Config { expected, got, .. } => Error::Format {
                 path: path.to_owned(),
@@ -158,14 +157,13 @@ impl Template {
         Self { name: name.into(), ..self }
     }
 
-    /// The same density averaged over voxels of another size, in Angstrom, so that a simulation with
-    /// larger voxels does not fold detail back that those cannot hold. Each new voxel receives the
-    /// integral of the density, interpolated linearly, over its volume; the box grows to an even
-    /// side that holds all of the old one.
+    /// The same density averaged over voxels of another size, in Angstrom: a simulation with larger voxels then folds
+    /// back no detail that they cannot hold. Each new voxel receives the integral of the density, interpolated
+    /// linearly, over its volume. The box grows to an even side that holds the old one.
     ///
     /// # Errors
-    /// [`Error::Config`] for a voxel size below 1 Å or above the edge of the box, or one that makes more than 1024
-    /// voxels of an edge.
+    /// [`Error::Config`] for a voxel size below 1 Å or above the edge of the box, or one that gives an edge more than
+    /// 1024 voxels.
     ///
     /// # Examples
     /// ```
@@ -180,7 +178,7 @@ impl Template {
     /// ```
     pub fn resampled(&self, voxel_size: f64) -> Result<Self> {
         let edge = self.voxel_size * self.volume.side() as f64;
-        // Below 1 Å, where it would overflow, it is not used.
+        // Below 1 Å the side would overflow; it is not used.
         let side = 2 * ((edge / voxel_size.max(1.0) / 2.0).ceil() as usize + 1);
         if !((1.0..=edge).contains(&voxel_size) && side <= 1024) {
             return Err(Error::config(
@@ -202,7 +200,7 @@ impl Template {
         &self.name
     }
 
-    /// The density: electrons in each voxel, or for a map in whatever unit it came.
+    /// The density: electrons in each voxel, or the map's own unit.
     pub fn volume(&self) -> &Volume {
         &self.volume
     }
@@ -212,8 +210,8 @@ impl Template {
         self.voxel_size
     }
 
-    /// Mass in kilodalton: of the residues that are modeled, or by the electrons of beads; `None` for a
-    /// density map, whose unit is not known.
+    /// Mass in kilodalton: of the modeled residues, or by the electrons of beads; `None` for a density map, whose
+    /// unit is unknown.
     pub fn kilodaltons(&self) -> Option<f64> {
         self.kilodaltons
     }
@@ -228,8 +226,8 @@ impl Template {
         &self.source
     }
 
-    /// The smallest even side of a cube, in voxels of [`VOXEL_SIZE`], that holds the particle in every
-    /// orientation; at least what [`Extent::side_needed`] says, which looks at one.
+    /// The smallest even side of a cube, in voxels of [`VOXEL_SIZE`], that holds the particle in every orientation.
+    /// It is at least [`Extent::side_needed`], which looks at one orientation.
     pub fn side_needed(&self) -> usize {
         side_needed(self.radius + ATOM_REACH)
     }

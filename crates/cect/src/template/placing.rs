@@ -6,15 +6,14 @@ use super::Template;
 use crate::{structure::ATOM_REACH, volume::Pose};
 
 impl Template {
-    /// Adds the particle, turned and shifted, to the real parts of a box of `side³` voxels of
-    /// `voxel_size`, by trilinear interpolation. What lies outside the box is left out.
+    /// Adds the particle, turned and shifted, to the real parts of a box of `side³` voxels of `voxel_size`, by
+    /// trilinear interpolation. Density outside the box is left out.
     pub(crate) fn place(&self, pose: &Pose, side: usize, voxel_size: f64, voxels: &mut [Complex32]) {
         self.place_weighted(1.0, pose, side, voxel_size, voxels);
     }
 
-    /// The same with every electron in its voxel: the particle is read at the density of its own voxels, and
-    /// those of the box hold less where they are smaller. Beside a density that knows its voxels, as a
-    /// membrane's, that matters.
+    /// As [`place`](Self::place), but the sum of the electrons stays the same: smaller voxels hold less. This matters
+    /// beside a density that knows its voxels, such as a membrane's.
     pub(crate) fn place_electrons(&self, pose: &Pose, side: usize, voxel_size: f64, voxels: &mut [Complex32]) {
         let weight = (voxel_size / self.voxel_size()).powi(3);
         self.place_weighted(weight as f32, pose, side, voxel_size, voxels);

@@ -7,7 +7,7 @@ use crate::{
     volume::Volume,
 };
 
-/// What [`resample`] makes of a map.
+/// The result of [`resample`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resampled {
     /// The particle, centered.
@@ -16,13 +16,13 @@ pub struct Resampled {
     pub radius: f64,
 }
 
-/// How far above the background a voxel must lie to belong to the particle, in spreads of the latter.
+/// How far above the background a voxel of the particle must lie, in spreads of the background.
 const THRESHOLD: f64 = 3.0;
 
 /// How many spreads the brightest voxel must rise: in a box of noise it rises a little over four.
 const CLEAREST: f64 = 5.0;
 
-/// Below this part of the maximum, a voxel is not of the particle even where there is no noise.
+/// A voxel below this part of the maximum is not of the particle, even without noise.
 const FAINTEST: f64 = 0.01;
 
 /// Pieces smaller than this part of the largest one are noise.
@@ -30,14 +30,15 @@ const SMALLEST_PIECE: f64 = 0.05;
 
 /// Resamples a density map to [`VOXEL_SIZE`], centered on its center of mass.
 ///
-/// The map must show the particle brighter than the background, as single-particle maps and
-/// subtomogram averages do. The background is the median of the faces of the box. Its spread is the
-/// root mean square of all voxels below it, which are noise whatever the faces are (often padded
-/// with zeros), or that of the faces by their median absolute deviation if that is more. What lies
-/// less than three spreads or a hundredth of the maximum above the background, and pieces smaller
-/// than a twentieth of the largest, become zero. Then each new voxel receives the integral
-/// of the map, interpolated linearly, over its volume: all density arrives, and what is finer than
-/// the new voxels is averaged out, not folded back.
+/// The map must show the particle brighter than the background, as single-particle maps and subtomogram averages do.
+///
+/// - The background is the median of the faces of the box.
+/// - Its spread is the root mean square of all voxels below it: these are noise even where the faces are padded with
+///   zeros. The spread of the faces, by their median absolute deviation, counts if it is more.
+/// - Voxels less than three spreads or a hundredth of the maximum above the background become zero, and so do pieces
+///   smaller than a twentieth of the largest.
+/// - Each new voxel receives the integral of the map, interpolated linearly, over its volume. All density arrives;
+///   detail finer than the new voxels is averaged out, not folded back.
 ///
 /// # Errors
 /// [`Error::Volume`] if the header gives no voxel size, nothing rises five spreads above the
@@ -87,7 +88,7 @@ pub fn resample(map: &Map, side: usize) -> Result<Resampled> {
     Ok(Resampled { volume: Volume::new(side, voxels.into_iter().map(|v| v as f32).collect())?, radius })
 }
 
-/// The map less its background, zero outside the particle.
+/// The map minus its background, zero outside the particle.
 fn particle(map: &Map) -> Result<Vec<f64>> {
     let shape @ [depth, height, width] = map.shape();
     let mut faces = Vec::new();
@@ -184,7 +185,7 @@ fn drop_specks(voxels: &mut [f64], shape: [usize; 3]) {
     }
 }
 
-/// Where the density lies: indices for the center, Angstrom for the distances.
+/// Where the density lies: the center in indices, distances in Angstrom.
 struct Moments {
     center: [f64; 3],
     radius: f64,
@@ -219,7 +220,7 @@ impl Moments {
 }
 
 /// Averages a volume of `from` Å voxels over a box of `side³` voxels of `to` Å around the same center, as
-/// [`resample`] does: what lies inside the box arrives whole.
+/// [`resample`] does: all density inside the box arrives.
 pub(crate) fn averaged(volume: &Volume, from: f64, to: f64, side: usize) -> Volume {
     let edge = volume.side();
     let spread = overlaps(edge, from, (edge / 2) as f64, to, side);
@@ -232,8 +233,8 @@ pub(crate) fn averaged(volume: &Volume, from: f64, to: f64, side: usize) -> Volu
     Volume::from_finite(side, voxels.into_iter().map(|voxel| voxel as f32).collect())
 }
 
-/// For each old voxel along an axis, the new voxels that receive it, with their parts, which sum
-/// to one: a tent as wide as two old voxels, integrated over the new ones.
+/// For each old voxel along an axis, the new voxels that receive it and their parts, which sum to one. The parts
+/// integrate a tent, as wide as two old voxels.
 fn overlaps(count: usize, edge: f64, center: f64, new_edge: f64, side: usize) -> Vec<Vec<(usize, f64)>> {
     // The integral of the unit tent up to `t`.
     let below = |t: f64| {

@@ -6,9 +6,8 @@ use rustfft::{Fft, FftPlanner, num_complex::Complex32};
 
 /// Transforms of cubic volumes of one side.
 ///
-/// A transform is three passes along the fastest axis with a rotation of the axes between them, so
-/// a spectrum comes out as `[y][x][z]`; filters are made in that order, which saves turning the
-/// spectrum back and forth.
+/// A transform is three passes along the fastest axis, with a rotation of the axes between passes. A spectrum
+/// therefore comes out as `[y][x][z]`. Filters are made in that order, which saves turning the spectrum.
 pub(crate) struct Fourier {
     side: usize,
     forward: Arc<dyn Fft<f32>>,
@@ -21,11 +20,11 @@ impl std::fmt::Debug for Fourier {
     }
 }
 
-/// A real, even filter in the order of the spectrum, the `1/side³` of the transforms included.
+/// A real, even filter in the order of the spectrum; it includes the `1/side³` of the transforms.
 #[derive(Debug, Default)]
 pub(crate) struct Filter(Vec<f32>);
 
-/// A filter that lacks a factor which depends on the length of the frequency alone.
+/// A filter without its radial factor, which depends on the length of the frequency alone.
 #[derive(Debug)]
 pub(crate) struct RadialFilter {
     side: usize,
@@ -35,8 +34,8 @@ pub(crate) struct RadialFilter {
 }
 
 impl RadialFilter {
-    /// The lengths that the missing factor is asked for, in cycles per voxel, in the order in which
-    /// [`times`](Self::times) takes its values.
+    /// The lengths of the frequencies, in cycles per voxel, in the order in which [`times`](Self::times) takes the
+    /// missing factors.
     pub(crate) fn frequencies(&self) -> impl Iterator<Item = f64> + use<> {
         let side = self.side as f64;
         let half = self.side / 2;
@@ -65,10 +64,10 @@ impl Fourier {
         Self { side, forward: planner.plan_fft_forward(side), inverse: planner.plan_fft_inverse(side) }
     }
 
-    /// Tabulates a filter over frequencies `[z, y, x]` in cycles per voxel. It must give the same
-    /// for `-k` as for `k`, or what it filters would not stay real.
+    /// Tabulates a filter over frequencies `[z, y, x]` in cycles per voxel. `value` must be the same for `k` and
+    /// `-k`, or a filtered volume would not stay real.
     ///
-    /// At the highest frequency of an even side `½` and `-½` are one entry, which belongs to both.
+    /// At the highest frequency of an even side, `½` and `-½` share one entry.
     pub(crate) fn filter(&self, value: impl Fn([f64; 3]) -> f64) -> Filter {
         let (side, scale) = (self.side as f64, 1.0 / self.side.pow(3) as f64);
         let value = |k: [i32; 3]| value(k.map(|k| f64::from(k) / side));
@@ -83,7 +82,7 @@ impl Fourier {
     /// As [`filter`](Self::filter), to be multiplied by a function of the length of the frequency.
     pub(crate) fn radial_filter(&self, value: impl Fn([f64; 3]) -> f64) -> RadialFilter {
         let squares = self.spectrum().map(|k| k.into_iter().map(|k| k * k).sum::<i32>());
-        // Sides end at 128, so squares at 3 · 64².
+        // Sides are at most 128, so squares at most 3 · 64².
         let squares = squares.map(|square| u16::try_from(square).expect("a side of at most 256")).collect();
         RadialFilter { side: self.side, fixed: self.filter(value), squares }
     }
@@ -96,8 +95,8 @@ impl Fourier {
             .flat_map(move |y| (0..side).flat_map(move |x| (0..side).map(move |z| [signed(z), signed(y), signed(x)])))
     }
 
-    /// Filters the real and the imaginary part of `[z][y][x]` voxels, each on its own: a real, even
-    /// filter does not mix them, so two volumes cost one transform.
+    /// Filters the real and the imaginary part of `[z][y][x]` voxels separately. A real, even filter does not mix
+    /// them, so two volumes cost one transform.
     pub(crate) fn apply(&self, filter: &Filter, voxels: &mut [Complex32], scratch: &mut Scratch) {
         let side = self.side;
         let needed = self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
@@ -152,7 +151,7 @@ mod tests {
             .collect()
     }
 
-    /// Two volumes share one transform: what is not even would let one leak into the other.
+    /// Two volumes share one transform: a filter that is not even would mix them.
     #[test]
     fn filters_that_lean_to_one_side_keep_volumes_apart() {
         for side in [5, 6, 8] {

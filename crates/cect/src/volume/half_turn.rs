@@ -5,7 +5,7 @@ use super::Volume;
 /// A turn that maps every missing wedge about a coordinate axis onto itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HalfTurn {
-    /// As it is.
+    /// No turn.
     None,
     /// 180° about x: y and z are flipped.
     X,
@@ -16,12 +16,11 @@ pub enum HalfTurn {
 }
 
 impl HalfTurn {
-    /// All four, a group.
+    /// All four; they form a group.
     pub const ALL: [Self; 4] = [Self::None, Self::X, Self::Y, Self::Z];
 
-    /// Turns a volume about its center, index `side / 2`. In an even box, which has one plane more on
-    /// one side of the center than on the other, that plane stays where it is, as it does for a
-    /// Fourier transform; no voxel is lost, and turning twice is no turn.
+    /// Turns a volume about its center, index `side / 2`. An even box has one plane more on one side of the center:
+    /// that plane stays where it is, as for a Fourier transform. No voxel is lost, and turning twice is no turn.
     ///
     /// # Examples
     /// ```
@@ -46,7 +45,7 @@ impl HalfTurn {
     }
 }
 
-/// The volume that has at `[z, y, x]` what lay at `[from(0, z), from(1, y), from(2, x)]`.
+/// Moves the voxel at `[from(0, z), from(1, y), from(2, x)]` to `[z, y, x]`.
 pub(crate) fn rearranged(volume: &Volume, from: impl Fn(usize, usize) -> usize) -> Volume {
     let side = volume.side();
     let sources: [Vec<usize>; 3] = std::array::from_fn(|axis| (0..side).map(|index| from(axis, index)).collect());

@@ -14,8 +14,8 @@ use crate::{Error, Result};
 
 /// A cubic density map: `side³` voxels, z-major (`[z][y][x]`), as MRC files store it.
 ///
-/// The center of a volume is the voxel at index `side / 2` on each axis, which is where a Fourier
-/// transform puts the origin; every operation of this crate keeps to that.
+/// The center of a volume is the voxel at index `side / 2` on each axis, where a Fourier transform puts the origin.
+/// Every operation of this crate keeps to it.
 ///
 /// # Examples
 /// ```
@@ -46,7 +46,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Of one voxel at least.
+    /// Needs one voxel at least.
     pub(crate) fn of(voxels: &[f32]) -> Self {
         let count = voxels.len() as f64;
         let mean = voxels.iter().map(|&v| f64::from(v)).sum::<f64>() / count;

@@ -34,7 +34,7 @@ impl Pose {
         let rotation = loop {
             let quaternion: [f64; 4] = std::array::from_fn(|_| StandardNormal.sample(rng));
             let norm = quaternion.iter().map(|q| q * q).sum::<f64>().sqrt();
-            // Too short to be normalized without loss; happens about never.
+            // Too short to be normalized without loss; almost never happens.
             if norm > 1e-6 {
                 break quaternion.map(|q| q / norm);
             }
@@ -43,7 +43,7 @@ impl Pose {
         Self { rotation, shift }
     }
 
-    /// The rotation matrix, which takes `[x, y, z]` of the template to those of the box.
+    /// The rotation matrix: it maps `[x, y, z]` of the template to those of the box.
     pub fn matrix(&self) -> [[f64; 3]; 3] {
         let [w, x, y, z] = self.rotation;
         [
