@@ -10,9 +10,9 @@ use crate::Error;
 
 /// Lengths, cosines and rank of raw embeddings.
 ///
-/// Center loss pulls each class to a point; weighted too strongly it pulls all classes to one. The loss
-/// then looks excellent and verification is chance. The signs are here: norms that go to zero, a cosine
-/// between classes as high as within them, an effective rank that shrinks.
+/// Center loss pulls each class to a point; weighted too strongly it pulls all classes to one. The loss then looks
+/// excellent and verification is chance. Three signs tell: norms that go to zero, a cosine between classes as high as
+/// within them, an effective rank that shrinks.
 ///
 /// Costs `O(N·D·min(N, D))`; no pair is listed.
 ///
@@ -47,31 +47,29 @@ pub struct CollapseReport {
     pub norm_min: f64,
     /// Greatest length.
     pub norm_max: f64,
-    /// Mean cosine over all pairs of one class; `None` if there are none.
+    /// Mean cosine over all pairs of one class; `None` if there are no such pairs.
     pub intra_class_cosine: Option<f64>,
-    /// Mean cosine over all pairs of two classes; `None` if there are none.
+    /// Mean cosine over all pairs of two classes; `None` if there are no such pairs.
     pub inter_class_cosine: Option<f64>,
     /// How many dimensions the directions fill: the participation ratio
     /// ```text
     /// (Σ λᵢ)² / Σ λᵢ²      λ: eigenvalues of the covariance of the unit embeddings
     /// ```
-    /// `k` if they spread evenly over `k` dimensions and not at all over the others, at most
-    /// `min(D, N − 1)`; 0 if all directions are equal to within the rounding of `f32`. The ratio does not say how
-    /// far they spread: a collapse with a little noise in all dimensions looks like full rank, and only the cosines
-    /// tell.
+    /// It is `k` if the directions spread evenly over `k` dimensions and not at all over the others, at most
+    /// `min(D, N − 1)`. It is 0 if all directions are equal to within the rounding of `f32`. It does not say how far
+    /// they spread: a collapse with a little noise in all dimensions looks like full rank. Only the cosines tell.
     pub effective_rank: f64,
 }
 
 impl CollapseReport {
-    /// Looks at a batch of embeddings as the network gives them, of any lengths.
+    /// Measures a batch of embeddings as the network gives them, of any lengths.
     ///
     /// # Shapes
     /// * `embeddings`: `[N, D]`
     /// * `labels`: `[N]`, any class numbers
     ///
-    /// # Errors
-    /// [`Error::NoEmbeddings`] if `N` or `D` is 0, [`Error::EmbeddingLength`] if there are
-    /// not `N` labels, [`Error::EmbeddingNotFinite`] if a value is NaN or infinite.
+    /// [`Error::NoEmbeddings`] if `N` or `D` is 0, [`Error::EmbeddingLength`] if there are not `N` labels,
+    /// [`Error::EmbeddingNotFinite`] if a value is NaN or infinite.
     pub fn of(embeddings: ArrayView2<'_, f32>, labels: &[i64]) -> Result<Self, Error> {
         let (rows, dim) = embeddings.dim();
         if rows == 0 || dim == 0 {
@@ -126,8 +124,8 @@ impl fmt::Display for CollapseReport {
     }
 }
 
-/// Mean cosine within and between classes, from sums of unit rows: the cosines of all ordered pairs of a
-/// class, each row with itself included, add up to the squared length of its sum.
+/// Mean cosine within and between classes, from sums of unit rows. The squared length of a class's sum is the sum of
+/// the cosines of all its ordered pairs, each row with itself included.
 fn mean_cosines(units: &Array2<f64>, labels: impl Iterator<Item = i64>) -> (Option<f64>, Option<f64>) {
     let mut classes: BTreeMap<i64, (f64, Array1<f64>)> = BTreeMap::new();
     for (unit, label) in units.outer_iter().zip(labels) {
@@ -145,10 +143,10 @@ fn mean_cosines(units: &Array2<f64>, labels: impl Iterator<Item = i64>) -> (Opti
     (intra, inter)
 }
 
-/// `tr(C)² / ‖C‖²` of the covariance `C`; by whichever of `XᵀX` and `XXᵀ` is smaller, since both have the
-/// same eigenvalues but for zeros.
+/// `tr(C)² / ‖C‖²` of the covariance `C`, from the smaller of `XᵀX` and `XXᵀ`: both have the same nonzero
+/// eigenvalues.
 fn participation_ratio(mut units: Array2<f64>) -> f64 {
-    // What is left of equal unit rows of `f32`, squared: half a last place of each value, and room for as much more.
+    // The remainder of equal unit rows of `f32`, squared: half a last place of each value, and as much again.
     const NOTHING: f64 = (f32::EPSILON as f64) * (f32::EPSILON as f64);
     let Some(mean) = units.mean_axis(Axis(0)) else { return 0.0 };
     units -= &mean;

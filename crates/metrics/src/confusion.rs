@@ -21,7 +21,7 @@ pub struct ClassPair {
 }
 
 impl ClassPair {
-    /// Share of the pairs that are accepted: of one class its TAR, of two classes their FAR.
+    /// Share of the pairs that are accepted: the TAR of one class, the FAR of two classes.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.accepted as f64 / self.pairs as f64
@@ -59,11 +59,11 @@ impl Confusion {
         self.pairs.iter().filter(|pair| pair.first == pair.second).copied().collect()
     }
 
-    /// Every two classes, those of the highest FAR first; of equal rates the lower classes first.
+    /// Every two classes by FAR, highest first; equal rates in the order of the classes.
     #[must_use]
     pub fn most_confused(&self) -> Vec<ClassPair> {
         let mut pairs: Vec<_> = self.pairs.iter().filter(|pair| pair.first != pair.second).copied().collect();
-        // As products, since quotients of different counts may round to one number; the sort is stable.
+        // As products, since quotients of different counts may round to one number. The sort is stable.
         let product = |a: &ClassPair, b: &ClassPair| u128::from(a.accepted) * u128::from(b.pairs);
         pairs.sort_by(|a, b| product(b, a).cmp(&product(a, b)));
         pairs
@@ -73,7 +73,7 @@ impl Confusion {
 impl EmbeddingSet {
     /// Counts the accepted pairs of every class and of every two, over all pairs.
     ///
-    /// Takes up to 64 bytes for every two classes: 32 MB for 1,000 of them, 3.2 GB for 10,000.
+    /// Takes up to 64 bytes for every two classes: 32 MB for 1,000 classes, 3.2 GB for 10,000.
     #[must_use]
     pub fn confusion(&self, threshold: &VerificationThreshold) -> Confusion {
         let index = PairIndex::new(self.labels());

@@ -8,19 +8,19 @@ use crate::Error;
 
 /// Unit-length embeddings and their labels, row by row on the host.
 ///
-/// The score of a pair is the cosine of its two rows, defined to the last bit: rows are normalized in
-/// `f64` and rounded to `f32`; products and sums are `f32` in an order that depends on the dimension
-/// alone; the result is promoted to `f64`. It is therefore the same on every machine, for any number
-/// of threads, for `(i, j)` and `(j, i)`, and for every [`PairProtocol`]. It is not clamped: two equal
-/// rows score 1 to within rounding, on either side.
+/// The score of a pair is the cosine of its two rows, defined to the last bit. Rows are normalized in `f64` and
+/// rounded to `f32`. Products and sums are `f32`, in an order that depends on the dimension alone; the result is
+/// promoted to `f64`. The score is therefore the same on every machine, for any number of threads, for `(i, j)` and
+/// `(j, i)`, and for every [`PairProtocol`]. It is not clamped: two equal rows score 1 to within rounding, on either
+/// side.
 ///
-/// This holds for [`cosine`](Self::cosine) and all that is made of it, such as [`pair_scores`](Self::pair_scores).
-/// [`AllPairs`](crate::verify::AllPairs) sums up in another order: its scores may differ from these in the last bits before
-/// they are rounded.
+/// This holds for [`cosine`](Self::cosine) and everything made of it, such as [`pair_scores`](Self::pair_scores).
+/// [`AllPairs`](crate::verify::AllPairs) sums in another order: before rounding, its scores may differ in the last
+/// bits.
 ///
-/// Cosines that differ by less than about 2·10⁻⁷ are one score, or in either order. Only embeddings that
-/// have collapsed to nearly one direction, with distances below 10⁻³, come so close together;
-/// [`CollapseReport`](super::CollapseReport) shows them.
+/// Rounding may equate or swap cosines that differ by less than about 2·10⁻⁷. Only embeddings collapsed to nearly one
+/// direction, with distances below 10⁻³, come so close together; [`CollapseReport`](super::CollapseReport) shows
+/// them.
 ///
 /// # Examples
 /// ```
@@ -161,8 +161,7 @@ impl EmbeddingSet {
     /// Holds 9 bytes a pair: 3.6 MB for all pairs of 900 embeddings, 4.5 GB for 32,000.
     ///
     /// # Errors
-    /// [`Error::OneClass`] if there are no matching or no non-matching pairs among them, and as
-    /// [`pairs`](Self::pairs).
+    /// [`Error::OneClass`] if the pairs lack a kind, and as [`pairs`](Self::pairs).
     pub fn pair_scores(&self, protocol: PairProtocol) -> Result<PairScores, Error> {
         match protocol {
             PairProtocol::All => {
@@ -178,13 +177,12 @@ impl EmbeddingSet {
         }
     }
 
-    /// Some of the rows, in the order given.
     /// Rows that have length 1 already, taken to the last bit.
     ///
     /// # Errors
     /// As [`new`](Self::new), and [`Error::Config`] for a row of another length.
     pub(super) fn of_unit_rows(rows: ArrayView2<'_, f32>, labels: &[u32]) -> Result<Self, Error> {
-        /// More than `f32` rounds a row of any dimension that is used.
+        /// More than the rounding of a row to `f32`, for any dimension in use.
         const ROUNDING: f64 = 1e-4;
         let as_given: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
         let checked = Self::new(rows, &as_given)?;
@@ -198,6 +196,7 @@ impl EmbeddingSet {
         Ok(Self { values: rows.iter().copied().collect(), ..checked })
     }
 
+    /// Some of the rows, in the order given.
     pub(super) fn subset(&self, rows: &[usize]) -> Self {
         let values = rows.iter().flat_map(|&row| self.row(row)).copied().collect();
         let labels = rows.iter().map(|&row| self.labels[row]).collect();
@@ -240,14 +239,13 @@ pub(super) fn cosine(a: &[f32], b: &[f32]) -> Result<f64, Error> {
     Ok(f64::from(dot(&unit(0, a)?, &unit(1, b)?)))
 }
 
-/// A row scaled to length 1, as every row of a set is.
+/// A row scaled to length 1, as every row of a set.
 pub(super) fn unit(row: usize, values: &[f32]) -> Result<Vec<f32>, Error> {
     let norm = norm(row, aview1(values))?;
     Ok(values.iter().map(|&x| (f64::from(x) / norm) as f32).collect())
 }
 
-/// Length of a row that has one. In `f64` no square of a nonzero `f32` underflows and no sum of them
-/// overflows.
+/// Length of a nonzero row. In `f64` no square of a nonzero `f32` underflows, and no sum of squares overflows.
 fn norm(row: usize, embedding: ArrayView1<'_, f32>) -> Result<f64, Error> {
     if let Some((column, &value)) = embedding.iter().enumerate().find(|(_, value)| !value.is_finite()) {
         return Err(Error::EmbeddingNotFinite { row, column, value });
@@ -256,8 +254,8 @@ fn norm(row: usize, embedding: ArrayView1<'_, f32>) -> Result<f64, Error> {
     if norm > 0.0 { Ok(norm) } else { Err(Error::ZeroEmbedding { row }) }
 }
 
-/// Sixteen running sums, added from first to last at the end: wide enough for the compiler to use
-/// vector registers, and in an order that is written here, not chosen by a library or a machine.
+/// Sixteen running sums, added from first to last at the end. They fill vector registers; their order is written
+/// here, not chosen by a library or a machine.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let (a_blocks, a_tail) = a.as_chunks::<LANES>();

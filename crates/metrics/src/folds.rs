@@ -1,4 +1,4 @@
-//! Rates with the threshold chosen on other pairs than those it is judged on.
+//! Rates at thresholds chosen on other pairs than the judged ones.
 
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use crate::Error;
 pub struct FoldedAccuracy {
     /// Mean accuracy.
     pub mean: f64,
-    /// Population standard deviation over folds, as the paper prints it. (LFW prints the standard
-    /// error of the mean: this, with `n − 1` for `n`, over `√n`.)
+    /// Population standard deviation over folds, as the paper prints it. (LFW prints the standard error of the mean:
+    /// the same with `n − 1` for `n`, over `√n`.)
     pub std: f64,
 }
 
@@ -25,18 +25,18 @@ pub struct FoldedTar {
     pub mean: f64,
     /// Population standard deviation of the TAR over folds.
     pub std: f64,
-    /// Mean FAR that the thresholds attain on the pairs they were not chosen on. The target binds the
-    /// other folds, so that this may pass it.
+    /// Mean FAR that the thresholds attain on the judged folds. The target binds only the other folds, so this FAR
+    /// may pass it.
     pub far: f64,
 }
 
-/// The LFW protocol: pairs are shuffled and dealt into folds of equal size (to within one pair), each
-/// fold is judged at the threshold chosen on all the others. The threshold is always a score of the
-/// others, or `+∞`; ties go to the highest. Folds are not stratified, as in the code of the paper's authors:
-/// the mixture of the two kinds varies a little from fold to fold, and a fold without one of
-/// them is an error.
+/// The LFW protocol. Pairs are shuffled and dealt into folds of equal size, to within one pair. Each fold is judged
+/// at the threshold chosen on all the others: always one of their scores, or `+∞`; ties go to the highest.
+///
+/// Folds are not stratified, as in the code of the paper's authors. The mixture of the two kinds varies a little from
+/// fold to fold; a fold without one kind is an error.
 impl PairScores {
-    /// Verification accuracy, the threshold of each fold being the most accurate on the others.
+    /// Verification accuracy; the threshold of each fold is the most accurate on the others.
     ///
     /// # Formula
     /// ```text
@@ -69,10 +69,10 @@ impl PairScores {
         Ok(FoldedAccuracy { mean, std })
     }
 
-    /// TAR at a FAR, the threshold of each fold being the lowest that keeps the target on the others.
+    /// TAR at a FAR; the threshold of each fold is the lowest that keeps the target on the others.
     ///
-    /// With 12,000 non-matching pairs in 10 folds a target of 0.0001 allows one false accept on the
-    /// others, and the fold itself cannot tell anything below 1/1,200: read `far` beside `mean`.
+    /// Read `far` beside `mean`. With 12,000 non-matching pairs in 10 folds a target of 0.0001 allows one false
+    /// accept on the others, and the fold itself cannot resolve rates below 1/1,200.
     ///
     /// # Errors
     /// [`Error::Rate`] if `target_far` is NaN or outside `[0, 1]`, and as
@@ -85,8 +85,8 @@ impl PairScores {
         Ok(FoldedTar { mean, std, far })
     }
 
-    /// The counts of each fold at the threshold chosen on the others: of their thresholds from the
-    /// highest down, the last that was preferred to the one held until then.
+    /// The counts of each fold at the threshold chosen on the others. From the highest threshold down, one that
+    /// `prefer` prefers replaces the one held.
     fn judge_folds(
         &self,
         folds: usize,
@@ -112,8 +112,8 @@ impl PairScores {
                         is_threshold = true;
                     }
                 }
-                // Only a score of the others can be their threshold: a step between two of them
-                // would be a look at the fold that is judged.
+                // Only a score of the other folds can be a threshold: a step between two of them would look at the
+                // judged fold.
                 if is_threshold && prefer(&chosen.0, &on_train) {
                     chosen = (on_train, on_test);
                 }
@@ -135,7 +135,7 @@ pub(super) fn deal(pairs: usize, folds: usize, seed: u64) -> Result<Vec<usize>, 
     Ok(fold_of)
 }
 
-/// The pairs beside each fold, and those in it: both kinds in both.
+/// The pairs outside each fold, and inside it; both kinds must be in both.
 pub(super) fn parts(same: &[bool], fold_of: &[usize], folds: usize) -> Result<Vec<(PairCounts, PairCounts)>, Error> {
     let mut inside = vec![PairCounts { matching: 0, non_matching: 0 }; folds];
     for (&fold, &same) in fold_of.iter().zip(same) {
@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// What the protocol says, done the long way: the curve of the other folds gives the threshold.
+    /// The protocol the long way: the curve of the other folds gives the threshold.
     fn judged_naively(
         pairs: &PairScores,
         folds: usize,

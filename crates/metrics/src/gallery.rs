@@ -1,4 +1,4 @@
-//! Enrolled classes: one prototype each, nearest prototype, rejection of what is near to none.
+//! Enrolled classes: one prototype each; a probe near no prototype is rejected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::{
     threshold::VerificationThreshold,
 };
 
-/// What stands for a class in a [`Gallery`].
+/// How a [`Gallery`] represents a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -26,12 +26,11 @@ pub enum Prototype {
     /// The mean of the unit embeddings, scaled to length 1.
     #[default]
     Mean,
-    /// The embedding with the largest sum of cosines to all of its class: one that was really seen.
-    /// Ties go to the first.
+    /// The embedding with the largest sum of cosines to all of its class: a real sample. Ties go to the first.
     Medoid,
 }
 
-/// Enrolled classes, one unit vector each, against which probes are searched.
+/// Enrolled classes with one unit vector each, against which probes are searched.
 ///
 /// # Examples
 /// ```
@@ -66,11 +65,11 @@ pub struct Gallery {
 /// The answer for one embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Identity {
-    /// The nearest class, or `None` if even that is rejected: an unknown.
+    /// The nearest class, or `None` for an unknown: even the nearest class is rejected.
     pub label: Option<u32>,
-    /// The nearest class in any case.
+    /// The nearest class, accepted or not.
     pub nearest: u32,
-    /// The cosine to it.
+    /// The cosine to the nearest class.
     pub score: f64,
 }
 
@@ -78,11 +77,11 @@ impl Gallery {
     /// Makes one prototype of all embeddings of each class.
     ///
     /// # Errors
-    /// [`Error::ZeroPrototype`] if the embeddings of a class cancel out, to within the rounding of `f32`, and
-    /// [`Prototype::Mean`] is asked for.
+    /// [`Error::ZeroPrototype`] if [`Prototype::Mean`] is asked for and the embeddings of a class cancel out, to
+    /// within the rounding of `f32`.
     pub fn enroll(examples: &EmbeddingSet, prototype: Prototype) -> Result<Self, Error> {
-        // Half a last place of each value of a unit row, and room for as much more: the direction of what is left
-        // when rows cancel out is that of their rounding.
+        // Half a last place of each value of a unit row, and as much again. If the rows cancel out, the direction of
+        // the rest is that of their rounding.
         const NOTHING: f64 = f32::EPSILON as f64;
         let index = PairIndex::new(examples.labels());
         if prototype == Prototype::Medoid {
@@ -105,7 +104,7 @@ impl Gallery {
         Ok(Self { prototypes: EmbeddingSet::new(means.view(), &labels)? })
     }
 
-    /// Writes it as JSON, beside `path` first and then in its place, so that no half file is left.
+    /// Writes it as JSON, first beside `path` and then in its place: no half file is left.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be written.
@@ -116,8 +115,8 @@ impl Gallery {
     /// Reads what [`save`](Self::save) wrote, to the last bit.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not
-    /// such a record, its classes do not increase or a prototype has not length 1.
+    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is no such record, its classes do not
+    /// increase or a prototype does not have length 1.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         load_json(path.as_ref())
     }
@@ -131,21 +130,20 @@ impl Gallery {
     /// The unit vector of the `index`-th class.
     ///
     /// # Panics
-    /// If there are not so many classes.
+    /// If there are fewer classes.
     #[must_use]
     pub fn prototype(&self, index: usize) -> &[f32] {
         self.prototypes.row(index)
     }
 
-    /// The score of every probe with every prototype, probe by probe: what a rejection threshold is
-    /// calibrated on.
+    /// The score of every probe with every prototype, probe by probe, to calibrate a rejection threshold on.
     ///
-    /// Its FAR is that of one comparison. A probe of no enrolled class is compared with all `G`
-    /// prototypes, and is falsely identified up to `G` times as often.
+    /// Its FAR is the FAR of one comparison. A probe of no enrolled class is compared with all `G` prototypes, so it
+    /// is falsely identified up to `G` times as often.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if probes and prototypes differ in dimension, [`Error::OneClass`]
-    /// if no probe is of an enrolled class, or all are of the only one.
+    /// [`Error::Dimension`] if probes and prototypes differ in dimension. [`Error::OneClass`] if no probe is of an
+    /// enrolled class, or all are of the only one.
     pub fn pair_scores(&self, probes: &EmbeddingSet) -> Result<PairScores, Error> {
         self.require_dim(probes.dim())?;
         let rows = 0..probes.len();
@@ -157,8 +155,8 @@ impl Gallery {
     /// The nearest class of one embedding of any length, unless it is farther than the threshold allows.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if it differs in dimension; [`Error::EmbeddingNotFinite`] or
-    /// [`Error::ZeroEmbedding`] if it has no direction.
+    /// [`Error::Dimension`] if its dimension differs; [`Error::EmbeddingNotFinite`] or [`Error::ZeroEmbedding`] if it
+    /// has no direction.
     pub fn identify(&self, embedding: &[f32], threshold: &VerificationThreshold) -> Result<Identity, Error> {
         self.require_dim(embedding.len())?;
         let (nearest, score) = self.nearest(&self.scores(&unit(0, embedding)?).collect::<Vec<_>>());
@@ -200,7 +198,7 @@ impl Gallery {
         (0..self.prototypes.len()).map(move |class| f64::from(dot(unit_row, self.prototypes.row(class))))
     }
 
-    /// The class of the highest score, the first of equals.
+    /// The class of the highest score; ties go to the first.
     fn nearest(&self, scores: &[f64]) -> (u32, f64) {
         let mut best = 0;
         for class in 1..scores.len() {
@@ -212,7 +210,7 @@ impl Gallery {
     }
 }
 
-/// A [`Gallery`] as it is written, and as it is read, of which nothing is known yet.
+/// A [`Gallery`] as written and read; nothing in it is checked yet.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedGallery {
@@ -248,12 +246,12 @@ impl TryFrom<SavedGallery> for Gallery {
 }
 
 impl EmbeddingSet {
-    /// Draws `per_class` examples of each class in `known` to enroll; all other embeddings, those of the
-    /// classes that are not in `known` among them, are probes.
+    /// Draws `per_class` examples of each class in `known` to enroll. All other embeddings are probes, also those of
+    /// classes outside `known`.
     ///
     /// # Errors
-    /// [`Error::TooFewExamples`] if a class has not more than `per_class` embeddings;
-    /// [`Error::Config`] if `per_class` is 0 or no class is named.
+    /// [`Error::TooFewExamples`] if a class has no more than `per_class` embeddings; [`Error::Config`] if `per_class`
+    /// is 0 or no class is named.
     ///
     /// # Examples
     /// ```
@@ -304,8 +302,8 @@ fn sum_of(set: &EmbeddingSet, rows: &[usize]) -> Vec<f64> {
     sum
 }
 
-/// The row of the largest product with the sum of the others of its class. Its own product is left out: it is 1 to
-/// within rounding, which would decide between rows that are as close as each other.
+/// The row of the largest product with the sum of the other rows. Its own product is left out: it is 1 only to within
+/// rounding, which would decide between equally close rows.
 fn medoid(set: &EmbeddingSet, rows: &[usize]) -> usize {
     let sum = sum_of(set, rows);
     let closeness = |row: usize| {

@@ -1,4 +1,4 @@
-//! Open-set identification: which enrolled class, if any, and how well that is told.
+//! Open-set identification: the enrolled class, if any, and how well it is found.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,32 +6,30 @@ use super::pairs::{PairCounts, PairScores};
 use super::roc::{RocCurve, descending, infinity_as_null, require_rate};
 use crate::Error;
 
-/// What the search found for one probe.
+/// The result of the search for one probe.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Probe {
     /// Its own class.
     pub label: u32,
-    /// The nearest enrolled class; of equals the lowest.
+    /// The nearest enrolled class; ties go to the lowest.
     pub nearest: u32,
-    /// The cosine to that.
+    /// The cosine to the nearest class.
     pub score: f64,
-    /// The place of its own class among the enrolled, 1 if that is the nearest; `None` if its class is
-    /// not enrolled.
+    /// The rank of its own class among the enrolled ones, 1 if nearest; `None` if its class is not enrolled.
     pub rank: Option<usize>,
-    /// The cosine to its own class, if that is enrolled.
+    /// The cosine to its own class, if enrolled.
     pub own: Option<f64>,
 }
 
 /// Which probes count as positive.
 ///
-/// Papers differ, and their FPR@95TPR with them: the area under the curve is the same either way.
+/// Papers differ here, and so does their FPR@95TPR. The area under the curve is the same either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Positive {
     /// Probes of enrolled classes: a false positive is an unknown taken for known.
     Known,
-    /// Probes of other classes, as in out-of-distribution detection: a false positive is a known taken
-    /// for unknown.
+    /// Probes of other classes, as in out-of-distribution detection: a false positive is a known taken for unknown.
     Unknown,
 }
 
@@ -44,7 +42,7 @@ pub struct DirPoint {
     pub dir: f64,
     /// Share of the unknown probes that reach the threshold, at most `target_fpir`.
     pub fpir: f64,
-    /// `+∞`, in JSON `null`, if nothing is accepted.
+    /// `+∞`, in JSON `null`, if no probe is accepted.
     #[serde(with = "infinity_as_null")]
     pub threshold: f64,
     /// Unknown probes that reach the threshold.
@@ -90,7 +88,7 @@ impl Identification {
         self.enrolled
     }
 
-    /// What was found for each probe, in the order of the probes.
+    /// The result for each probe, in their order.
     #[must_use]
     pub fn probes(&self) -> &[Probe] {
         &self.probes
@@ -135,7 +133,7 @@ impl Identification {
         Ok(cumulated.collect())
     }
 
-    /// Chance that a known probe is nearer to its nearest prototype than an unknown one, ties one half.
+    /// Chance that a known probe scores higher than an unknown one at its nearest prototype; ties count one half.
     ///
     /// # Errors
     /// [`Error::OpenSet`] if there are no known or no unknown probes.
@@ -164,7 +162,7 @@ impl Identification {
     /// FPR(t) = |{unknown: score ≥ t}| / |unknown|
     /// OSCR   = ∫ CCR dFPR
     /// ```
-    /// by trapezoids, so that ties count one half; from 0 to the closed-set accuracy.
+    /// by trapezoids: ties count one half. It lies between 0 and the closed-set accuracy.
     ///
     /// # Errors
     /// [`Error::OpenSet`] if there are no known or no unknown probes.
@@ -180,8 +178,8 @@ impl Identification {
         Ok(self.correct_curve().auc() * self.correct() as f64 / known as f64)
     }
 
-    /// Detection and identification rate at a false positive identification rate, for the nearest class
-    /// only (rank 1): the lowest threshold whose FPIR does not pass the target.
+    /// Detection and identification rate at a false positive identification rate, for the nearest class only (rank
+    /// 1). The threshold is the lowest whose FPIR does not pass the target.
     ///
     /// # Errors
     /// [`Error::Rate`] if `target_fpir` is NaN or outside `[0, 1]`; [`Error::OpenSet`] if
@@ -217,7 +215,7 @@ impl Identification {
         Ok(counts)
     }
 
-    /// The curve of telling known from unknown; what is positive comes first as the threshold falls.
+    /// The curve of telling known from unknown; the positive kind comes first as the threshold falls.
     fn detection(&self, positive: Positive) -> Result<RocCurve, Error> {
         self.require(true, true)?;
         let (scores, same) = self
@@ -231,7 +229,7 @@ impl Identification {
         Ok(PairScores::trusted(scores, same).roc())
     }
 
-    /// Known probes nearest to their own class against unknown ones; the other known ones count nowhere.
+    /// Known probes nearest to their own class against unknown probes; other known probes do not count.
     fn correct_curve(&self) -> RocCurve {
         let counts = PairCounts { matching: self.correct(), non_matching: self.unknown() };
         let ranking = descending(self.probes.iter().map(|probe| (probe.score + 0.0, probe.rank)).collect());

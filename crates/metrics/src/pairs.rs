@@ -1,4 +1,4 @@
-//! Pairs: which are compared, how they are drawn, and their scores with the truth.
+//! Pairs: which pairs are compared, how pairs are drawn, and their scores with the truth.
 
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,12 @@ pub enum PairProtocol {
     All,
     /// Distinct pairs drawn with equal chances from all pairs of their kind.
     ///
-    /// The mixture decides what an accuracy means: the paper draws 1 matching pair to 2 non-matching,
-    /// so that accepting nothing is already right in two cases of three.
+    /// The mixture decides what an accuracy means. The paper draws 1 matching pair to 2 non-matching pairs: accepting
+    /// nothing is right in two cases of three.
     Sampled {
-        /// How many pairs of one class.
+        /// Number of pairs of one class.
         matching: usize,
-        /// How many pairs of two classes.
+        /// Number of pairs of two classes.
         non_matching: usize,
         /// The same seed draws the same pairs.
         seed: u64,
@@ -37,7 +37,7 @@ pub struct PairCounts {
 }
 
 impl PairCounts {
-    /// Pairs of either kind.
+    /// Pairs of both kinds.
     #[must_use]
     pub fn total(self) -> u64 {
         self.matching + self.non_matching
@@ -53,8 +53,8 @@ impl PairCounts {
 
 /// Scores of pairs with their truth.
 ///
-/// Holds at least one pair of each kind and only finite scores, so that every metric computed from it
-/// is defined. `-0.0` is stored as `0.0`, since the two are one threshold.
+/// It holds at least one pair of each kind and only finite scores, so that every metric of it is defined. `-0.0` is
+/// stored as `0.0`: the two are one threshold.
 ///
 /// # Examples
 /// ```
@@ -73,7 +73,7 @@ pub struct PairScores {
 }
 
 impl PairScores {
-    /// Takes the score of each pair, and whether it is a matching one.
+    /// Takes the score of each pair, and whether the pair matches.
     ///
     /// # Errors
     /// * [`Error::Length`] if there are not as many truths as scores
@@ -91,7 +91,7 @@ impl PairScores {
         Ok(pairs)
     }
 
-    /// For callers in this module who have just made sure of what [`new`](Self::new) checks.
+    /// For callers in this crate that have just made sure of the conditions of [`new`](Self::new).
     pub(super) fn trusted(mut scores: Vec<f64>, same: Vec<bool>) -> Self {
         for score in &mut scores {
             *score += 0.0; // turns -0.0 into 0.0 and nothing else into anything else
@@ -126,9 +126,9 @@ impl PairScores {
 
 /// Numbers all pairs of a set, kind by kind, without listing them.
 ///
-/// Rows are kept class by class. Of a class of `n` rows that ends at position `e` of `N`, the matching
-/// pairs are a triangle of `n(n−1)/2`, and the non-matching ones with every later class a rectangle of
-/// `n × (N − e)`; running totals of both turn a rank into a pair by one binary search.
+/// Rows are kept class by class. Take a class of `n` rows that ends at position `e` of `N`. Its matching pairs are a
+/// triangle of `n(n−1)/2`; its non-matching pairs with later classes are a rectangle of `n × (N − e)`. Running totals
+/// of both turn a rank into a pair by one binary search.
 #[derive(Debug)]
 pub(super) struct PairIndex {
     rows: Vec<usize>,
@@ -165,7 +165,7 @@ impl PairIndex {
         self.counts
     }
 
-    /// The rows of each class, in increasing order of both.
+    /// The rows of each class; classes and rows increase.
     pub(super) fn classes(&self) -> impl ExactSizeIterator<Item = &[usize]> {
         self.classes.iter().map(|class| &self.rows[class.start..class.end])
     }
@@ -205,8 +205,8 @@ impl PairIndex {
         self.ordered(class.start + (rank / later) as usize, class.end + (rank % later) as usize)
     }
 
-    /// The last class whose ranks start at or before `rank`: classes without pairs of the kind share
-    /// their start with the next and are passed over.
+    /// The last class whose ranks start at or before `rank`. Classes without pairs of the kind share their start with
+    /// the next class and are skipped.
     fn class_holding(&self, rank: u64, before: impl Fn(&ClassSpan) -> u64) -> &ClassSpan {
         &self.classes[self.classes.partition_point(|class| before(class) <= rank) - 1]
     }

@@ -26,18 +26,17 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReportOptions {
-    /// Matching pairs drawn for the accuracy. Default 6,000: 1,000 for each of six classes, as in the
-    /// first version of the code of the paper's authors; the spread over folds in the paper's tables
-    /// fits this number.
+    /// Matching pairs drawn for the accuracy. Default 6,000: 1,000 for each of six classes, as in the first version
+    /// of the authors' code. The spread over folds in the paper's tables fits this number.
     pub matching: usize,
-    /// Non-matching pairs drawn for the accuracy. Default 12,000, two for each matching one, as in the
-    /// paper: accepting nothing scores 0.667.
+    /// Non-matching pairs drawn for the accuracy. Default 12,000, two for each matching pair, as in the paper:
+    /// accepting nothing scores 0.667.
     pub non_matching: usize,
     /// Folds of the accuracy. Default 10, as in the paper and in LFW.
     pub folds: usize,
     /// Seed of the drawn pairs and of the folds. Default 0; any will do.
     pub seed: u64,
-    /// False accept rates at which the TAR is asked. Default 0.001 and 0.0001, as in the paper.
+    /// False accept rates at which the TAR is measured. Default 0.001 and 0.0001, as in the paper.
     pub far_targets: Vec<f64>,
     /// Level of the intervals. Default 0.95.
     pub level: f64,
@@ -53,8 +52,7 @@ impl ReportOptions {
     /// Checks what can be checked without embeddings.
     ///
     /// # Errors
-    /// * [`Error::OneClass`] if no pairs of a kind are asked for, [`Error::Config`] if more than a `u64`
-    ///   counts
+    /// * [`Error::OneClass`] if no pairs of a kind are asked for, [`Error::Config`] if the pairs overflow a `u64`
     /// * [`Error::Folds`] if `folds` is below 2 or above the number of pairs
     /// * [`Error::Rate`] if a target is NaN or outside `[0, 1]`
     /// * [`Error::Config`] if `level` is not strictly between 0 and 1
@@ -84,11 +82,10 @@ impl ReportOptions {
         PairProtocol::Sampled { matching, non_matching, seed }
     }
 
-    /// The same mixture of pairs with as many as `set` has, where it has fewer than asked for; at least one of each
-    /// kind that is asked for and there.
+    /// The same mixture of pairs, reduced to the pairs that `set` has; at least one pair of each kind asked for and
+    /// there.
     ///
-    /// [`VerificationReport::of`] never takes fewer pairs than asked for by itself: a small set is an
-    /// error there unless this was called.
+    /// [`VerificationReport::of`] never reduces the pairs by itself: without this call, too small a set is an error.
     ///
     /// # Examples
     /// ```
@@ -108,8 +105,8 @@ impl ReportOptions {
         let PairCounts { matching, non_matching } = set.pair_counts();
         let available = (u128::from(matching), u128::from(non_matching));
         let asked = (self.matching as u128, self.non_matching as u128);
-        // Each is limited by its own kind, and by the other kind in the mixture asked for. At most
-        // what was asked, hence a usize.
+        // The limits are its own kind, and the other kind in the mixture asked for. The result is at most the number
+        // asked for, hence a usize.
         let limited =
             |asked: u128, available: u128, in_mixture: u128| asked.min(available).min(in_mixture.max(1)) as usize;
         self.matching = limited(asked.0, available.0, asked.0 * available.1 / asked.1.max(1));
@@ -118,7 +115,7 @@ impl ReportOptions {
     }
 }
 
-/// The true accept rate at one asked false accept rate, as a record.
+/// The true accept rate at one false accept rate, as a record.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TarAtFar {
     /// The rate asked for.
@@ -127,15 +124,15 @@ pub struct TarAtFar {
     pub tar: f64,
     /// The attained rate, at most `target_far`.
     pub far: f64,
-    /// `+∞`, in JSON `null`, if nothing is accepted.
+    /// `+∞`, in JSON `null`, if no pair is accepted.
     #[serde(with = "infinity_as_null")]
     pub threshold: f64,
     /// Non-matching pairs accepted.
     pub false_accepts: u64,
     /// Whether one false accept is within the target, see [`FarPoint::resolvable`].
     pub resolvable: bool,
-    /// Interval of the TAR, that of the threshold taken in, see [`Intervals::tar_at_far`]; `None` where there is none or
-    /// nobody asked.
+    /// Interval of the TAR, with the threshold's own error, see [`Intervals::tar_at_far`]; `None` if undefined or not
+    /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
 }
@@ -157,8 +154,8 @@ impl From<FarPoint> for TarAtFar {
 /// One run's numbers: `Display` is the table that a person reads, `Serialize` the record that a
 /// script keeps.
 ///
-/// AUC, EER and TAR come from all pairs, the accuracy from folds over drawn ones in the paper's
-/// mixture, see [`ReportOptions`]. All are fractions, the EER by [`EerMethod::Linear`].
+/// AUC, EER and TAR come from all pairs. The accuracy comes from folds over pairs drawn in the paper's mixture, see
+/// [`ReportOptions`]. All are fractions; the EER is by [`EerMethod::Linear`].
 ///
 /// # Examples
 /// ```
@@ -191,12 +188,12 @@ pub struct VerificationReport {
     pub pairs: u64,
     /// Area under the ROC curve.
     pub auc: f64,
-    /// Its interval, see [`Intervals`]; `None` where classes are too few or nobody asked.
+    /// Its interval, see [`Intervals`]; `None` with too few classes or if not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auc_interval: Option<Interval>,
     /// Equal error rate, a fraction.
     pub eer: f64,
-    /// Its interval, as that of the AUC.
+    /// Its interval, as for the AUC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eer_interval: Option<Interval>,
     /// Accuracy over folds.
@@ -209,9 +206,9 @@ impl VerificationReport {
     /// Measures a set of embeddings.
     ///
     /// # Errors
-    /// As [`ReportOptions::validate`]; [`Error::OneClass`] if the set has one class or no class
-    /// twice; [`Error::TooFewPairs`] if it has fewer pairs than `options` asks for (then
-    /// [`ReportOptions::limited_to`] may help); [`Error::FoldOneClass`] if a fold lacks a kind.
+    /// As [`ReportOptions::validate`]; [`Error::OneClass`] if the set has one class or no class twice;
+    /// [`Error::TooFewPairs`] if it has fewer pairs than `options` asks for ([`ReportOptions::limited_to`] may help);
+    /// [`Error::FoldOneClass`] if a fold lacks a kind.
     pub fn of(set: &EmbeddingSet, options: &ReportOptions) -> Result<Self, Error> {
         options.validate()?;
         let drawn = set.pair_scores(options.protocol())?;
@@ -222,7 +219,7 @@ impl VerificationReport {
         report.with_intervals(&Intervals::new(&curve, &counts, options.level)?)
     }
 
-    /// The same figures with their intervals, where those are defined: that takes four classes.
+    /// The same figures with their intervals, where four classes or more define them.
     ///
     /// # Errors
     /// [`Error::Config`] if the intervals are of another curve.
@@ -253,7 +250,7 @@ impl VerificationReport {
             let got = intervals.counts().total();
             return Err(Error::config("intervals", format!("those of {} pairs", self.pairs), got));
         }
-        // What can be refused from here on are too few classes, or too few false accepts around a rate.
+        // From here on only too few classes or too few false accepts around a rate are refused.
         let interval = |estimate: Result<ClassEstimate, Error>| estimate.ok().map(|estimate| estimate.interval);
         (self.auc_interval, self.eer_interval) =
             (interval(intervals.auc()), interval(intervals.eer(EerMethod::Linear)));
@@ -263,7 +260,7 @@ impl VerificationReport {
         Ok(self)
     }
 
-    /// Measures a curve over all pairs, and an accuracy over drawn ones, that are there already.
+    /// Measures a given curve over all pairs, and an accuracy over given drawn pairs.
     ///
     /// # Errors
     /// [`Error::Rate`] for a target that is not a rate, and as
@@ -307,7 +304,7 @@ impl VerificationReport {
 }
 
 impl VerificationReport {
-    /// Under each of the [`cells`](Self::cells) its interval, empty where there is none; `None` if there are none at all.
+    /// The interval below each of the [`cells`](Self::cells), empty where there is no interval; `None` without any.
     fn interval_cells(&self) -> Option<(f64, Vec<String>)> {
         let mut intervals = vec![None];
         intervals.extend(self.tar_at_far.iter().map(|at| at.interval));
@@ -340,8 +337,8 @@ impl fmt::Display for VerificationReport {
     }
 }
 
-/// A fraction in percent with its own digits: moves the decimal point of the shortest decimal instead
-/// of multiplying, since `0.07 * 100.0` is 7.000000000000001.
+/// A fraction in percent with its own digits. It moves the decimal point of the shortest decimal, since
+/// `0.07 * 100.0` is 7.000000000000001.
 fn percent(fraction: f64) -> String {
     let scientific = format!("{fraction:e}");
     let shifted = scientific

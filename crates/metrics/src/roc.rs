@@ -8,13 +8,13 @@ use crate::Error;
 
 /// Counts at one threshold; a pair is accepted when `score >= threshold`.
 ///
-/// Counts are integers (an `f32` counter stops at 2²⁴ pairs, which 5,800 embeddings make) and rates
-/// are derived from them. In JSON the threshold `+∞` is `null`; one of `-∞` or NaN is refused, as counts are
-/// that contradict one another.
+/// Counts are integers, and rates are derived from them: an `f32` counter stops at 2²⁴ pairs, which 5,800 embeddings
+/// make. In JSON the threshold `+∞` is `null`. A threshold of `-∞` or NaN is refused, and so are contradictory
+/// counts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct OperatingPoint {
-    /// `+∞` where nothing is accepted.
+    /// `+∞` if no pair is accepted.
     #[serde(with = "infinity_as_null")]
     pub threshold: f64,
     /// Matching pairs accepted.
@@ -27,7 +27,7 @@ pub struct OperatingPoint {
     pub non_matching: u64,
 }
 
-/// An [`OperatingPoint`] as it is read, of which nothing is known yet.
+/// An [`OperatingPoint`] as it is read; nothing in it is checked yet.
 #[derive(Deserialize)]
 struct Unchecked {
     #[serde(with = "infinity_as_null")]
@@ -69,7 +69,7 @@ impl OperatingPoint {
         Ok(self)
     }
 
-    /// Where a curve starts: nothing is accepted.
+    /// The start of a curve: no pair is accepted.
     pub(super) fn nothing_accepted(counts: PairCounts) -> Self {
         Self {
             threshold: f64::INFINITY,
@@ -138,15 +138,15 @@ impl OperatingPoint {
     }
 }
 
-/// The point at an asked false accept rate, and whether the asked rate means anything.
+/// The point at an asked false accept rate, and whether the pairs can resolve the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FarPoint {
-    /// The lowest threshold whose FAR does not pass the target; its TAR is the largest there is.
+    /// The lowest threshold whose FAR does not pass the target; its TAR is the largest possible.
     pub point: OperatingPoint,
-    /// The rate asked for. The attained one is `point.far()`, at most this.
+    /// The rate asked for; the attained rate `point.far()` is at most this.
     pub target_far: f64,
-    /// Whether one false accept is within the target: `1 / non_matching <= target_far`. If not, the
-    /// TAR is that of no false accept at all, which says little about so low a rate.
+    /// Whether one false accept is within the target: `1 / non_matching <= target_far`. If not, the TAR is that of no
+    /// false accept at all and says little about so low a rate.
     pub resolvable: bool,
 }
 
@@ -158,18 +158,18 @@ pub enum EerMethod {
     /// Where `FAR = FRR` on the straight lines between the points, as facenet and the paper's authors do.
     #[default]
     Linear,
-    /// `(FAR + FRR) / 2` at the point of smallest `|FAR − FRR|`, as torchmetrics does. Of two such
-    /// points, one on either side, the one of the higher threshold counts.
+    /// `(FAR + FRR) / 2` at the point of smallest `|FAR − FRR|`, as torchmetrics does. If two points tie, one on
+    /// either side, the higher threshold counts.
     MinDifference,
-    /// `(FAR + FRR) / 2` beside the crossing: of the last point with `FAR < FRR` and the first without, the one of the
-    /// smaller sum, and where it meets `FAR = FRR` that one, as the Fingerprint Verification Competition and pyeer do.
+    /// `(FAR + FRR) / 2` at the crossing point, if `FAR = FRR` there. Otherwise the smaller such mean of the last
+    /// point with `FAR < FRR` and the next, as the Fingerprint Verification Competition and pyeer do.
     SmallestSum,
 }
 
-/// A curve of exact counts, however it is held: by points in a [`RocCurve`], by scores in a
+/// A curve of exact counts, held by points in a [`RocCurve`] or by scores in a
 /// [`ScoreHistogram`](super::ScoreHistogram).
 pub trait Curve {
-    /// How many pairs of each kind there are, at least one of both.
+    /// Number of pairs of each kind, at least one of both.
     fn counts(&self) -> PairCounts;
     /// Area under the curve, see [`RocCurve::auc`].
     fn auc(&self) -> f64;
@@ -184,16 +184,16 @@ pub trait Curve {
     fn at_far(&self, target_far: f64) -> Result<FarPoint, Error>;
     /// The most accurate point, see [`RocCurve::best_accuracy`].
     fn best_accuracy(&self) -> OperatingPoint;
-    /// What a threshold attains, see [`RocCurve::at_threshold`].
+    /// The counts at a threshold, see [`RocCurve::at_threshold`].
     fn at_threshold(&self, threshold: f64) -> OperatingPoint;
-    /// Whether its scores were rounded to the grid of a [`ScoreHistogram`](super::ScoreHistogram), so that a score
-    /// must be rounded before it is compared with a threshold from here. Not so unless a curve says so.
+    /// Whether its scores were rounded to the grid of a [`ScoreHistogram`](super::ScoreHistogram). If so, a score
+    /// must be rounded before it is compared with a threshold of this curve. False by default.
     fn on_grid(&self) -> bool {
         false
     }
 }
 
-/// Every method by the inherent one of the same name.
+/// Each trait method calls the inherent one of the same name.
 macro_rules! impl_curve {
     ($curve:ty) => {
         impl Curve for $curve {
@@ -228,8 +228,8 @@ pub(crate) use impl_curve;
 
 impl_curve!(RocCurve);
 
-/// Receiver operating characteristic: one point for each distinct score, thresholds strictly
-/// decreasing from `+∞`, where nothing is accepted, to the lowest score, where everything is.
+/// Receiver operating characteristic, one point for each distinct score. Thresholds strictly decrease from `+∞`,
+/// where nothing is accepted, to the lowest score, where everything is.
 ///
 /// Two curves are equal if their points are.
 ///
@@ -270,8 +270,8 @@ impl PairScores {
 }
 
 impl RocCurve {
-    /// The curve of a ranking in which each item is of a kind and counts a number of times, maybe none;
-    /// `counts` are the sums of both kinds.
+    /// The curve of a ranking: each item has a kind and counts a number of times, possibly zero. `counts` are the
+    /// sums of both kinds.
     pub(super) fn weighted<T>(counts: PairCounts, ranking: &[(f64, T)], weigh: impl Fn(&T) -> (bool, u64)) -> Self {
         let mut point = OperatingPoint::nothing_accepted(counts);
         let mut points = vec![point];
@@ -303,8 +303,8 @@ impl RocCurve {
     /// ```text
     /// AUC = P(s⁺ > s⁻) + ½·P(s⁺ = s⁻)
     /// ```
-    /// over all couples of a matching and a non-matching pair, counted in integers; the one rounding
-    /// is in the final division. It is the trapezoid area of the curve and the Mann-Whitney statistic.
+    /// over all couples of a matching and a non-matching pair, counted in integers; only the final division rounds.
+    /// It is the trapezoid area of the curve and the Mann-Whitney statistic.
     ///
     /// # References
     /// J. A. Hanley, B. J. McNeil, *The meaning and use of the area under a receiver operating
@@ -325,8 +325,8 @@ impl RocCurve {
         twice_area as f64 / (2 * couples) as f64
     }
 
-    /// Equal error rate: where as large a share of the non-matching pairs is accepted as of the
-    /// matching ones is rejected, `FAR = FRR`. A fraction, also where the paper's heading says percent.
+    /// Equal error rate: the share of non-matching pairs accepted equals the share of matching pairs rejected,
+    /// `FAR = FRR`. It is a fraction, also where the paper's heading says percent.
     ///
     /// # Formula
     /// [`EerMethod::MinDifference`] is the mean of both errors at [`eer_point`](Self::eer_point).
@@ -359,8 +359,8 @@ impl RocCurve {
         }
     }
 
-    /// The point of smallest `|FAR − FRR|`: the threshold to use where both errors should be equal. Of two
-    /// such points the one of the higher threshold.
+    /// The point of smallest `|FAR − FRR|`, for a threshold with both errors equal. Of two such points the one of the
+    /// higher threshold.
     #[must_use]
     pub fn eer_point(&self) -> OperatingPoint {
         let (before, after) = self.equal_errors();
@@ -371,7 +371,7 @@ impl RocCurve {
         if difference(&after) < difference(&before) { after } else { before }
     }
 
-    /// The points between which `FAR − FRR` changes sign: negative at the first, not so at the second.
+    /// The points between which `FAR − FRR` changes sign: negative at the first, zero or positive at the second.
     fn equal_errors(&self) -> (OperatingPoint, OperatingPoint) {
         let crossing = self.points.partition_point(OperatingPoint::accepts_less_than_it_rejects);
         // The curve runs from FAR 0, FRR 1 to FAR 1, FRR 0: there is a point on either side.
@@ -380,11 +380,11 @@ impl RocCurve {
 
     /// The point of the largest TAR among those with `FAR <= target_far`.
     ///
-    /// The threshold is an achievable one, without interpolation: on these pairs the target is never
-    /// passed. Where several thresholds do so it is the lowest, even if the last steps accept only
-    /// non-matching pairs. Rates are compared as they are printed, that is as correctly rounded
-    /// quotients: 3 false accepts of 10 are within a target of `0.3`, though the `f64` nearest to 0.3
-    /// lies below three tenths.
+    /// The threshold is achievable, without interpolation: on these pairs the target is never passed. It is the
+    /// lowest such threshold, even if the last steps accept only non-matching pairs.
+    ///
+    /// Rates are compared as printed, as correctly rounded quotients. 3 false accepts of 10 are within a target of
+    /// `0.3`, though the `f64` nearest to 0.3 lies below three tenths.
     ///
     /// # Errors
     /// [`Error::Rate`] if `target_far` is NaN or outside `[0, 1]`.
@@ -397,10 +397,10 @@ impl RocCurve {
         Ok(FarPoint { point, target_far, resolvable })
     }
 
-    /// The most accurate point, for the mixture of pairs at hand; ties go to the highest threshold.
+    /// The most accurate point for this mixture of pairs; ties go to the highest threshold.
     ///
-    /// Chosen and measured on the same pairs, so it flatters; [`PairScores::cross_validated_accuracy`]
-    /// does not.
+    /// It is chosen and measured on the same pairs, so it flatters; [`PairScores::cross_validated_accuracy`] does
+    /// not.
     #[must_use]
     pub fn best_accuracy(&self) -> OperatingPoint {
         let mut best = self.points[0];
@@ -412,7 +412,7 @@ impl RocCurve {
         best
     }
 
-    /// The counts when scores from this on are accepted; the point's threshold is the one asked for.
+    /// The counts if scores of at least `threshold` are accepted; the point has this threshold.
     #[must_use]
     pub fn at_threshold(&self, threshold: f64) -> OperatingPoint {
         let end = self.points.partition_point(|point| point.threshold >= threshold);
@@ -426,7 +426,7 @@ impl RocCurve {
         &self.points
     }
 
-    /// How many pairs of each kind the curve was made from.
+    /// The number of pairs of each kind behind the curve.
     #[must_use]
     pub fn counts(&self) -> PairCounts {
         let OperatingPoint { matching, non_matching, .. } = self.points[0];
@@ -438,24 +438,23 @@ impl RocCurve {
     }
 }
 
-/// Sorts by score, highest first. Equal scores stay in no particular order: who reads them must take
-/// them together, with [`tied`].
+/// Sorts by score, highest first. Equal scores stay in no particular order: read them together, with [`tied`].
 pub(super) fn descending<T: Send>(mut items: Vec<(f64, T)>) -> Vec<(f64, T)> {
     items.par_sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     items
 }
 
-/// Whether two scores are one threshold. They are finite and never -0.0, so that bits decide.
+/// Whether two scores are one threshold. They are finite and never -0.0, so bits decide.
 pub(super) fn tied<T>(a: &(f64, T), b: &(f64, T)) -> bool {
     a.0.total_cmp(&b.0).is_eq()
 }
 
-/// Refuses NaN and what lies outside `[0, 1]`.
+/// Refuses NaN and values outside `[0, 1]`.
 pub(super) fn require_rate(field: &'static str, value: f64) -> Result<(), Error> {
     if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Error::Rate { field, value }) }
 }
 
-/// JSON has no infinity: the threshold at which nothing is accepted is `null`, and nothing else is.
+/// JSON has no infinity: the threshold `+∞`, at which nothing is accepted, is `null`, and only that one.
 pub(super) mod infinity_as_null {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
 

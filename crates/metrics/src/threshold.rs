@@ -1,4 +1,4 @@
-//! A threshold to ship: fitted on one set, saved with how, applied to others.
+//! A threshold to ship: fitted on one set, saved with its origin, applied to others.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{
     roc::{Curve, OperatingPoint, require_rate},
 };
 
-/// What a [`VerificationThreshold`] is fitted for.
+/// The aim of fitting a [`VerificationThreshold`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -28,7 +28,7 @@ pub enum ThresholdRule {
     },
     /// Errors of both kinds equally frequent, see [`RocCurve::eer_point`](super::RocCurve::eer_point).
     EqualErrors,
-    /// The most pairs judged right, for a mixture like that of the pairs it is fitted on, see
+    /// The most pairs judged right, for a mixture of pairs as in fitting, see
     /// [`RocCurve::best_accuracy`](super::RocCurve::best_accuracy).
     Accuracy,
 }
@@ -38,7 +38,7 @@ pub enum ThresholdRule {
 pub struct Verdict {
     /// Their cosine.
     pub score: f64,
-    /// Whether it reaches the threshold, see [`VerificationThreshold::accepts`]: taken to be of one class.
+    /// Whether the score reaches the threshold, see [`VerificationThreshold::accepts`]: taken as one class.
     pub accepted: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct VerificationThreshold {
     fitted_on: Option<FittedOn>,
 }
 
-/// Which data a threshold was fitted on, when, and how far it can be trusted: what to read before it is used elsewhere.
+/// The data and the day of fitting a threshold, and how far to trust it: to be read before use elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FittedOn {
@@ -78,7 +78,7 @@ pub struct FittedOn {
     pub date: String,
     /// Classes in the data.
     pub classes: u64,
-    /// Interval of the TAR; where a target FAR was kept the threshold's own error is in it, see [`Intervals::tar_at_far`].
+    /// Interval of the TAR. With a target FAR it includes the threshold's own error, see [`Intervals::tar_at_far`].
     pub tar: Option<Interval>,
     /// Interval of the FAR at this threshold, see [`Intervals::far`].
     pub far: Option<Interval>,
@@ -97,19 +97,19 @@ impl FittedOn {
 }
 
 impl VerificationThreshold {
-    /// Chooses the threshold on pairs that are not those it will be judged on.
+    /// Chooses the threshold on pairs that it will not be judged on.
     ///
-    /// A `target_far` below `1 / non_matching` gives the threshold of no false accept on these pairs;
+    /// A `target_far` below `1 / non_matching` gives the threshold of no false accept on these pairs.
     /// [`is_resolvable`](Self::is_resolvable) then says that the target was not measured.
     ///
     /// # Errors
     /// * [`Error::Rate`] if a target FAR is NaN or outside `[0, 1]`
-    /// * [`Error::NoThreshold`] if the rule is best kept by accepting nothing
+    /// * [`Error::NoThreshold`] if accepting nothing keeps the rule best
     pub fn fit(pairs: &PairScores, rule: ThresholdRule) -> Result<Self, Error> {
         Self::fit_curve(&pairs.roc(), rule)
     }
 
-    /// As [`fit`](Self::fit), on a curve that is there already or on billions of pairs.
+    /// As [`fit`](Self::fit), on a given curve, even of billions of pairs.
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
@@ -146,10 +146,10 @@ impl VerificationThreshold {
         }
     }
 
-    /// Notes the data, the day and how sure the rates are, to be saved with the threshold.
+    /// Notes the data, the day and the intervals of the rates, to be saved with the threshold.
     ///
-    /// * `data`: what it was fitted on, in words that will be understood later
-    /// * `intervals`: those of the curve that it was fitted on
+    /// * `data`: the fitted data, in words that will be understood later
+    /// * `intervals`: those of the fitted curve
     ///
     /// # Errors
     /// [`Error::Config`] if the intervals are of other pairs.
@@ -196,24 +196,24 @@ impl VerificationThreshold {
         Ok(self)
     }
 
-    /// What it was fitted on, if that was [noted](Self::noting).
+    /// The data it was fitted on, if [noted](Self::noting).
     #[must_use]
     pub fn fitted_on(&self) -> Option<&FittedOn> {
         self.fitted_on.as_ref()
     }
 
-    /// The lowest score that is accepted; where it was [fitted on rounded scores](Self::on_grid), of those.
+    /// The lowest accepted score; a rounded score, if fitted on [rounded scores](Self::on_grid).
     #[must_use]
     pub fn value(&self) -> f64 {
         self.fitted.threshold
     }
 
-    /// Whether it was fitted on scores that were rounded to the grid of a
-    /// [`ScoreHistogram`](super::ScoreHistogram). Any other score is rounded in the same way before it is compared,
-    /// so that the pairs which it was fitted on are judged as they were there, but for those whose cosine rounds to
-    /// the neighboring step when it is summed up in another order (see [`verify`](crate::verify)): of random
-    /// embeddings one pair for one threshold in twenty, where [`verify`](Self::verify) or
-    /// [`rates_on`](Self::rates_on) judges them.
+    /// Whether it was fitted on scores rounded to the grid of a [`ScoreHistogram`](super::ScoreHistogram).
+    ///
+    /// If so, any other score is rounded in the same way before it is compared. The pairs of the fit are then judged
+    /// as they were there, with one exception: a cosine summed in another order may round to the neighboring step
+    /// (see [`verify`](crate::verify)). With random embeddings, [`verify`](Self::verify) and
+    /// [`rates_on`](Self::rates_on) judge one pair differently for one threshold in twenty.
     #[must_use]
     pub fn on_grid(&self) -> bool {
         self.on_grid
@@ -224,19 +224,19 @@ impl VerificationThreshold {
         if self.on_grid { lowest_rounded_to(self.value()) } else { self.value() }
     }
 
-    /// What it was fitted for.
+    /// The aim of fitting.
     #[must_use]
     pub fn rule(&self) -> ThresholdRule {
         self.rule
     }
 
-    /// The counts, hence the rates, on the pairs that it was fitted on.
+    /// The counts, hence the rates, on the fitted pairs.
     #[must_use]
     pub fn fitted(&self) -> OperatingPoint {
         self.fitted
     }
 
-    /// False if it was fitted at a FAR below `1 / non_matching`, which those pairs could not measure.
+    /// False if it was fitted at a FAR below `1 / non_matching`, too low for those pairs to measure.
     #[must_use]
     pub fn is_resolvable(&self) -> bool {
         match self.rule {
@@ -251,13 +251,11 @@ impl VerificationThreshold {
         score >= self.lowest()
     }
 
-    /// Compares two embeddings of any length, with the score that [`EmbeddingSet`](super::EmbeddingSet)
-    /// gives them.
+    /// Compares two embeddings of any length by the score of [`EmbeddingSet`](super::EmbeddingSet).
     ///
     /// # Errors
-    /// [`Error::Dimension`] if they differ in dimension; [`Error::EmbeddingNotFinite`] or
-    /// [`Error::ZeroEmbedding`] for an embedding without a direction, 0 naming the first and 1 the
-    /// second.
+    /// [`Error::Dimension`] if they differ in dimension; [`Error::EmbeddingNotFinite`] or [`Error::ZeroEmbedding`]
+    /// for an embedding without a direction: 0 is the first, 1 the second.
     pub fn verify(&self, a: &[f32], b: &[f32]) -> Result<Verdict, Error> {
         let score = cosine(a, b)?;
         Ok(Verdict { score, accepted: self.accepts(score) })
@@ -273,13 +271,13 @@ impl VerificationThreshold {
         OperatingPoint { threshold: self.value(), ..point }
     }
 
-    /// The rates that this threshold attains on other pairs, of which the curve is there.
+    /// The rates that this threshold attains on other pairs, given as a curve.
     #[must_use]
     pub fn rates_of(&self, curve: &impl Curve) -> OperatingPoint {
         OperatingPoint { threshold: self.value(), ..curve.at_threshold(self.lowest()) }
     }
 
-    /// Writes it as JSON, beside `path` first and then in its place, so that no half file is left.
+    /// Writes it as JSON, first beside `path` and then in its place: no half file is left.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be written.
@@ -290,20 +288,20 @@ impl VerificationThreshold {
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not such a record, its counts
-    /// contradict one another or its rule is one that [`fit`](Self::fit) refuses.
+    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is no such record, its counts contradict one
+    /// another or [`fit`](Self::fit) refuses its rule.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         load_json(path.as_ref())
     }
 }
 
-/// The file: every field a reader needs to judge the threshold by.
+/// The file: every field that a reader needs to judge the threshold.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedThreshold {
     threshold: f64,
     rule: ThresholdRule,
-    /// Files from before there was a grid do not say so.
+    /// Missing in files from before the grid.
     #[serde(default)]
     on_grid: bool,
     resolvable: bool,
@@ -313,7 +311,7 @@ struct SavedThreshold {
     false_accepts: u64,
     matching: u64,
     non_matching: u64,
-    /// Nor do files from before there were intervals.
+    /// Missing in files from before intervals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fitted_on: Option<FittedOn>,
 }
@@ -340,7 +338,7 @@ impl From<VerificationThreshold> for SavedThreshold {
 impl TryFrom<SavedThreshold> for VerificationThreshold {
     type Error = String;
 
-    /// Rates and `resolvable` are for people; what counts is derived from the counts again.
+    /// Rates and `resolvable` are for people: both are derived again from the counts.
     fn try_from(record: SavedThreshold) -> Result<Self, String> {
         let SavedThreshold {
             threshold,
