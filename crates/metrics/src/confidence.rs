@@ -153,7 +153,7 @@ impl BootstrapOptions {
     /// not one is expected beyond either bound.
     pub fn validate(&self) -> Result<(), Error> {
         require_level(self.level)?;
-        // A level such as 0.9 is none in binary, and its quotient may lie just above a whole number.
+        // Binary cannot hold a level such as 0.9: its quotient may lie just above a whole number.
         const ROUNDING: f64 = 1e-9;
         let least = (2.0 / (1.0 - self.level) * (1.0 - ROUNDING)).ceil();
         if f64::from(self.draws) < least {

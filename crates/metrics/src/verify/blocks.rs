@@ -1,6 +1,6 @@
 //! The product of rows and columns, one block of scores at a time: each is counted while the next is multiplied.
 //!
-//! A product of a library writes a tile of scores, which must be read again, and nothing can be done meanwhile.
+//! The product of a library writes a tile of scores, which must be read again; nothing is counted meanwhile.
 
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 use rayon::prelude::*;
@@ -14,28 +14,28 @@ pub(super) const COLUMNS: usize = 16;
 /// Scores of a block, row by row.
 pub(super) type Block = [f32; ROWS * COLUMNS];
 
-/// Neighboring embeddings, `WIDTH` of them side by side, so that a block reads them from one end to the other.
+/// Neighboring embeddings, `WIDTH` of them side by side: a block reads them from one end to the other.
 #[derive(Debug)]
 pub(super) struct Packed<const WIDTH: usize> {
     dim: usize,
-    /// Those that it holds, by their place among the rows or columns.
+    /// The embeddings held, by their place among the rows or columns.
     span: Span,
-    /// A group of embeddings is `dim` of these. What fills up the last group has no meaning.
+    /// A group of embeddings is `dim` of these. The padding of the last group has no meaning.
     values: Vec<[f32; WIDTH]>,
 }
 
 impl<const WIDTH: usize> Packed<WIDTH> {
-    /// What so many embeddings take, in bytes.
+    /// Bytes of so many embeddings.
     pub(super) fn bytes(embeddings: usize, dim: usize) -> u64 {
         embeddings.next_multiple_of(WIDTH) as u64 * dim as u64 * size_of::<f32>() as u64
     }
 
-    /// Nothing yet, with room for so many.
+    /// Empty, with room for so many embeddings.
     pub(super) fn with_capacity(embeddings: usize, dim: usize) -> Self {
         Self { dim, span: 0..0, values: Vec::with_capacity(embeddings.div_ceil(WIDTH) * dim) }
     }
 
-    /// The first so many embeddings, each as `embedding` gives it for its place; by all threads.
+    /// The first `count` embeddings, which `embedding` gives by place; packed by all threads.
     pub(super) fn of_all<'a>(count: usize, dim: usize, embedding: impl Fn(usize) -> &'a [f32] + Sync) -> Self {
         let mut packed = Self { dim, span: 0..count, values: vec![[0.0; WIDTH]; count.div_ceil(WIDTH) * dim] };
         let groups = packed.values.par_chunks_mut(dim).enumerate();
@@ -54,7 +54,7 @@ impl<const WIDTH: usize> Packed<WIDTH> {
         }
     }
 
-    /// The groups with an embedding of this span, each with the place of its first.
+    /// The groups with an embedding of this span, each with the place of its first embedding.
     fn groups(&self, span: &Span) -> impl Iterator<Item = (usize, &[[f32; WIDTH]])> {
         let skipped = (span.start - self.span.start) / WIDTH;
         let groups = self.values[skipped * self.dim..].chunks_exact(self.dim);
@@ -76,12 +76,12 @@ fn pack<'a, const WIDTH: usize>(group: &mut [[f32; WIDTH]], places: Span, embedd
     }
 }
 
-/// What becomes of the scores.
+/// Receives the scores.
 pub(super) trait Counter {
     /// Takes scores of pairs of one kind; they may wait to be counted.
     fn take(&mut self, scores: &[f32], same: bool);
 
-    /// Counts what was taken last, as many scores at a time as each call says.
+    /// Counts the scores taken last, as many at a time as each call says.
     fn waiting(&mut self) -> impl FnMut(usize);
 
     /// Learns the rows and columns of the tile that comes next.
@@ -94,7 +94,7 @@ pub(super) trait Counter {
 
 /// Multiplies a tile and hands out its blocks, each with the places of its first row and column.
 ///
-/// * `end`: for the last column of a block, the row from which on there is nothing to do
+/// * `end`: for the last column of a block, the first row that needs no work
 pub(super) fn multiply<C: Counter>(
     rows: (&Packed<ROWS>, &Span),
     columns: (&Packed<COLUMNS>, &Span),
@@ -126,7 +126,7 @@ fn multiply_with<S: Simd, C: Counter>(
     }
 }
 
-/// Multiplies, and counts by the way: the one keeps the processor busy, the other waits for memory.
+/// Multiplies and counts by turns: multiplying keeps the processor busy, counting waits for memory.
 #[inline(always)]
 fn multiply_block<S: Simd>(
     simd: S,
@@ -135,8 +135,8 @@ fn multiply_block<S: Simd>(
     block: &mut Block,
     mut count: impl FnMut(usize),
 ) {
-    // With the widest registers, of which there are twice as many, by turns. With others the sums would go to memory and
-    // back at each turn, and it is left to the processor to begin the product before all is counted.
+    // The widest registers are twice as many: multiplying and counting take turns. With others the sums would go to
+    // memory and back at each turn. All is counted first, and the processor may begin the product earlier.
     let dims_a_turn = if S::f32s::LEN == COLUMNS { 8 } else { rows.len() };
     let scores_a_turn = block.len().div_ceil(rows.len().div_ceil(dims_a_turn));
     let mut sums = [f32x16::splat(simd, 0.0); ROWS];
@@ -158,7 +158,7 @@ fn multiply_block<S: Simd>(
 mod tests {
     use super::*;
 
-    /// Scores in the order of `[row, column]`, and whether all that waited was asked for in time.
+    /// Scores in the order of `[row, column]`, and how many of them wait to be counted.
     struct Kept {
         scores: Vec<Vec<Option<f32>>>,
         waiting: usize,
@@ -201,7 +201,7 @@ mod tests {
             for (of_rows, of_columns) in
                 [(0..40, 0..70), (0..1, 0..1), (5..23, 31..49), (6..12, 16..32), (39..40, 69..70)]
             {
-                // All of them packed, and those of the tile alone.
+                // All embeddings packed, and those of the tile alone.
                 let mut tile = (Packed::with_capacity(1, dim), Packed::with_capacity(1, dim));
                 tile.0.hold(&of_rows, |row| &left[row][..]);
                 tile.1.hold(&of_columns, |column| &right[column][..]);

@@ -1,4 +1,4 @@
-//! Accepted pairs of each class, counted by the way while all pairs are.
+//! Accepted pairs of each class, counted in the same pass as all pairs.
 
 use std::ops::ControlFlow;
 
@@ -18,7 +18,7 @@ use crate::embeddings::dot;
 use crate::grid::lowest_accepted;
 use crate::{ClassCounts, EmbeddingSet, PairScores};
 
-/// At which thresholds pairs are counted by class.
+/// The thresholds at which pairs are counted by class.
 ///
 /// # Examples
 /// ```
@@ -34,10 +34,10 @@ use crate::{ClassCounts, EmbeddingSet, PairScores};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassCuts {
-    /// Thresholds all over the curve, placed by a sample of the pairs: what intervals of the area, of the equal error rate
-    /// and of a TAR at any FAR need. True by default.
+    /// Whether thresholds lie all over the curve, placed by a sample of the pairs. Intervals of the area, of the
+    /// equal error rate and of a TAR at any FAR need them. True by default.
     pub across: bool,
-    /// Further ones, at which the counts are exact. None by default.
+    /// Further thresholds, at which the counts are exact. Empty by default.
     pub thresholds: Vec<f64>,
 }
 
@@ -59,8 +59,8 @@ pub struct CountedByClass {
 impl AllPairs {
     /// Counts all pairs as [`count`](Self::count) does and, in the same pass, accepted pairs by class.
     ///
-    /// Beside what `count` takes, each thread takes 16 bytes a class and cut, and up to 1 MiB a cut for the pairs of two
-    /// classes.
+    /// Beside the memory of `count`, each thread takes 16 bytes a class and cut, and up to 1 MiB a cut for the pairs
+    /// of two classes.
     ///
     /// # Errors
     /// [`Error::Config`] if there are no cuts or one is NaN, and as
@@ -69,7 +69,7 @@ impl AllPairs {
         self.count_by_class_with(pairs, cuts, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`count_by_class`](Self::count_by_class), telling and asking as [`count_with`](Self::count_with) does.
+    /// As [`count_by_class`](Self::count_by_class), with `progress` as in [`count_with`](Self::count_with).
     ///
     /// # Errors
     /// [`Error::Stopped`] if `progress` breaks, and as [`count_by_class`](Self::count_by_class).
@@ -112,11 +112,11 @@ fn score(pairs: Pairs<'_>, layout: &Layout, row: usize, column: usize) -> f64 {
     f64::from(dot(pairs.rows.row(layout.row_member(row)), columns.row(layout.column_member(column))))
 }
 
-/// Scores of some of the pairs, of which the curve is near to that of all.
+/// Scores of some of the pairs; their curve is near to that of all pairs.
 fn sample(pairs: Pairs<'_>) -> Result<PairScores, Error> {
     const LEAST: u64 = 1 << 12;
     const MOST: u64 = 1 << 17;
-    /// A 1024th of the pairs takes little of the time that all take.
+    /// A 1024th of the pairs takes little of the time of all.
     const SHARE: u64 = 1024;
     let layout = Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
     let (rows, columns) = (layout.num_rows(), layout.num_columns());
@@ -128,7 +128,7 @@ fn sample(pairs: Pairs<'_>) -> Result<PairScores, Error> {
         .map(|number| {
             let (row, column) = (at(number, 0.754_877_666_246_693, rows), at(number, 0.569_840_290_998_053, columns));
             let [before, same, after] = layout.split(row, 0..columns);
-            // Matching pairs are few among all, so that each number also draws one of them; that is a `LEAST`th too many.
+            // Few of all pairs match, so each number also draws a matching pair: a `LEAST`th too many.
             let matching = (number <= LEAST && !same.is_empty())
                 .then(|| (score(pairs, &layout, row, same.start + column % same.len()), true));
             let other = before.contains(&column) || after.contains(&column);
@@ -138,7 +138,7 @@ fn sample(pairs: Pairs<'_>) -> Result<PairScores, Error> {
     let (scores, same): (Vec<f64>, Vec<bool>) = scored.into_iter().flatten().flatten().unzip();
     match PairScores::new(scores, same) {
         Ok(sample) => Ok(sample),
-        // Of few pairs, or where nearly all are of one kind, a sample may miss a kind.
+        // With few pairs, or nearly all of one kind, a sample may miss a kind.
         Err(_) => {
             let all = (0..rows).flat_map(|row| layout.split(row, 0..columns).map(|span| (row, span)));
             let kinds = all.zip([false, true, false].into_iter().cycle());
@@ -174,7 +174,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Whether some of these neighboring classes, the first and the last of them given, are followed.
+    /// Whether any of these neighboring classes, given by the first and the last, is followed.
     fn follows(&self, (first, last): (u32, u32)) -> bool {
         self.followed_before[first as usize] < self.followed_before[last as usize + 1]
     }
@@ -186,21 +186,21 @@ struct ClassTally<'a> {
     places: &'a Places<'a>,
     accepted: Accepted,
     tile: (Span, Span),
-    /// What a block accepts at each cut, by bits.
+    /// The accepted pairs of a block at each cut, as bits.
     accepts: Vec<Bits>,
-    /// Accepted pairs at each cut, of a part of a block.
+    /// Accepted pairs at each cut, in a part of a block.
     pairs: Vec<u64>,
-    /// Two classes that many blocks in a row have, and their accepted pairs at each cut, not added yet.
+    /// The two classes of many blocks in a row; `running` has their accepted pairs at each cut, not added yet.
     of_two: (usize, usize),
     running: Vec<u64>,
-    /// The columns of the last blocks, and the accepted pairs of each at each cut, not added yet.
+    /// The columns of the last blocks, and their accepted pairs at each cut, not added yet.
     columns: Columns,
 }
 
 /// Columns of a block.
 struct Columns {
     first: usize,
-    /// Of each, the columns of its class.
+    /// For each column, the columns of its class.
     of_class: [u64; COLUMNS],
     running: Vec<[u32; COLUMNS]>,
 }
@@ -292,7 +292,7 @@ impl Counter for ClassTally<'_> {
         let of_rows = (places.rows[rows.start], places.rows[rows.end - 1]);
         let of_columns = (places.columns[columns.start], places.columns[columns.end - 1]);
         let is_whole = rows.len() * columns.len() == block.len();
-        // In class order, so that no row has a class of the columns, and each row makes a pair with each column.
+        // Class order: no row has a class of the columns, and each row makes a pair with each column.
         let strangers = is_whole && (of_rows.1 < of_columns.0 || of_columns.1 < of_rows.0);
         if strangers && of_rows.0 == of_rows.1 && of_columns.0 == of_columns.1 {
             let of_two = (of_rows.0 as usize, of_columns.0 as usize);
@@ -313,7 +313,7 @@ impl Counter for ClassTally<'_> {
 }
 
 impl ClassTally<'_> {
-    /// What a block accepts, from the first cut that accepts any.
+    /// Finds the accepted pairs of a block, from the first cut that accepts any.
     #[inline(always)]
     fn find<S: Simd>(&mut self, simd: S, block: &Block) -> usize {
         for (cut, &lowest) in self.places.lowest.iter().enumerate().rev() {
@@ -326,7 +326,7 @@ impl ClassTally<'_> {
         0
     }
 
-    /// A block without a matching pair or one of two classes that are followed.
+    /// A block without a matching pair or a pair of two followed classes.
     #[inline(always)]
     fn see_strangers<S: Simd>(&mut self, simd: S, first_row: usize, block: &Block) {
         let first = self.find(simd, block);
@@ -347,7 +347,7 @@ impl ClassTally<'_> {
         }
     }
 
-    /// A block with several classes, or in which not every row makes a pair with every column.
+    /// A block with several classes, or with rows that do not make a pair with every column.
     #[inline(always)]
     fn see_several<S: Simd>(
         &mut self,
@@ -384,7 +384,7 @@ impl ClassTally<'_> {
     }
 }
 
-/// A block, bit by bit, four rows of 16 columns each and two more.
+/// The bits of a block: four rows of 16 columns, then two more.
 type Bits = [u64; 2];
 
 /// A whole block.
@@ -406,7 +406,7 @@ fn count_each(pairs: &mut [u64], accepts: &[Bits], of: &Bits) {
     pairs.iter_mut().zip(accepts).for_each(|(pairs, accepts)| *pairs = count(accepts, of));
 }
 
-/// These rows of a block, and the columns of these bits.
+/// The bits of a block in these rows and these columns.
 #[inline(always)]
 fn rectangle(rows: Span, columns: u64) -> Bits {
     let columns = u128::from(columns) * 0x0001_0001_0001_0001_0001_0001;
@@ -415,7 +415,7 @@ fn rectangle(rows: Span, columns: u64) -> Bits {
     [cell as u64, (cell >> 64) as u64]
 }
 
-/// For each row of a block the columns whose score is accepted.
+/// For each row of a block, the columns with an accepted score.
 #[inline(always)]
 fn masks<S: Simd>(simd: S, block: &Block, lowest: f32) -> [mask32x16<S>; ROWS] {
     let lowest = f32x16::splat(simd, lowest);
@@ -428,7 +428,7 @@ fn lanes(lanes: Span) -> u64 {
     ((1 << lanes.end) - 1) & !((1 << lanes.start) - 1)
 }
 
-/// Neighbors of one class, one class after another.
+/// Spans of one class, one class after another.
 fn runs(classes: &[u32]) -> impl Iterator<Item = Span> {
     let mut start = 0;
     classes.chunk_by(|a, b| a == b).map(move |run| {

@@ -1,4 +1,4 @@
-//! Scores of pairs counted on a fixed-point grid, kind by kind, before anything is asked of them.
+//! Scores of pairs counted on a fixed-point grid, kind by kind, before any figure is read off.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,18 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, grid::KEYS};
 
-/// Keys that are summed up as one. Small enough to look into in no time, large enough to be few.
+/// Keys that are summed up as one: few enough to look through at once, so many that blocks are few.
 pub(super) const BLOCK: usize = 1 << 12;
 
-/// The place of each kind where there is one thing for either.
+/// The place of each kind where each kind has one.
 pub(super) const MATCHING: usize = 0;
 pub(super) const NON_MATCHING: usize = 1;
 
-/// Pairs by score and kind: what one part of a large count gives, to be added to the other parts.
+/// Pairs by score and kind: one part of a large count, to be added to the other parts.
 ///
-/// The parts may be counted anywhere: it serializes as the list of its distinct scores. Sums are those of
-/// integers, so that the whole is the same however it was cut and each part was counted. That every part is there,
-/// once, is up to the caller.
+/// The parts may be counted anywhere; each serializes as the list of its distinct scores. Sums are of integers: the
+/// whole is the same however it was cut and its parts were counted. The caller ensures that every part is added once.
 ///
 /// Holds 16 MiB, and at most 128 MiB more where scores repeat, however many pairs there are.
 ///
@@ -36,7 +35,7 @@ pub(super) const NON_MATCHING: usize = 1;
 /// # Ok::<(), soft_lmccl_metrics::Error>(())
 /// ```
 pub struct ScoreCounts {
-    /// Each with a lock of its own: a thread comes with many scores at once and seldom meets another.
+    /// Each has a lock of its own: a thread brings many scores at once and seldom meets another.
     regions: Vec<Mutex<Region>>,
 }
 
@@ -47,7 +46,7 @@ impl Clone for ScoreCounts {
 }
 
 impl ScoreCounts {
-    /// What it takes at most, in bytes.
+    /// The most bytes that it takes.
     pub(crate) const BYTES: u64 =
         (REGIONS * (size_of::<Mutex<Region>>() + 2 * REGION * (size_of::<u8>() + size_of::<u64>()))) as u64;
 
@@ -73,7 +72,7 @@ impl ScoreCounts {
     /// Adds another part.
     ///
     /// # Errors
-    /// [`Error::Config`] if there would be more pairs than a `u64` holds; nothing is added then.
+    /// [`Error::Config`] if the sum would be more pairs than a `u64` holds; nothing is added then.
     pub fn add(&mut self, other: &Self) -> Result<(), Error> {
         let (held, pairs) = (self.total(), other.total());
         if held.checked_add(pairs).is_none() {
@@ -93,7 +92,7 @@ impl ScoreCounts {
         Ok(())
     }
 
-    /// Pairs of either kind. Every constructor ensures that the sum fits.
+    /// Pairs of both kinds. Every constructor ensures that the sum fits.
     fn total(&self) -> u64 {
         self.occupied_blocks().flat_map(|block| self.counts_in(block)).map(|(_, counts)| counts[0] + counts[1]).sum()
     }
@@ -111,13 +110,13 @@ impl ScoreCounts {
         }
     }
 
-    /// No panic leaves a region half written, so that one elsewhere takes nothing from it.
+    /// No panic leaves a region half written: a poisoned lock still guards right counts.
     pub(super) fn region(&self, region: usize) -> MutexGuard<'_, Region> {
         self.regions[region].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The blocks in which there may be pairs, lowest scores first. The others were never touched, and
-    /// reading them would be the longest part of a short run.
+    /// The blocks that may hold pairs, lowest scores first. The other blocks were never touched; reading them would
+    /// be the longest part of a short run.
     pub(super) fn occupied_blocks(&self) -> impl Iterator<Item = usize> {
         (0..REGIONS)
             .filter(|&region| self.region(region).is_occupied())
@@ -139,7 +138,7 @@ impl ScoreCounts {
         (block * BLOCK..(block + 1) * BLOCK).zip(counts).rev()
     }
 
-    /// The pairs of a block by kind and key, unless a counter has gone round: quicker to read.
+    /// The pairs of a block by kind and key, for a quick read; `None` if a counter has gone round.
     pub(super) fn small_counts_in(&self, block: usize) -> Option<[Vec<u8>; 2]> {
         let region = self.region(block / BLOCKS);
         let counts = |kind: usize| match within(block, &region.counters[kind]) {
@@ -217,7 +216,7 @@ const BLOCKS: usize = REGION / BLOCK;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Region {
     counters: [Vec<u8>; 2],
-    /// How often each has gone round; none until the first does.
+    /// How often each counter has gone round; empty until the first does.
     turns: [Vec<u64>; 2],
 }
 
@@ -259,7 +258,7 @@ impl Region {
     }
 }
 
-/// The part of a region's numbers that is the block's; nothing if there are none yet.
+/// The block's part of a region's numbers; empty if there are none yet.
 fn within<T>(block: usize, of_region: &[T]) -> &[T] {
     of_region.chunks(BLOCK).nth(block % BLOCKS).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Tiles by libtorch, on any of its devices: keys are made and counted where the scores are born.
+//! Tiles by libtorch, on any of its devices: keys are made and counted there too.
 
 use tch::{Device, Kind, Tensor, no_grad_guard};
 
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 /// Rows that are normalized at a time.
 const ROWS_AT_A_TIME: i64 = 1 << 14;
-/// The largest tile that is chosen by itself: enough work for any device.
+/// The largest tile chosen by default: enough work for any device.
 const LARGEST_TILE: usize = 4096;
 /// Bytes for each pair of a tile: its score, its key, its place in the mask of the diagonal.
 const PAIR_BYTES: usize = size_of::<f32>() + size_of::<i64>() + 1;
@@ -22,8 +22,7 @@ const KEYS: i64 = GRID_KEYS as i64;
 
 /// Unit-length embeddings on any device of libtorch, and their labels.
 ///
-/// What [`EmbeddingSet`](crate::EmbeddingSet) is on the host: rows are normalized in `f64` and
-/// rounded to `f32`.
+/// It is the [`EmbeddingSet`](crate::EmbeddingSet) of a device: rows are normalized in `f64` and rounded to `f32`.
 ///
 /// # Examples
 /// ```
@@ -44,15 +43,15 @@ pub struct DeviceSet {
 }
 
 impl DeviceSet {
-    /// Checks and normalizes the rows, where they are.
+    /// Checks and normalizes the rows on their device.
     ///
     /// # Shapes
     /// * `embeddings`: `[N, D]`, of a floating kind; taken as `f32`
     /// * `labels`: `[N]`, `Int64`, from 0 to `u32::MAX`, on any device
     ///
     /// # Errors
-    /// * [`Error::Tensor`] for another rank or kind, an undefined tensor, a device whose products are not full
-    ///   `f32` (TF32 moves thresholds), or a row of `f64` that does not fit `f32`
+    /// * [`Error::Tensor`] for another rank or kind, an undefined tensor, a row of `f64` that does not fit `f32`, or
+    ///   a device whose products are not full `f32` (TF32 moves thresholds)
     /// * the [`Error`]s of [`EmbeddingSet::new`](crate::EmbeddingSet::new)
     pub fn new(embeddings: &Tensor, labels: &Tensor) -> Result<Self> {
         let _guard = no_grad_guard();
@@ -75,7 +74,7 @@ impl DeviceSet {
         Ok(Self { unit: Tensor::f_cat(&unit, 0)?, labels })
     }
 
-    /// Where the rows are.
+    /// The device of the rows.
     pub fn device(&self) -> Device {
         self.unit.device()
     }
@@ -91,7 +90,7 @@ impl Embedded for DeviceSet {
     }
 }
 
-/// `tch` panics when asked for the kind of a tensor that is none.
+/// `tch` panics when asked for the kind of an undefined tensor.
 fn require_defined(what: &'static str, tensor: &Tensor) -> Result<()> {
     if tensor.defined() {
         return Ok(());
@@ -124,7 +123,7 @@ fn host_labels(labels: &Tensor) -> Result<Vec<i64>> {
     Ok(Vec::try_from(labels.f_to_device(Device::Cpu)?.f_contiguous()?)?)
 }
 
-/// Rows of length 1; `first` is the number of the first.
+/// Rows of length 1; `first` is the number of the first row.
 fn unit_rows(given: &Tensor, first: usize) -> Result<Tensor> {
     let rows = given.f_to_kind(Kind::Float)?;
     let wide = rows.f_to_kind(Kind::Double)?;
@@ -143,7 +142,7 @@ fn unit_rows(given: &Tensor, first: usize) -> Result<Tensor> {
     Ok(wide.f_div(&norms)?.f_to_kind(Kind::Float)?)
 }
 
-/// Refuses a row of finite numbers, not all zero, of which `f32` makes infinities or zeros only.
+/// Refuses a row of finite numbers, not all zero, that `f32` turns into infinities or zeros only.
 fn require_single_precision(given: &Tensor, row: usize) -> Result<()> {
     let values: Vec<f64> = Vec::try_from(given.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?)?;
     let largest = values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
@@ -186,7 +185,7 @@ impl Source for DeviceSet {
         for (rows, columns) in (0..).map_while(|number| tiles.get(number)) {
             let pairs = worker.count_tile(rows, columns)?;
             done += pairs;
-            // A row by itself, on the diagonal, has no pairs and brings nothing nearer to the end.
+            // A diagonal tile of one row has no pairs and is no progress.
             if pairs > 0 && progress(CountProgress { done, total }).is_break() {
                 return Err(Error::Stopped { done, total, units: "pairs" });
             }
@@ -201,8 +200,8 @@ fn tile(pairs: &Pairs<'_, DeviceSet>, how: &AllPairs) -> Result<usize> {
     let longest = rows.max(columns.unwrap_or(0));
     let members = (rows + columns.unwrap_or(rows)) * size_of::<i64>();
     let layout = Layout::bytes(rows, columns) + members as u64;
-    // The counters on the device; of one kind at a time those that are not 0 and, twice, what is copied to the host; and
-    // what they become there.
+    // The counters on the device; of one kind at a time the nonzero counters and, twice, their copy to the host; and
+    // the counts on the host.
     let counters = (5 * KEYS as u64 + 1) * size_of::<i64>() as u64 + ScoreCounts::BYTES;
     let bytes = |tile: usize| {
         let operands = 2 * tile * pairs.rows.dim() * size_of::<f32>();
@@ -233,11 +232,11 @@ struct Worker<'a> {
     /// Where a tile on the diagonal has no pair.
     no_pair: Tensor,
     one: Tensor,
-    /// The bits of a rounded score, less these, are its key. On the host, where each device takes a number from.
+    /// Subtracted from the bits of a rounded score, it gives the key. On the host: each device can read it.
     lowest: Tensor,
-    /// Non-matching pairs by key, then matching ones, then what is no pair.
+    /// Non-matching pairs by key, then matching ones, then entries without a pair.
     counters: Tensor,
-    /// The members that are rows and columns, uploaded once: what is copied from the host waits for the tile before.
+    /// The members that are rows and columns. They are uploaded once: an upload waits for the tile before.
     row_members: Tensor,
     column_members: Tensor,
 }
@@ -266,8 +265,8 @@ impl<'a> Worker<'a> {
         let left = gather(self.pairs.rows, &self.row_members, &rows)?;
         let right = gather(self.pairs.columns.unwrap_or(self.pairs.rows), &self.column_members, &columns)?;
         let mut scores = self.scores.f_narrow(0, 0, height * width)?.f_view([height, width])?;
-        // In steps from the start, which is exact, then rounded as on the host: each operation is a pass over the whole
-        // tile.
+        // Scaled to steps before the product, which is exact, then rounded as on the host: each operation is a pass
+        // over the tile.
         let steps = f64::from(GRID_STEPS);
         let _ = left.f_mul_scalar(steps)?.f_matmul_out(&scores, &right.f_tr()?)?;
         let _ = scores.f_clamp_(-steps, steps)?.f_add_scalar_(f64::from(GRID_ROUND))?;
@@ -275,8 +274,8 @@ impl<'a> Worker<'a> {
         let _ = scores.f_view_dtype(Kind::Int)?.f_sub_out(&keys, &self.lowest)?;
 
         for class in self.layout.classes(rows.clone()) {
-            // On the diagonal the first row of a class has all the columns of the others, and more that are
-            // taken out below.
+            // On the diagonal the columns of a class's first row include those of its other rows; the excess is
+            // masked below.
             let [_, same, _] = self.layout.split(class.start, columns.clone());
             if !same.is_empty() {
                 let _ = keys
@@ -295,7 +294,7 @@ impl<'a> Worker<'a> {
         Ok(if on_diagonal { rows.len() * (rows.len() - 1) / 2 } else { rows.len() * columns.len() } as u64)
     }
 
-    /// Only those keys leave the device between which there are pairs: all would take longer than a short run.
+    /// Only keys with pairs leave the device: all keys would take longer than a short run.
     fn counts(self) -> Result<ScoreCounts> {
         let counts = ScoreCounts::empty();
         for (same, start) in [(false, 0), (true, KEYS)] {

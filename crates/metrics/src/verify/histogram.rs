@@ -15,7 +15,7 @@ use crate::{
 impl_curve!(ScoreHistogram);
 
 impl ScoreCounts {
-    /// Everything that can be read off.
+    /// The histogram, which gives every figure.
     ///
     /// # Errors
     /// [`Error::OneClass`] if there are no pairs of a kind.
@@ -26,10 +26,9 @@ impl ScoreCounts {
 
 /// How many pairs of each kind have each score, on a grid of 2⁻²² from -1 to 1.
 ///
-/// A score is an `f32` cosine rounded to the nearest multiple of 2⁻²² (ties to even) and clamped to
-/// `[-1, 1]`; that is the score, so that counting by it loses nothing: every figure equals, to the last
-/// count, what sorting these scores would give. The step of 2.4·10⁻⁷ is that of `f32` just above 1 and
-/// of the order of the rounding error of an `f32` cosine.
+/// A score is an `f32` cosine, rounded to the nearest multiple of 2⁻²² (ties to even) and clamped to `[-1, 1]`.
+/// Counting by it loses nothing: every figure equals, to the last count, the figure from sorting these scores. The
+/// step of 2.4·10⁻⁷ is that of `f32` just above 1 and of the order of the rounding error of an `f32` cosine.
 ///
 /// Holds 16 MiB, and at most 128 MiB more where scores repeat, however many pairs there are.
 #[derive(Clone)]
@@ -51,7 +50,7 @@ impl fmt::Debug for ScoreHistogram {
     }
 }
 
-/// What there is to know of a block of keys without looking into them.
+/// The summary of a block of keys.
 #[derive(Debug, Clone, Copy)]
 struct KeyBlock {
     index: usize,
@@ -63,7 +62,7 @@ struct KeyBlock {
     most_correct: u64,
 }
 
-/// One block by itself, as if there were nothing above it.
+/// One block by itself, as if it were the highest.
 struct Partial {
     index: usize,
     lowest: usize,
@@ -131,7 +130,7 @@ impl ScoreHistogram {
     /// # Errors
     /// [`Error::Rate`] if `target_far` is NaN or outside `[0, 1]`.
     pub fn at_far(&self, target_far: f64) -> Result<FarPoint, Error> {
-        // A target that is no rate is refused by the curve, whichever part of it is asked.
+        // The curve refuses a target that is no rate, whichever part of it is asked.
         let within = self.blocks.partition_point(|block| block.before.far() <= target_far);
         self.curve_in(&self.blocks[within.saturating_sub(1)]).at_far(target_far)
     }
@@ -148,7 +147,7 @@ impl ScoreHistogram {
         self.curve_in(best).best_accuracy()
     }
 
-    /// The counts when scores from this on are accepted, as [`RocCurve::at_threshold`].
+    /// The counts if scores of at least `threshold` are accepted, as [`RocCurve::at_threshold`].
     #[must_use]
     pub fn at_threshold(&self, threshold: f64) -> OperatingPoint {
         let within = self.blocks.partition_point(|block| block.before.threshold >= threshold);
@@ -159,7 +158,7 @@ impl ScoreHistogram {
         true
     }
 
-    /// The whole curve, for plotting and for everything else that a [`RocCurve`] is good for.
+    /// The whole curve, for plotting and every other use of a [`RocCurve`].
     ///
     /// Holds 40 bytes for each distinct score, of which there are at most 2²³ + 1.
     #[must_use]
@@ -196,7 +195,7 @@ impl ScoreHistogram {
         }
     }
 
-    /// Sums up one block; none if no pair has a score in it.
+    /// Sums up one block; `None` if no pair has a score in it.
     fn partial(&self, index: usize) -> Option<Partial> {
         let Some([matching, non_matching]) = self.by_score.small_counts_in(index) else {
             return self.partial_of_many(index);

@@ -11,12 +11,12 @@ use super::{AllPairs, CountProgress, Pairs, Part, Watch};
 use super::{ScoreCounts, tally::Tally};
 use crate::{EmbeddingSet, Error};
 
-/// Rows and columns of a tile, if not asked otherwise: whole blocks.
+/// Rows and columns of a default tile: whole blocks.
 const TILE: usize = 480;
-/// So many numbers of its rows stay in a thread's share of the third cache; up to 512 each, in the second.
+/// The numbers in a tile's rows that stay in a thread's share of the third cache; up to 512 each, in the second.
 const CACHED: usize = 1 << 20;
 
-// Where a tally takes less at a time than a block has, it has to count before it can take the rest.
+// A tally that takes less than a block at a time would have to count before it takes the rest.
 const _: () = assert!(Tally::AT_A_TIME == ROWS * COLUMNS && TILE.is_multiple_of(ROWS) && TILE.is_multiple_of(COLUMNS));
 
 impl Source for EmbeddingSet {
@@ -60,12 +60,12 @@ struct Operands {
 }
 
 impl Operands {
-    /// What they take, in bytes.
+    /// Bytes of so many operands.
     fn bytes(rows: usize, columns: usize, dim: usize) -> u64 {
         Packed::<ROWS>::bytes(rows, dim) + Packed::<COLUMNS>::bytes(columns, dim)
     }
 
-    /// With room for a tile: a buffer that grows may take more than it holds.
+    /// With room for a tile: a growing buffer may take more than it holds.
     fn of_a_tile(tile: usize, dim: usize) -> Self {
         Self { rows: Packed::with_capacity(tile, dim), columns: Packed::with_capacity(tile, dim) }
     }
@@ -78,7 +78,7 @@ impl Operands {
     }
 }
 
-/// What all threads share.
+/// Shared by all threads.
 pub(super) struct Plan<'a> {
     pub(super) input: Input<'a>,
     /// All embeddings, if there was room to pack them once instead of for each tile.
@@ -88,7 +88,7 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// As many threads as the budget allows, at most those of the pool; what is left may go to packed embeddings.
+    /// As many threads as the budget allows, at most those of the pool; the rest may go to packed embeddings.
     pub(super) fn new(pairs: Pairs<'a>, how: &AllPairs, counters: u64, tally: u64) -> Result<Self, Error> {
         let tile = how.tile.unwrap_or(TILE);
         let (rows, columns) = (pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
@@ -107,7 +107,7 @@ impl<'a> Plan<'a> {
         let input = Input::new(pairs);
         let all = Operands::bytes(rows, columns.unwrap_or(rows), input.dim());
         let packed = (all <= left - workers as u64 * each).then(|| Operands::of_all(&input));
-        // What is packed for each tile is packed less often for large ones.
+        // Embeddings that are packed for each tile are packed less often with large tiles.
         let tile = if packed.is_some() && how.tile.is_none() { cached_tile(input.dim()) } else { tile };
         Ok(Self { input, packed, tile, workers })
     }
@@ -152,7 +152,7 @@ pub(super) fn run<T: Counter + Send>(
                 let Some((rows, columns)) = queue.next() else { break };
                 let pairs = worker.count(&rows, &columns, &mut tally);
                 let done = done.fetch_add(pairs, Ordering::Relaxed) + pairs;
-                // A row by itself, on the diagonal, has no pairs and brings nothing nearer to the end.
+                // A diagonal tile of one row has no pairs and is no progress.
                 if pairs > 0 && progress(CountProgress { done, total }).is_break() {
                     stopped.store(true, Ordering::Relaxed);
                 }
@@ -168,7 +168,7 @@ pub(super) fn run<T: Counter + Send>(
 
 /// The tiles that no thread has taken yet: those without a matching pair first, then the others.
 ///
-/// Counters of both kinds together are more than a cache holds; in this order few tiles need both.
+/// Counters of both kinds together exceed a cache; in this order few tiles need both.
 struct Queue<'a> {
     layout: &'a Layout,
     tiles: Tiles,
@@ -192,7 +192,7 @@ impl Queue<'_> {
 /// One thread.
 struct Worker<'a> {
     plan: &'a Plan<'a>,
-    /// Those of its tile, unless all are packed.
+    /// The operands of its tile, unless all are packed.
     packed: Operands,
 }
 

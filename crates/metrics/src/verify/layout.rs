@@ -5,11 +5,11 @@ use crate::PairCounts;
 
 pub(super) type Span = std::ops::Range<usize>;
 
-/// Rows and columns class by class: then a row's matching columns lie together.
+/// Rows and columns in class order: a row's matching columns lie together.
 #[derive(Debug)]
 pub(super) struct Layout {
     rows: Vec<Row>,
-    /// The members that are the columns; those of the rows where there is one set.
+    /// The members that are the columns; `None` with one set, whose rows are the columns.
     columns: Option<Vec<usize>>,
 }
 
@@ -18,8 +18,8 @@ pub(super) struct Layout {
 struct Row {
     member: usize,
     label: u32,
-    /// The columns that it makes matching pairs with are `matching.0..matching.1`. Within one set the first
-    /// is the one after the row itself, and no column before that makes a pair.
+    /// It makes matching pairs with columns `matching.0..matching.1`. Within one set, `matching.0` is the column
+    /// after the row itself, and no earlier column makes a pair.
     matching: (usize, usize),
 }
 
@@ -43,7 +43,7 @@ impl Layout {
         Self { rows: placed.collect(), columns: class_order }
     }
 
-    /// What it takes, in bytes.
+    /// The bytes it takes.
     pub(super) fn bytes(rows: usize, columns: Option<usize>) -> u64 {
         (rows * size_of::<Row>() + (rows + columns.unwrap_or(0)) * size_of::<usize>()) as u64
     }
@@ -80,7 +80,7 @@ impl Layout {
         self.columns.as_ref().map_or_else(|| self.rows[column].member, |columns| columns[column])
     }
 
-    /// The first column of a span that a row makes a pair with, unless that is none of them.
+    /// The first column of a span that a row makes a pair with; not below the end if there is none.
     pub(super) fn first_column(&self, row: usize, columns: &Span) -> usize {
         match self.columns {
             Some(_) => columns.start,
@@ -96,9 +96,9 @@ impl Layout {
         [first..start, start..end, end..columns.end]
     }
 
-    /// Whether there may be a matching pair in a tile; there is none if not.
+    /// Whether there may be a matching pair in a tile; false is certain.
     pub(super) fn may_match(&self, rows: &Span, columns: &Span) -> bool {
-        // Both in class order, so that the first row's matches are the first and the last row's the last.
+        // Both in class order: the first row's matches are the first, the last row's the last.
         let (start, end) = (self.rows[rows.start].matching.0, self.rows[rows.end - 1].matching.1);
         start < columns.end && columns.start < end
     }
@@ -111,10 +111,11 @@ impl Layout {
         }
     }
 
-    /// Whether the pairs of a tile match, if all its rows make pairs with all its columns and all of one kind; `None` also
-    /// where that cannot be told from its ends.
+    /// Whether the pairs of a tile match, if all its rows make pairs with all its columns, all of one kind. Otherwise
+    /// `None`, and where the ends of the tile cannot tell.
     pub(super) fn kind(&self, rows: &Span, columns: &Span) -> Option<bool> {
-        // In class order the last row has its first pair and its first match last, the first row its last match first.
+        // In class order the last row has the latest first pair and first match, the first row the earliest last
+        // match.
         let (first, last) = (rows.start, rows.end - 1);
         if self.first_column(last, columns) > columns.start {
             None
@@ -126,7 +127,7 @@ impl Layout {
         }
     }
 
-    /// Rows of a span that are of one class, one class after another.
+    /// Spans of rows of one class, one class after another.
     pub(super) fn classes(&self, rows: Span) -> impl Iterator<Item = Span> {
         let mut start = rows.start;
         self.rows[rows].chunk_by(|a, b| a.label == b.label).map(move |class| {
@@ -142,7 +143,7 @@ impl Layout {
         let all = |side: usize, share: u64| usize::try_from(share).map_or(side, |share| share.min(side));
         let (rows, columns) = match self.columns {
             None => (0..0, part.share(pairs_among(rows), |pairs| columns_with(pairs).min(columns))),
-            // Along the longer side, so that as many parts as possible have something to do.
+            // Along the longer side, so that as many parts as possible have work.
             Some(_) if rows > columns => (part.share(rows as u64, |share| all(rows, share)), 0..columns),
             Some(_) => (0..rows, part.share(columns as u64, |share| all(columns, share))),
         };
@@ -172,14 +173,14 @@ fn columns_with(pairs: u64) -> usize {
 /// The tiles that hold the pairs of a part, numbered.
 #[derive(Debug, Clone)]
 pub(super) struct Tiles {
-    /// None within one set: a column has pairs with all the rows before it.
+    /// `None` within one set: a column has pairs with all the rows before it.
     rows: Option<Span>,
     columns: Span,
     tile: usize,
 }
 
 impl Tiles {
-    /// The rows and columns of a tile; none past the last.
+    /// The rows and columns of a tile; `None` past the last.
     pub(super) fn get(&self, number: u64) -> Option<(Span, Span)> {
         let Some(rows) = &self.rows else { return self.get_among(number) };
         let across = rows.len().div_ceil(self.tile) as u64;
@@ -187,7 +188,7 @@ impl Tiles {
         Some((self.block(rows, number % across)?, columns))
     }
 
-    /// Strip `s` of columns has the rows before it, in `q + s` tiles, and then its own on the diagonal.
+    /// Strip `s` of columns has `q + s` tiles of the rows before it, then its own on the diagonal.
     fn get_among(&self, number: u64) -> Option<(Span, Span)> {
         // Number t is (r, s), r <= q + s, with t = s·q + s(s+1)/2 + r.
         let q = self.columns.start.div_ceil(self.tile) as u64;
@@ -278,7 +279,7 @@ mod tests {
         for (rows, columns) in [(5, None), (5, Some(9)), (9, Some(5))] {
             let layout = Layout::new(&vec![0; rows], columns.map(|columns| vec![0; columns]).as_deref());
             let of_columns = layout.columns.as_ref().map_or(0, |columns| size_of_val(&columns[..]));
-            // The order of the rows is there while it is made.
+            // While the rows are made, their order is held too.
             let held = size_of_val(&layout.rows[..]) + of_columns + rows * size_of::<usize>();
             assert_eq!(Layout::bytes(rows, columns), held as u64);
         }

@@ -1,8 +1,8 @@
 //! Exact verification of embeddings over all their pairs, in bounded memory.
 //!
-//! [`AllPairs`] multiplies tiles of the embeddings, rounds each cosine to the grid of
-//! [`ScoreHistogram`] and counts it there and then: no score outlives its tile, so that memory does not
-//! grow with the number of pairs, and no figure is an estimate.
+//! [`AllPairs`] multiplies tiles of the embeddings. It rounds each cosine to the grid of [`ScoreHistogram`] and
+//! counts it at once. No score outlives its tile: memory does not grow with the number of pairs, and no figure is an
+//! estimate.
 //!
 //! ```text
 //! EmbeddingSet (host) ──┐
@@ -11,11 +11,14 @@
 //! ```
 //!
 //! # Which score
-//! The score of a pair is its cosine in `f32`, rounded to a multiple of 2⁻²². Where all products and
-//! sums of the rows are exact in `f32`, it is the same for every tile size, number of threads, device and order
-//! of the rows. Elsewhere too on the host: it sums up in the order of the dimensions, so that only a processor without
-//! fused multiplication counts otherwise than the rest. A device sums up in an order of its own; its counts differ by no
-//! more than the pairs that lie within that rounding error of a step's edge.
+//! The score of a pair is its cosine in `f32`, rounded to a multiple of 2⁻²².
+//!
+//! - Where all products and sums of the rows are exact in `f32`, the score is the same for every tile size, number of
+//!   threads, device and order of the rows.
+//! - Where they round, the host alone still has one score: it sums in the order of the dimensions. Only a processor
+//!   without fused multiplication counts otherwise.
+//! - A device sums in an order of its own. Its counts differ by at most the pairs within that rounding error of a
+//!   step's edge.
 
 mod blocks;
 mod by_class;
@@ -64,14 +67,14 @@ use crate::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AllPairs {
-    /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. It decides how many threads
-    /// count: together they need 145 MiB, and each about 31 MiB more at 128 dimensions. Where all of them may
-    /// count and there is room for the embeddings twice, as rows and as columns of a product, they are put in order
-    /// once, and otherwise again for each tile.
+    /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. They decide how many threads count:
+    /// together they need 145 MiB, and each about 31 MiB more at 128 dimensions. If all threads fit, and the
+    /// embeddings twice (as rows and as columns of a product), the embeddings are put in order once; otherwise again
+    /// for each tile.
     pub memory_budget: u64,
-    /// Rows and columns of a tile, from 1 to 8192. By default 480 on the host, fewer beyond 2,000 dimensions,
-    /// blocks of 6 x 16 that leave room in the cache for counters, so best a multiple of 48; on a device up to 4096, as
-    /// the budget allows.
+    /// Rows and columns of a tile, from 1 to 8192. Default on the host: 480, fewer beyond 2,000 dimensions; it leaves
+    /// room in the cache for counters. Blocks are 6 x 16, so a multiple of 48 is best. Default on a device: up to
+    /// 4096, as the budget allows.
     pub tile: Option<usize>,
 }
 
@@ -90,11 +93,11 @@ pub struct CountProgress {
     pub total: u64,
 }
 
-/// Told how far a run is, says whether to go on. Not generic, so that all of the counting is compiled with this crate.
+/// Learns how far a run is, says whether to go on. It is not generic: this crate compiles all of the counting.
 type Watch<'a> = &'a (dyn Fn(CountProgress) -> ControlFlow<()> + Sync);
 
 impl CountProgress {
-    /// Before the first tile: without pairs that is the end, which no tile will tell.
+    /// Before the first tile. Without pairs this is also the end, which no tile would tell.
     fn start(total: u64, progress: Watch<'_>) -> Result<(), Error> {
         match total {
             0 if progress(Self { done: 0, total }).is_break() => Err(Error::Stopped { done: 0, total, units: "pairs" }),
@@ -104,22 +107,22 @@ impl CountProgress {
 }
 
 impl AllPairs {
-    /// Counts all the pairs of a set, or those between two, by score and kind.
+    /// Counts all the pairs of a set, or those between two sets, by score and kind.
     ///
     /// # Errors
     /// * [`Error::OneClass`] if there are no matching or no
     ///   non-matching pairs
-    /// * [`Error::Config`] if `tile` is not from 1 to 8192 or `memory_budget` is too small for one thread;
-    ///   the message says how much that takes
-    /// * `Error::Torch` for sets on a device, if it has not the memory, or if the two sets are on different ones
+    /// * [`Error::Config`] if `tile` is not from 1 to 8192 or `memory_budget` is too small for one thread; the
+    ///   message says how much one needs
+    /// * `Error::Torch` for sets on a device, if it lacks the memory, or if the two sets are on different devices
     pub fn count<'a, S: Embedded + 'a>(&self, pairs: impl Into<Pairs<'a, S>>) -> Result<ScoreHistogram, Error> {
         self.count_with(pairs, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`count`](Self::count), telling after each tile how far it is and asking whether to go on.
+    /// As [`count`](Self::count). After each tile, `progress` learns how far the run is and says whether to go on.
     ///
-    /// `progress` is called by all threads; `done` never exceeds `total`, and reaches it once, also where there is
-    /// nothing to count.
+    /// All threads call `progress`. `done` never exceeds `total` and reaches it once, even if there is nothing to
+    /// count.
     ///
     /// # Errors
     /// [`Error::Stopped`] if `progress` breaks, and as [`count`](Self::count).
@@ -146,11 +149,11 @@ impl AllPairs {
         S::count(pairs, self, Part::WHOLE, &progress)?.histogram()
     }
 
-    /// Counts one part of the pairs; the sum of all parts is the whole, see [`ScoreCounts`]. Each may be counted in
-    /// its own way, since [`Part`] alone says which pairs it has.
+    /// Counts one part of the pairs; the sum of all parts is the whole, see [`ScoreCounts`]. Each part may be counted
+    /// in its own way: [`Part`] alone decides its pairs.
     ///
     /// # Errors
-    /// As [`count`](Self::count), but that a part may lack a kind of pair.
+    /// As [`count`](Self::count), except that a part may lack a kind of pair.
     pub fn count_part<'a, S: Embedded + 'a>(
         &self,
         pairs: impl Into<Pairs<'a, S>>,
@@ -159,7 +162,7 @@ impl AllPairs {
         self.count_part_with(pairs, part, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`count_part`](Self::count_part), telling and asking as [`count_with`](Self::count_with) does.
+    /// As [`count_part`](Self::count_part), with `progress` as in [`count_with`](Self::count_with).
     ///
     /// # Errors
     /// [`Error::Stopped`] if `progress` breaks, and as [`count_part`](Self::count_part).

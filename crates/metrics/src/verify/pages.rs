@@ -6,8 +6,8 @@ use memmap2::MmapMut;
 
 /// Bytes, zero at first, on large pages where the system has them.
 ///
-/// Counters are hit in no order: a short count is soon over all of them, and would wait for the system to hand out a
-/// thousand pages of 4 KiB, one by one.
+/// Counters are hit in no order. Even a short count soon touches all of them, and would wait for the system to hand
+/// out a thousand pages of 4 KiB, one by one.
 #[derive(Debug)]
 pub(super) struct Pages {
     memory: Memory,
@@ -24,7 +24,7 @@ impl Pages {
     /// A large page of Linux on most processors.
     const LARGE: usize = 2 << 20;
 
-    /// What so many bytes take: whole pages, if they fill one.
+    /// Bytes that `len` bytes take: whole large pages, if they fill one.
     pub(super) const fn bytes(len: usize) -> usize {
         if len < Self::LARGE { len } else { len.next_multiple_of(Self::LARGE) }
     }
@@ -34,7 +34,7 @@ impl Pages {
         let memory = mapped.map_or_else(|| Memory::Allocated(vec![0; len]), Memory::Mapped);
         #[cfg(target_os = "linux")]
         if let Memory::Mapped(map) = &memory {
-            // A wish: not granted, it takes nothing but time.
+            // A wish: if not granted, it costs only time.
             let _ = map.advise(memmap2::Advice::HugePage);
         }
         Self { memory, len }
@@ -81,7 +81,7 @@ mod tests {
             pages.fill(7);
             assert!(pages.iter().all(|&byte| byte == 7));
         }
-        // Below a large page there are none to fill.
+        // Less than a large page is not rounded up.
         assert_eq!(Pages::bytes(3), 3);
         assert_eq!(Pages::bytes(2 * Pages::LARGE + 3), 3 * Pages::LARGE);
     }

@@ -1,9 +1,9 @@
-//! Which pairs are counted: all of one set or all between two, in whole or in part.
+//! Which pairs are counted: all of one set or all between two sets.
 
 use super::layout::Layout;
 use crate::{EmbeddingSet, Error, PairCounts};
 
-/// The pairs of one set, each once, or those of each probe with each member of a gallery.
+/// The pairs of one set, each once, or every pair of a probe and a gallery member.
 ///
 /// # Examples
 /// ```
@@ -38,10 +38,10 @@ impl<'a, S: Embedded> Pairs<'a, S> {
         Self { rows: set, columns: None }
     }
 
-    /// Each probe with each member of the gallery, also where they are the same sample.
+    /// Each probe with each member of the gallery, even if both are the same sample.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if they differ in dimension.
+    /// [`Error::Dimension`] if the sets differ in dimension.
     pub fn between(probes: &'a S, gallery: &'a S) -> Result<Self, Error> {
         if probes.dim() == gallery.dim() {
             Ok(Self { rows: probes, columns: Some(gallery) })
@@ -63,7 +63,7 @@ impl<'a, S: Embedded> From<&'a S> for Pairs<'a, S> {
     }
 }
 
-/// Unit embeddings with labels, on the host or on a device: [`EmbeddingSet`] and `DeviceSet`, and no others.
+/// Unit embeddings with labels, on the host or on a device: only [`EmbeddingSet`] and `DeviceSet`.
 pub trait Embedded: super::source::Source {
     /// Number of dimensions.
     fn dim(&self) -> usize;

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// One of several parts into which a count is cut, for as many processes or machines.
+/// One of the parts of a count, for as many processes or machines.
 ///
-/// A part is the pairs of consecutive columns in class order, or of consecutive rows where there are more of those:
-/// which they are depends on the labels and the number of parts alone, so that each part may be counted with another
-/// tile, budget or device.
+/// A part is the pairs of consecutive columns in class order, or of consecutive rows if there are more rows. Its
+/// pairs depend on the labels and the number of parts alone: each part may be counted with another tile, budget or
+/// device.
 ///
 /// # Examples
 /// ```
@@ -24,7 +24,7 @@ pub struct Part {
     of: u64,
 }
 
-/// A [`Part`] as it is read, of which nothing is known yet.
+/// A [`Part`] as it is read; nothing in it is checked yet.
 #[derive(Deserialize)]
 struct Unchecked {
     index: u64,
@@ -43,7 +43,7 @@ impl Part {
     /// Everything in one part.
     pub const WHOLE: Self = Self { index: 0, of: 1 };
 
-    /// The part of this index, from 0, of so many.
+    /// Part `index`, from 0, of `of` parts.
     ///
     /// # Errors
     /// [`Error::Config`] unless `index < of`.
@@ -64,19 +64,19 @@ impl Part {
         self.index
     }
 
-    /// Of how many.
+    /// The number of parts.
     #[must_use]
     pub const fn of(self) -> u64 {
         self.of
     }
 
-    /// Its share of `all`, given where the first so many of them end.
+    /// Its share of `all`; `end` says where the first so many end.
     ///
     /// Neighboring parts ask for the same ends, so that all parts together are everything, once.
     pub(super) fn share(self, all: u64, end: impl Fn(u64) -> usize) -> std::ops::Range<usize> {
         let before = |index: u64| match index {
             0 => 0,
-            // No more than `all`, hence a u64 again.
+            // At most `all`, hence a u64 again.
             _ => end((u128::from(all) * u128::from(index) / u128::from(self.of)) as u64),
         };
         before(self.index)..before(self.index + 1)

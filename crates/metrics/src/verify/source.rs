@@ -1,9 +1,9 @@
-//! What every kind of embeddings brings to be counted.
+//! How each kind of embeddings is counted.
 
 use super::{AllPairs, Pairs, Part, ScoreCounts, Watch};
 use crate::Error;
 
-/// Kept inside, so that what may be counted can grow without breaking anyone.
+/// Kept private, so that kinds can be added without breaking anyone.
 pub trait Source: Sized {
     /// Counts one part of the pairs.
     fn count(pairs: Pairs<'_, Self>, how: &AllPairs, part: Part, progress: Watch<'_>) -> Result<ScoreCounts, Error>;

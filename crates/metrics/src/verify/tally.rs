@@ -1,4 +1,4 @@
-//! What one thread counts before it adds to what all have counted.
+//! The counts of one thread, before they are added to the common counts.
 
 use std::ops::Range;
 
@@ -6,12 +6,14 @@ use super::counts::{MATCHING, NON_MATCHING, REGION, REGIONS, ScoreCounts};
 use super::pages::Pages;
 use crate::grid::{KEYS, LOWEST, ROUND, STEPS, rounded as to_the_grid};
 
-/// What one thread has counted.
+/// The counts of one thread.
 ///
-/// Pairs arrive in no order of their scores, so that each counter is far from the one before. A thread has bytes of
-/// its own, which take no lock and mostly stay in the second-level cache; what a byte cannot hold goes to the common
-/// counts at once. Counting waits for memory more than for anything else, so scores are only rounded when they come and
-/// counted [by the way](Self::waiting) while the next ones are multiplied.
+/// Pairs arrive in no order of their scores, so each counter is far from the one before. A thread has byte counters
+/// of its own: they take no lock and mostly stay in the second-level cache. A byte that overflows goes to the common
+/// counts at once.
+///
+/// Counting mostly waits for memory. Scores are therefore only rounded when they come, and counted [by the
+/// way](Self::waiting) while the next ones are multiplied.
 #[derive(Debug)]
 pub(crate) struct Tally<'a> {
     counts: &'a ScoreCounts,
@@ -20,16 +22,16 @@ pub(crate) struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    /// What one takes at most, in bytes: the counters of both kinds, and those of one once more while they grow.
+    /// The most bytes of a tally: the counters of both kinds, and those of one again while they grow.
     pub(crate) const BYTES: u64 = 3 * Pages::bytes(REGIONS * REGION) as u64;
-    /// As many scores as wait for their turn.
+    /// How many scores wait for their turn.
     pub(crate) const AT_A_TIME: usize = 96;
 
     pub(crate) fn new(counts: &'a ScoreCounts) -> Self {
         Self { counts, counters: Default::default(), waiting: Waiting::NONE }
     }
 
-    /// Takes scores of pairs of one kind, after counting what waits still.
+    /// Takes scores of pairs of one kind, after counting those still waiting.
     #[inline(always)] // the caller may have wider vectors than this crate is built for
     pub(crate) fn take(&mut self, scores: &[f32], same: bool) {
         let kind = if same { MATCHING } else { NON_MATCHING };
@@ -43,7 +45,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Counts what was taken last, as many scores at a time as each call says.
+    /// Counts the scores taken last, as many at a time as each call says.
     #[inline(always)] // between the instructions of a product
     pub(crate) fn waiting(&mut self) -> impl FnMut(usize) {
         let Self { counts, counters, waiting } = self;
@@ -68,7 +70,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Adds what it has to the common counts.
+    /// Adds its counts to the common counts.
     pub(crate) fn settle(mut self) {
         self.waiting()(Self::AT_A_TIME);
         for (kind, Counters { regions, pairs, off_grid, .. }) in self.counters.into_iter().enumerate() {
@@ -90,7 +92,7 @@ impl<'a> Tally<'a> {
 struct Waiting {
     kind: usize,
     rounded: [u32; Tally::AT_A_TIME],
-    /// Those of `next..end` have not been counted.
+    /// Scores `next..end` have not been counted.
     next: usize,
     end: usize,
 }
@@ -119,20 +121,20 @@ fn count_outside(counts: &ScoreCounts, kind: usize, rounded: u32, missing: &mut 
     }
 }
 
-/// A counter a key for the regions in which there are scores, and those between.
+/// A counter a key for the regions with scores, and those between.
 #[derive(Debug, Default)]
 struct Counters {
     regions: Range<usize>,
-    /// No more than there are keys, so that a score above 1 has no place here.
+    /// No more than there are keys: a score above 1 has no place here.
     pairs: Pages,
     /// Regions in which there were scores but no counters.
     missing: Range<usize>,
-    /// Pairs below -1 and above 1 by rounding: few, but for embeddings that have all become one, or two opposite.
+    /// Pairs rounded to below -1 or above 1: few, unless all embeddings have become one, or two opposite.
     off_grid: [u64; 2],
 }
 
 impl Counters {
-    /// Grows to what is missing, and as far again either way: to grow is to clear and to copy.
+    /// Grows to the missing regions, and as far again either way: growing clears and copies.
     fn cover_missing(&mut self) {
         let regions = std::mem::take(&mut self.missing);
         let held = &self.regions;
@@ -192,7 +194,7 @@ mod tests {
         let mut tally = Tally::new(&counts);
         tally.take(&[0.5; 512], true);
         tally.take(&[-0.5; 256], false);
-        // Next to a region in which there were some, so that all of these are counted here and none in common.
+        // Next to a region with scores, so that all of these are counted here and none in common.
         let quarter = STEPS / 4;
         let beside = STEPS + quarter + REGION as u32;
         tally.take(&[0.25], true);
@@ -221,7 +223,7 @@ mod tests {
         assert_eq!(counted, expected.map(|(score, pairs)| (nearest(score), pairs)));
     }
 
-    /// One that began at 0 for want of anything would cover the grid.
+    /// If it began at 0 for an empty range, it would cover the grid.
     #[test]
     fn nothing_adds_nothing_to_a_range() {
         assert_eq!(hull(&(0..0), &(5..7)), 5..7);
@@ -238,7 +240,7 @@ mod tests {
             tally.take(&[-1.0, 1.0], same);
         }
         let [matching, non_matching] = tally.counters.map(|kind| Pages::bytes(kind.pairs.len()) as u64);
-        // One kind's are there twice while they grow.
+        // The counters of one kind are held twice while they grow.
         assert_eq!(Tally::BYTES, matching + non_matching + matching.max(non_matching));
     }
 
