@@ -40,6 +40,7 @@
 //! # Ok::<(), soft_lmccl_metrics::Error>(())
 //! ```
 
+mod calibrate;
 mod choice;
 mod classes;
 mod cohorts;
@@ -55,6 +56,7 @@ mod gallery;
 mod grid;
 mod identification;
 mod intervals;
+mod normalize;
 mod open_set;
 mod pairs;
 mod paper_grid;
@@ -66,6 +68,7 @@ mod standard;
 mod threshold;
 pub mod verify;
 
+pub use calibrate::Calibration;
 pub use choice::{ThresholdRow, ThresholdTable};
 pub use classes::ClassCounts;
 pub use cohorts::{CohortCell, CohortMatrix};
@@ -79,6 +82,7 @@ pub use folds::{FoldedAccuracy, FoldedTar};
 pub use gallery::{Gallery, Identity, Prototype};
 pub use identification::IdentificationErrors;
 pub use intervals::{ClassEstimate, Intervals};
+pub use normalize::CohortScores;
 pub use open_set::{DirPoint, Identification, Positive, Probe};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use paper_grid::{PaperGridReport, PaperGridTar};

@@ -4,6 +4,7 @@
 
 mod all_pairs;
 mod bad_arguments;
+mod calibration;
 mod cohorts;
 mod collapse;
 mod confidence;
