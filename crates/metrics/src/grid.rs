@@ -12,7 +12,7 @@ pub(crate) const ROUND: f32 = 12_582_912.0;
 pub(crate) const LOWEST: u32 = (ROUND - STEPS as f32).to_bits();
 
 /// The key of a score: its nearest step of the grid.
-#[cfg(test)]
+#[cfg(any(test, feature = "files"))]
 pub(crate) fn key_of(score: f32) -> u32 {
     rounded(score.clamp(-1.0, 1.0)) - LOWEST
 }

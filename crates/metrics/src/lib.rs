@@ -51,6 +51,8 @@ mod costs;
 mod cuts;
 mod embeddings;
 mod error;
+#[cfg(feature = "files")]
+pub mod files;
 mod folds;
 mod gallery;
 mod grid;
@@ -65,6 +67,7 @@ mod roc;
 mod shares;
 mod spread;
 mod standard;
+mod templates;
 mod threshold;
 pub mod verify;
 
@@ -89,6 +92,7 @@ pub use paper_grid::{PaperGridReport, PaperGridTar};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
 pub use roc::{Curve, EerMethod, FarPoint, OperatingPoint, RocCurve};
 pub use standard::{DetPoint, Failures, StandardFigures, TransactionRates};
+pub use templates::{Pooling, Templates};
 pub use threshold::{FittedOn, ThresholdRule, Verdict, VerificationThreshold};
 
 // What the sets and curves take and give: it must be the same version on both sides.

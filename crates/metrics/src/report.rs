@@ -1,7 +1,9 @@
 //! One run's numbers: a table for people, a record for scripts.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
+use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
 use super::classes::ClassCounts;
@@ -12,6 +14,7 @@ use super::intervals::{ClassEstimate, Intervals};
 use super::pairs::{PairCounts, PairProtocol, PairScores};
 use super::roc::{Curve, EerMethod, FarPoint, infinity_as_null, require_rate};
 use crate::Error;
+use crate::verify::{AllPairs, ClassCuts, Progress};
 
 /// What [`VerificationReport::of`] measures.
 ///
@@ -217,6 +220,55 @@ impl VerificationReport {
         let counts = ClassCounts::across_scores(set, &scores, &curve, &options.far_targets)?;
         let report = Self::from_curve(set.len() as u64, &curve, &drawn, options)?;
         report.with_intervals(&Intervals::new(&curve, &counts, options.level)?)
+    }
+
+    /// Measures embeddings as they come, in one call: [`EmbeddingSet::new`] and [`of_set`](Self::of_set).
+    ///
+    /// # Errors
+    /// As those two.
+    ///
+    /// # Examples
+    /// ```
+    /// use ndarray::Array2;
+    /// use soft_lmccl_metrics::{ReportOptions, VerificationReport};
+    ///
+    /// let embeddings = Array2::from_shape_fn((40, 5), |(row, column)| {
+    ///     if row % 5 == column { 1.0 } else { (row * (column + 3) % 7) as f32 / 5.0 }
+    /// });
+    /// let labels: Vec<i64> = (0..40).map(|row| row % 5).collect();
+    /// let report = VerificationReport::of_rows(embeddings.view(), &labels, &ReportOptions::default())?;
+    /// assert_eq!(report.pairs, 780);
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    pub fn of_rows(embeddings: ArrayView2<'_, f32>, labels: &[i64], options: &ReportOptions) -> Result<Self, Error> {
+        Self::of_set(&EmbeddingSet::new(embeddings, labels)?, options)
+    }
+
+    /// Measures a set of any size: its pairs are counted in bounded memory and held nowhere, and where it has fewer than
+    /// the accuracy asks for, as many as there are are drawn. The figures are those of [`of`](Self::of) to the rounding of
+    /// scores to a grid, see [`ScoreHistogram`](crate::ScoreHistogram).
+    ///
+    /// # Errors
+    /// As [`of`](Self::of), but for too few pairs.
+    pub fn of_set(set: &EmbeddingSet, options: &ReportOptions) -> Result<Self, Error> {
+        Self::of_set_with(set, options, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`of_set`](Self::of_set), telling and asking as [`AllPairs::count_with`] does.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if `progress` breaks, and as [`of_set`](Self::of_set).
+    pub fn of_set_with(
+        set: &EmbeddingSet,
+        options: &ReportOptions,
+        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+    ) -> Result<Self, Error> {
+        options.validate()?;
+        let options = options.clone().limited_to(set);
+        let drawn = set.pair_scores(options.protocol())?;
+        let counted = AllPairs::default().count_by_class_with(set, &ClassCuts::default(), progress)?;
+        let report = Self::from_curve(set.len() as u64, &counted.histogram, &drawn, &options)?;
+        report.with_intervals(&Intervals::new(&counted.histogram, &counted.classes, options.level)?)
     }
 
     /// The same figures with their intervals, where four classes or more define them.

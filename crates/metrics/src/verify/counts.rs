@@ -110,6 +110,12 @@ impl ScoreCounts {
         }
     }
 
+    /// Adds one pair.
+    #[cfg(feature = "files")]
+    pub(crate) fn count(&self, same: bool, key: u32) {
+        self.put(if same { MATCHING } else { NON_MATCHING }, key as usize, 1);
+    }
+
     /// No panic leaves a region half written: a poisoned lock still guards right counts.
     pub(super) fn region(&self, region: usize) -> MutexGuard<'_, Region> {
         self.regions[region].lock().unwrap_or_else(PoisonError::into_inner)
