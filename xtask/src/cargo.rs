@@ -10,8 +10,15 @@ use crate::surroundings::Surroundings;
 /// The main example.
 pub const DEMO: [&str; 7] = ["run", "--release", "--features", "cect", "--example", "open_set_cect", "--"];
 /// Every test and doctest of what is linked to libtorch.
-pub const TEST_TORCH: [&str; 7] =
-    ["test", "--package", "soft-lmccl", "--package", "soft-lmccl-metrics", "--features", "soft-lmccl/cect"];
+pub const TEST_TORCH: [&str; 7] = [
+    "test",
+    "--package",
+    "soft-lmccl",
+    "--package",
+    "soft-lmccl-metrics",
+    "--features",
+    "soft-lmccl/cect,soft-lmccl-metrics/files",
+];
 /// Every test and doctest of what is not.
 pub const TEST_PLAIN: [&str; 7] =
     ["test", "--package", "soft-lmccl-files", "--package", "soft-lmccl-cect", "--package", "soft-lmccl-report"];

@@ -14,7 +14,7 @@ use super::intervals::{ClassEstimate, Intervals};
 use super::pairs::{PairCounts, PairProtocol, PairScores};
 use super::roc::{Curve, EerMethod, FarPoint, infinity_as_null, require_rate};
 use crate::Error;
-use crate::verify::{AllPairs, ClassCuts, Progress};
+use crate::verify::{AllPairs, ClassCuts, CountProgress};
 
 /// What [`VerificationReport::of`] measures.
 ///
@@ -261,7 +261,7 @@ impl VerificationReport {
     pub fn of_set_with(
         set: &EmbeddingSet,
         options: &ReportOptions,
-        progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+        progress: impl Fn(CountProgress) -> ControlFlow<()> + Sync,
     ) -> Result<Self, Error> {
         options.validate()?;
         let options = options.clone().limited_to(set);

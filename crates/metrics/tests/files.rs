@@ -295,15 +295,15 @@ fn long_lists_tell_and_stop() {
     let file = given("trials", &text);
     let list = TrialList::new(&file.path, TrialFormat::VoxCeleb);
     let mut told = Vec::new();
-    let scored = list.score_with(&samples, |progress| {
-        told.push((progress.done, progress.total));
+    let scored = list.score_with(&samples, |done, total| {
+        told.push((done, total));
         ControlFlow::Continue(())
     });
     assert_eq!(scored.unwrap().notes.duplicates, 39_998);
     let total = 2 * text.len() as u64;
     assert!(told.len() > 4 && told.windows(2).all(|two| two[0].0 <= two[1].0), "{told:?}");
     assert_eq!(told.last(), Some(&(total, total)));
-    let stopped = list.score_with(&samples, |_| ControlFlow::Break(())).unwrap_err().to_string();
+    let stopped = list.score_with(&samples, |_, _| ControlFlow::Break(())).unwrap_err().to_string();
     assert!(stopped.starts_with("stopped by the caller after ") && stopped.ends_with(" bytes"), "{stopped}");
 }
 

@@ -13,7 +13,7 @@ use super::format;
 use crate::classes::ClassCounts;
 use crate::cuts::Cuts;
 use crate::grid::key_of;
-use crate::verify::{Progress, ScoreCounts, ScoreHistogram};
+use crate::verify::{ScoreCounts, ScoreHistogram};
 use crate::{EmbeddingSet, Error, Result};
 
 /// How a list is written.
@@ -140,10 +140,10 @@ impl TrialList {
     /// # Errors
     /// As [`score_with`](Self::score_with).
     pub fn score(&self, samples: &Samples) -> Result<ScoredTrials> {
-        self.score_with(samples, |_| ControlFlow::Continue(()))
+        self.score_with(samples, |_, _| ControlFlow::Continue(()))
     }
 
-    /// As [`score`](Self::score), telling how many bytes have been read, both times together, and asking whether to go on.
+    /// As [`score`](Self::score), telling how many bytes have been read, of how many, both times together, and asking whether to go on.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`], naming the line, for one that is no trial;
@@ -152,11 +152,11 @@ impl TrialList {
     pub fn score_with(
         &self,
         samples: &Samples,
-        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+        mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<ScoredTrials> {
         let length = std::fs::metadata(&self.path).map_err(Error::io("read", &self.path))?.len();
         let total = 2 * length;
-        let mut tell = |done: u64| match progress(Progress { done: done.min(total), total }) {
+        let mut tell = |done: u64| match progress(done.min(total), total) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Error::Stopped { done: done.min(total), total, units: "bytes" }),
         };
