@@ -9,11 +9,13 @@ use std::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Sample, check_index};
+use super::{Dataset, Sample, check_index, source::Source};
 use crate::{
     Error, Result,
-    io::table::{ParticleTable, Row},
-    io::{Map, Place},
+    io::{
+        Place, relion5,
+        table::{ParticleTable, Row},
+    },
     split::ClassId,
     volume::{Contrast, Statistics, Volume},
 };
@@ -30,6 +32,9 @@ pub struct FilesConfig {
     pub contrast: Contrast,
     /// The class of every subtomogram of a table that has no column of labels. Default: such a table is refused.
     pub unlabeled: Option<String>,
+    /// RELION 5's `tomograms.star`, where the table names stacks of images instead of volumes. Default: that which an
+    /// `optimisation_set.star` names.
+    pub tomograms: Option<PathBuf>,
 }
 
 /// Labeled subtomograms in MRC files, read when they are asked for.
@@ -45,12 +50,24 @@ pub struct FilesConfig {
 /// [`FilesConfig::unlabeled`] replaces the label column. CSV and TSV need a header; `#` starts a comment, and quotes
 /// protect commas.
 ///
+<<<<<<< HEAD
 /// Of a STAR file the one table with the columns counts: RELION's `data_optics` does no harm. Its `rlnImagePixelSize`
 /// goes before the headers. Classes are numbered in the order of their labels, by value if all are numbers. Labels
 /// written differently, as `1` and `1.0`, are two classes.
 ///
 /// All headers are read at once: a missing file, or one that is no MRC file, is found before a run starts. A file
 /// whose voxels are all equal is refused when it is read. Only the table is kept in memory.
+=======
+/// # Stacks of images
+/// RELION 5 extracts the images of a tilt series, not volumes (`rlnTomoSubTomosAre2DStacks`). A stack becomes a volume by back
+/// projection along the matrices (`rlnTomoProjX`, `rlnTomoProjY`) or angles (`rlnTomoXTilt`, `rlnTomoYTilt`, `rlnTomoZRot`) of
+/// its visible frames. Open the job's `optimisation_set.star`, or give [`FilesConfig::tomograms`]. The images are taken as they
+/// are: whatever CTF they carry, premultiplied or not, the volume carries.
+///
+/// All headers are looked at once, so that a file that is missing or no MRC file is found before a
+/// run starts; one in which no voxel differs from the others is refused when it is read. Nothing but the
+/// table is kept in memory.
+>>>>>>> c8a10af (Read RELION 5's stacks of images: back-project them along the axes of their tilts)
 ///
 /// # Examples
 /// ```
@@ -73,7 +90,7 @@ pub struct FilesConfig {
 pub struct LabeledFiles {
     names: Vec<String>,
     has_labels: bool,
-    rows: Vec<(Place, ClassId)>,
+    rows: Vec<(Source, ClassId)>,
     side: usize,
     voxel_size: Option<f64>,
     contrast: Contrast,
@@ -89,17 +106,23 @@ impl LabeledFiles {
     ///   voxel size than the first; a stack of images or volumes, which is not one subtomogram.
     pub fn open(table: impl AsRef<Path>, config: FilesConfig) -> Result<Self> {
         let table = table.as_ref();
-        let of_table = |problem: String| Error::Format { path: table.to_owned(), problem };
-        let ParticleTable { rows, has_labels, voxel_size: stated } =
-            ParticleTable::read(table, config.unlabeled.as_deref())?;
-        if rows.is_empty() {
+        let root = config.root.clone().unwrap_or_else(|| table.parent().map(Path::to_owned).unwrap_or_default());
+        let (table, tomograms) = match relion5::optimisation_set(table)? {
+            Some([particles, tomograms]) => (root.join(particles), Some(tomograms.into())),
+            None => (table.to_owned(), config.tomograms.clone()),
+        };
+        let of_table = |problem: String| Error::Format { path: table.clone(), problem };
+        let read = ParticleTable::read(&table, config.unlabeled.as_deref())?;
+        if read.rows.is_empty() {
             return Err(of_table("holds no subtomograms".into()));
         }
-        let root = config.root.clone().unwrap_or_else(|| table.parent().map(Path::to_owned).unwrap_or_default());
-        let (side, measured) = common_size(&rows, &root, config.side).map_err(of_table)?;
+        let tomograms = tomograms.map(|tomograms| root.join(tomograms));
+        let sources = Source::of(&read, &root, tomograms.as_deref()).map_err(of_table)?;
+        let ParticleTable { rows, has_labels, voxel_size: stated, .. } = read;
+        let (side, measured) = common_size(&rows, &sources, &root, config.side).map_err(of_table)?;
         let names = ordered(&rows);
         let classes: HashMap<&str, ClassId> = names.iter().map(String::as_str).zip((0..).map(ClassId)).collect();
-        let rows = rows.iter().map(|row| (row.place(&root), classes[row.label.as_str()])).collect();
+        let rows = sources.into_iter().zip(rows.iter().map(|row| classes[row.label.as_str()])).collect();
         Ok(Self { names, has_labels, rows, side, voxel_size: stated.or(measured), contrast: config.contrast })
     }
 
@@ -120,7 +143,7 @@ impl LabeledFiles {
 
     /// The file of a sample.
     pub fn path(&self, index: usize) -> Option<&Path> {
-        self.rows.get(index).map(|(place, _)| place.path.as_path())
+        self.rows.get(index).map(|(source, _)| source.path())
     }
 }
 
@@ -139,24 +162,24 @@ impl Dataset for LabeledFiles {
 
     fn sample(&self, index: usize) -> Result<Sample> {
         check_index(index, self.len())?;
-        let (place, class) = &self.rows[index];
-        let path = &place.path;
+        let (source, class) = &self.rows[index];
+        let path = source.path();
         let of_file = |error| match error {
-            Error::Volume(problem) => Error::Format { path: path.clone(), problem },
+            Error::Volume(problem) => Error::Format { path: path.to_owned(), problem },
             other => other,
         };
-        let volume = Map::open_place(place)?.into_volume().map_err(of_file)?;
+        let volume = source.volume().map_err(of_file)?;
         // The file may have been replaced since its header was read.
         if volume.side() < self.side {
             let problem = format!("expected {} voxels along each edge, got {}", self.side, volume.side());
-            return Err(Error::Format { path: path.clone(), problem });
+            return Err(Error::Format { path: path.to_owned(), problem });
         }
         let volume = volume.centered(self.side)?;
         // Without this, standardizing an empty or masked volume would fail later, unaware of the file.
         let Statistics { min, max, .. } = volume.statistics();
         if max <= min {
             let problem = format!("expected voxels that differ, got {min} in all {}³", self.side);
-            return Err(Error::Format { path: path.clone(), problem });
+            return Err(Error::Format { path: path.to_owned(), problem });
         }
         let volume = match self.contrast {
             Contrast::DarkProtein => volume,
@@ -183,21 +206,33 @@ fn ordered(rows: &[Row]) -> Vec<String> {
 }
 
 /// The side that samples will have and the voxel size, if all headers allow one.
-fn common_size(rows: &[Row], root: &Path, wanted: Option<usize>) -> Result<(usize, Option<f64>), String> {
+fn common_size(
+    rows: &[Row],
+    sources: &[Source],
+    root: &Path,
+    wanted: Option<usize>,
+) -> Result<(usize, Option<f64>), String> {
     let start = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let mut seen = HashMap::new();
+<<<<<<< HEAD
     for row in rows {
         // One file under two names is one sample; a missing file is reported below.
         let Place { path, number } = row.place(root);
+=======
+    for (row, source) in rows.iter().zip(sources) {
+        // One file under two names is one sample; of a file that is missing the name is told below.
+        let Place { path, number } = source.place();
+>>>>>>> c8a10af (Read RELION 5's stacks of images: back-project them along the axes of their tilts)
         if let Some(first) = seen.insert((path.canonicalize().unwrap_or(path), number), row.line) {
             return Err(format!("line {}: `{}` was named on line {first} already", row.line, row.written()));
         }
     }
     let measured: Vec<(usize, f64)> = rows
         .par_iter()
-        .map(|row| {
+        .zip(sources)
+        .map(|(row, source)| {
             let of_row = |problem: String| format!("line {}: `{}`: {problem}", row.line, row.file);
-            let (shape, voxel_size) = Map::peek(&row.place(root)).map_err(|error| {
+            let (shape, voxel_size) = source.peek().map_err(|error| {
                 of_row(match &error {
                     // RELION's tables lie in the directory of a job, and their paths start at the project's.
                     Error::Io { source, .. }

@@ -6,6 +6,7 @@ mod crowd;
 mod labeled_files;
 pub mod neuron;
 mod prefetch;
+mod source;
 
 pub use augment::{AugmentConfig, AugmentedDataset, Augmenter};
 pub use cached::{CacheConfig, CachedDataset, Precision};

@@ -4,6 +4,7 @@ mod em;
 pub(crate) mod input;
 mod mrc;
 mod mrc_header;
+pub(crate) mod relion5;
 pub(crate) mod star;
 pub(crate) mod table;
 

@@ -79,6 +79,26 @@ impl Map {
         Self::open_place(&Place { path: path.as_ref().to_owned(), number: None })
     }
 
+    /// Reads a stack of images, `[n][y][x]`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but that the sections are images.
+    pub(crate) fn open_images(path: &Path) -> Result<Self> {
+        let input = input::open(path)?;
+        let mut reader = input.reader;
+        let header = Header::read(&mut reader).map_err(|failure| failure.of_file(path))?;
+        Self::read_voxels(reader, input.length, header, 0).map_err(|failure| failure.of_file(path))
+    }
+
+    /// The shape `[n, y, x]` and the voxel size of a stack of images, in Angstrom.
+    pub(crate) fn peek_images(path: &Path) -> Result<([usize; 3], f64)> {
+        let mut input = input::open(path)?;
+        let header = Header::read(&mut input.reader).map_err(|failure| failure.of_file(path))?;
+        header.fits(input.length).map_err(|problem| Failure::Format(problem).of_file(path))?;
+        let [x, y, n] = header.extents;
+        Ok(([n, y, x], header.voxel_size[0]))
+    }
+
     pub(crate) fn open_place(place: &Place) -> Result<Self> {
         let Place { path, number } = place;
         let (is_em, mut input) = opened(path)?;
@@ -133,6 +153,11 @@ impl Map {
         header.fits(length)?;
         let (header, before) = one_volume(header, number)?;
         header.is_upright()?;
+        Self::read_voxels(reader, length, header, before)
+    }
+
+    /// The voxels behind the header and as many bytes of other volumes.
+    fn read_voxels(mut reader: impl Read, length: Option<u64>, header: Header, before: u64) -> Result<Self, Failure> {
         let (data_bytes, expected) = (header.data_bytes(), header.expected_bytes() + before);
         let skip = header.extended_bytes + before;
         let skipped = std::io::copy(&mut reader.by_ref().take(skip), &mut std::io::sink())?;

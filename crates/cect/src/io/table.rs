@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Place, input, star};
+use super::{Place, input, relion5, star};
 use crate::{Error, Result};
 
 /// What a table says.
@@ -11,6 +11,8 @@ pub(crate) struct ParticleTable {
     pub(crate) has_labels: bool,
     /// In Angstrom.
     pub(crate) voxel_size: Option<f64>,
+    /// For stacks of images, of each row the tomogram and which of its tilts the stack has.
+    pub(crate) series: Option<Vec<(String, Vec<bool>)>>,
 }
 
 /// A row of the table: its line, the file as it is written there, the label.
@@ -140,10 +142,10 @@ impl<'a> Columns<'a> {
     }
 
     /// The row at a line of which `field` gives the fields.
-    fn row<'f>(&self, line: u64, field: impl Fn(usize) -> &'f str) -> Result<Row, String> {
+    fn row<'f>(&self, line: u64, is_stack: bool, field: impl Fn(usize) -> &'f str) -> Result<Row, String> {
         match self.label {
-            Label::Column(label) => row(line, field(self.path), field(label)),
-            Label::Every(label) => row(line, field(self.path), label),
+            Label::Column(label) => row(line, is_stack, field(self.path), field(label)),
+            Label::Every(label) => row(line, is_stack, field(self.path), label),
         }
     }
 }
@@ -162,9 +164,14 @@ fn separated(text: &str, delimiter: u8, unlabeled: Option<&str>) -> Result<Parti
     let columns = Columns::among(header.iter(), unlabeled).map_err(|problem| format!("the header {problem}"))?;
     let rows = reader.into_records().map(|record| {
         let record = record.map_err(|error| lines.told(&error))?;
-        columns.row(lines.of(record.position()), |place| &record[place])
+        columns.row(lines.of(record.position()), false, |place| &record[place])
     });
-    Ok(ParticleTable { rows: rows.collect::<Result<_, String>>()?, has_labels: columns.has_labels(), voxel_size: None })
+    Ok(ParticleTable {
+        rows: rows.collect::<Result<_, String>>()?,
+        has_labels: columns.has_labels(),
+        voxel_size: None,
+        series: None,
+    })
 }
 
 /// The lines of a table, asked for from the first to the last, so that each is counted once.
@@ -210,9 +217,8 @@ fn from_star(text: &str, unlabeled: Option<&str>) -> Result<ParticleTable, Strin
             block.rows.iter().filter_map(move |(line, row)| Some((*line, row[place?])))
         })
     };
-    if let Some((line, _)) = values("rlnTomoSubTomosAre2DStacks").find(|(_, value)| *value == "1") {
-        return Err(format!("line {line}: rlnTomoSubTomosAre2DStacks is 1; {NO_STACKS}"));
-    }
+    let are_stacks = values("rlnTomoSubTomosAre2DStacks").any(|(_, value)| value == "1");
+    let mut series = None;
     let mut found: Option<(&str, Vec<Row>, bool)> = None;
     let mut first_problem = None;
     for block in &blocks {
@@ -222,7 +228,13 @@ fn from_star(text: &str, unlabeled: Option<&str>) -> Result<ParticleTable, Strin
                 return Err(format!("{problem}; expected one table of them"));
             }
             (Ok(columns), None) => {
-                let rows = block.rows.iter().map(|(line, fields)| columns.row(*line as u64, |place| fields[place]));
+                if are_stacks {
+                    series = Some(frames(block)?);
+                }
+                let rows = block
+                    .rows
+                    .iter()
+                    .map(|(line, fields)| columns.row(*line as u64, are_stacks, |place| fields[place]));
                 found = Some((block.name, rows.collect::<Result<_, String>>()?, columns.has_labels()));
             }
             (Err(problem), _) => first_problem = Some(format!("the block `data_{}` {problem}", block.name)),
@@ -231,7 +243,22 @@ fn from_star(text: &str, unlabeled: Option<&str>) -> Result<ParticleTable, Strin
     let Some((_, rows, has_labels)) = found else {
         return Err(first_problem.unwrap_or_else(|| "holds no data_ block".into()));
     };
-    Ok(ParticleTable { rows, has_labels, voxel_size: one_size(values("rlnImagePixelSize"))? })
+    Ok(ParticleTable { rows, has_labels, voxel_size: one_size(values("rlnImagePixelSize"))?, series })
+}
+
+/// Of each row the tomogram and which of its tilts the stack has.
+fn frames(block: &star::StarTable<'_>) -> Result<Vec<(String, Vec<bool>)>, String> {
+    let place = |name: &str| {
+        let found = block.columns.iter().position(|column| column.eq_ignore_ascii_case(name));
+        found.ok_or_else(|| format!("has stacks of images, but no column {name}"))
+    };
+    let (tomogram, visible) = (place("rlnTomoName")?, place("rlnTomoVisibleFrames")?);
+    let row = |(line, row): &(usize, Vec<&str>)| {
+        let frames = relion5::visible(row[visible]);
+        let frames = frames.ok_or_else(|| format!("line {line}: `{}` is no list of visible frames", row[visible]))?;
+        Ok((row[tomogram].to_owned(), frames))
+    };
+    block.rows.iter().map(row).collect()
 }
 
 /// The size that all optics groups have, in Angstrom.
@@ -248,14 +275,14 @@ fn one_size<'a>(values: impl Iterator<Item = (usize, &'a str)>) -> Result<Option
     Ok(first)
 }
 
-fn row(line: u64, file: &str, label: &str) -> Result<Row, String> {
+fn row(line: u64, is_stack: bool, file: &str, label: &str) -> Result<Row, String> {
     if file.is_empty() || label.is_empty() {
         let what = if file.is_empty() { "path" } else { "label" };
         return Err(format!("line {line}: the {what} is empty"));
     }
     let numbered = file.split_once('@').and_then(|(number, file)| Some((number.parse().ok()?, file)));
     let (number, file) = numbered.map_or((None, file), |(number, file)| (Some(number), file));
-    if number.is_none() && file.trim_end_matches(".gz").ends_with(".mrcs") {
+    if number.is_none() && !is_stack && file.trim_end_matches(".gz").ends_with(".mrcs") {
         return Err(format!("line {line}: `{file}` is a stack; {NO_STACKS}, or `1@{file}` for a volume of a stack"));
     }
     Ok(Row { line, file: file.to_owned(), number, label: label.to_owned() })

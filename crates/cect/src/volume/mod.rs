@@ -1,10 +1,12 @@
 //! Cubic density maps.
 
+mod back_projection;
 mod contrast;
 pub(crate) mod fourier;
 mod half_turn;
 mod pose;
 
+pub(crate) use back_projection::{ImageAxes, back_projected};
 pub use contrast::Contrast;
 pub use half_turn::HalfTurn;
 pub(crate) use half_turn::rearranged;

@@ -156,3 +156,107 @@ fn bytes_of_which_the_header_leaves_the_sign_open_are_told() {
         assert_eq!((map.voxels()[3].to_bits(), map.note()), (f32::to_bits(third), note), "{low} {high}");
     }
 }
+
+/// Where RELION 5 would see a point of the specimen: turned about x, y and z by these degrees, then seen along z.
+fn seen(at: [f64; 3], angles: [f64; 3]) -> [f64; 2] {
+    let [x, y, z] = at;
+    let ((sx, cx), (sy, cy), (sz, cz)) =
+        (angles[0].to_radians().sin_cos(), angles[1].to_radians().sin_cos(), angles[2].to_radians().sin_cos());
+    let (x, y, z) = (x, cx * y - sx * z, sx * y + cx * z);
+    let (x, y) = (cy * x + sy * z, y);
+    [cz * x - sz * y, sz * x + cz * y]
+}
+
+/// Images of a point of the specimen, blurred, as an MRC stack.
+fn images(at: [f64; 3], angles: &[[f64; 3]], side: usize) -> Vec<u8> {
+    let mut bytes = stack(angles.len(), 1, 0)[..1024].to_vec();
+    for (word, extent) in [side, side, angles.len()].into_iter().enumerate() {
+        bytes[4 * word..][..4].copy_from_slice(&(extent as i32).to_le_bytes());
+    }
+    for word in [7, 8] {
+        bytes[4 * word..][..4].copy_from_slice(&(side as i32).to_le_bytes());
+    }
+    for word in [10, 11] {
+        bytes[4 * word..][..4].copy_from_slice(&(10.0 * side as f32).to_le_bytes());
+    }
+    let half = (side / 2) as f64;
+    for angles in angles {
+        let [x, y] = seen(at, *angles);
+        bytes.extend((0..side * side).flat_map(|index| {
+            let (u, v) = ((index % side) as f64 - half - x, (index / side) as f64 - half - y);
+            ((-(u * u + v * v) / 4.0).exp() as f32).to_le_bytes()
+        }));
+    }
+    bytes
+}
+
+#[test]
+fn stacks_of_relion_5_become_volumes() {
+    const SIDE: usize = 16;
+    const AT: [f64; 3] = [4.0, -3.0, 2.0];
+    let angles: Vec<[f64; 3]> = (-20..=20).map(|tilt| [2.0, 3.0 * f64::from(tilt), 85.0]).collect();
+    let shown: Vec<[f64; 3]> = angles.iter().enumerate().filter(|(tilt, _)| tilt % 7 != 3).map(|(_, a)| *a).collect();
+    let visible = (0..angles.len()).map(|tilt| if tilt % 7 == 3 { "0" } else { "1" }).collect::<Vec<_>>().join(",");
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
+    let rows = angles.iter().map(|[x, y, z]| format!("{x} {y} {z}\n")).collect::<String>();
+    let by_angles = format!("data_t1\nloop_\n_rlnTomoXTilt\n_rlnTomoYTilt\n_rlnTomoZRot\n{rows}");
+    // The same as matrices: where the axes of the specimen are seen.
+    let matrix = |angles: &[f64; 3]| {
+        let of = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]].map(|axis| seen(axis, *angles));
+        let row = |k: usize| format!("[{},{},{},100]", of[0][k], of[1][k], of[2][k]);
+        format!("{} {}\n", row(0), row(1))
+    };
+    let rows = angles.iter().map(matrix).collect::<String>();
+    let by_matrices = format!("data_t1\nloop_\n_rlnTomoProjX\n_rlnTomoProjY\n{rows}");
+    write("a_stack2d.mrcs", &images(AT, &shown, SIDE));
+    write("tomograms.star", b"data_global\nloop_\n_rlnTomoName\n_rlnTomoTiltSeriesStarFile\nt1 t1.star\n");
+    let particles = |frames: &str, tomogram: &str| {
+        format!(
+            "data_general\n_rlnTomoSubTomosAre2DStacks 1\ndata_optics\nloop_\n_rlnOpticsGroup\n_rlnImagePixelSize\n1 10.0\n\
+             data_particles\nloop_\n_rlnTomoName\n_rlnImageName\n_rlnTomoVisibleFrames\n{tomogram} a_stack2d.mrcs [{frames}]\n"
+        )
+    };
+    write(
+        "optimisation_set.star",
+        b"data_\n_rlnTomoParticlesFile particles.star\n_rlnTomoTomogramsFile tomograms.star\n",
+    );
+    let config = FilesConfig { unlabeled: Some("x".into()), ..Default::default() };
+    let set = directory.path().join("optimisation_set.star");
+    write("particles.star", particles(&visible, "t1").as_bytes());
+    for series in [by_angles, by_matrices] {
+        write("t1.star", series.as_bytes());
+        let alone = FilesConfig { tomograms: Some("tomograms.star".into()), ..config.clone() };
+        for files in [
+            LabeledFiles::open(&set, config.clone()).unwrap(),
+            LabeledFiles::open(directory.path().join("particles.star"), alone).unwrap(),
+        ] {
+            assert_eq!((files.len(), files.side(), files.voxel_size()), (1, SIDE, Some(10.0)));
+            let volume = files.sample(0).unwrap().volume;
+            let (brightest, _) = volume.voxels().iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap();
+            let found = [brightest % SIDE, brightest / SIDE % SIDE, brightest / (SIDE * SIDE)];
+            assert_eq!(found.map(|c| c as f64 - 8.0), AT);
+        }
+    }
+
+    let refused = |text: String| {
+        write("particles.star", text.as_bytes());
+        told(&LabeledFiles::open(&set, config.clone()).unwrap_err())
+    };
+    for (text, problem) in [
+        (particles("1,1", "t1"), "line 13: 2 visible frames, but `t1` has 41 tilts".to_owned()),
+        (particles(&visible, "t2"), "line 13: the tomogram `t2` is not in".to_owned()),
+        (particles("yes", "t1"), "line 13: `[yes]` is no list of visible frames".to_owned()),
+        (particles(&["1"; 41].join(","), "t1"), "expected 41 images, one for each visible frame, got 35".to_owned()),
+        (particles(&visible, "t1").replace("_rlnTomoVisibleFrames", "_x"), "no column rlnTomoVisibleFrames".to_owned()),
+    ] {
+        let message = refused(text);
+        assert!(message.contains(&problem), "{message}");
+    }
+    write("particles.star", particles(&visible, "t1").as_bytes());
+    let message = told(&LabeledFiles::open(directory.path().join("particles.star"), config.clone()).unwrap_err());
+    assert!(message.contains("open the optimisation_set.star"), "{message}");
+    fs::remove_file(directory.path().join("t1.star")).unwrap();
+    let message = told(&LabeledFiles::open(&set, config).unwrap_err());
+    assert!(message.contains("t1.star"), "{message}");
+}

@@ -245,9 +245,7 @@ fn hostile_tables_are_told_with_their_line() {
         (
             "t.star",
             "data_general\n_rlnTomoSubTomosAre2DStacks 1\ndata_particles\n_rlnImageName a.mrc\n_rlnClassNumber 1\n",
-            "line 2: rlnTomoSubTomosAre2DStacks is 1; expected a file of one subtomogram (in RELION 5, extract 3-D \
-             subtomograms, not 2-D stacks)"
-                .into(),
+            "has stacks of images, but no column rlnTomoName".into(),
         ),
         (
             "t.csv",
