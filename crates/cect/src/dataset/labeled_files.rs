@@ -50,24 +50,18 @@ pub struct FilesConfig {
 /// [`FilesConfig::unlabeled`] replaces the label column. CSV and TSV need a header; `#` starts a comment, and quotes
 /// protect commas.
 ///
-<<<<<<< HEAD
 /// Of a STAR file the one table with the columns counts: RELION's `data_optics` does no harm. Its `rlnImagePixelSize`
 /// goes before the headers. Classes are numbered in the order of their labels, by value if all are numbers. Labels
 /// written differently, as `1` and `1.0`, are two classes.
 ///
 /// All headers are read at once: a missing file, or one that is no MRC file, is found before a run starts. A file
 /// whose voxels are all equal is refused when it is read. Only the table is kept in memory.
-=======
+///
 /// # Stacks of images
 /// RELION 5 extracts the images of a tilt series, not volumes (`rlnTomoSubTomosAre2DStacks`). A stack becomes a volume by back
 /// projection along the matrices (`rlnTomoProjX`, `rlnTomoProjY`) or angles (`rlnTomoXTilt`, `rlnTomoYTilt`, `rlnTomoZRot`) of
 /// its visible frames. Open the job's `optimisation_set.star`, or give [`FilesConfig::tomograms`]. The images are taken as they
 /// are: whatever CTF they carry, premultiplied or not, the volume carries.
-///
-/// All headers are looked at once, so that a file that is missing or no MRC file is found before a
-/// run starts; one in which no voxel differs from the others is refused when it is read. Nothing but the
-/// table is kept in memory.
->>>>>>> c8a10af (Read RELION 5's stacks of images: back-project them along the axes of their tilts)
 ///
 /// # Examples
 /// ```
@@ -214,15 +208,9 @@ fn common_size(
 ) -> Result<(usize, Option<f64>), String> {
     let start = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let mut seen = HashMap::new();
-<<<<<<< HEAD
-    for row in rows {
-        // One file under two names is one sample; a missing file is reported below.
-        let Place { path, number } = row.place(root);
-=======
     for (row, source) in rows.iter().zip(sources) {
-        // One file under two names is one sample; of a file that is missing the name is told below.
+        // One file under two names is one sample; a missing file is reported below.
         let Place { path, number } = source.place();
->>>>>>> c8a10af (Read RELION 5's stacks of images: back-project them along the axes of their tilts)
         if let Some(first) = seen.insert((path.canonicalize().unwrap_or(path), number), row.line) {
             return Err(format!("line {}: `{}` was named on line {first} already", row.line, row.written()));
         }

@@ -235,7 +235,7 @@ fn stacks_of_relion_5_become_volumes() {
             let volume = files.sample(0).unwrap().volume;
             let (brightest, _) = volume.voxels().iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap();
             let found = [brightest % SIDE, brightest / SIDE % SIDE, brightest / (SIDE * SIDE)];
-            assert_eq!(found.map(|c| c as f64 - 8.0), AT);
+            assert_eq!(found.map(|place| place as i64 - 8), AT.map(|place| place as i64));
         }
     }
 
