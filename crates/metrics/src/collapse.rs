@@ -56,8 +56,10 @@ pub struct CollapseReport {
     /// (Σ λᵢ)² / Σ λᵢ²      λ: eigenvalues of the covariance of the unit embeddings
     /// ```
     /// It is `k` if the directions spread evenly over `k` dimensions and not at all over the others, at most
-    /// `min(D, N − 1)`. It is 0 if all directions are equal to within the rounding of `f32`. It does not say how far
-    /// they spread: a collapse with a little noise in all dimensions looks like full rank. Only the cosines tell.
+    /// `min(D, N − 1)`. It is 0 if all directions are equal to within the rounding of `f32`.
+    ///
+    /// It does not say how far they spread: a collapse with a little noise in all dimensions looks like full rank.
+    /// Only the cosines tell.
     pub effective_rank: f64,
 }
 

@@ -10,9 +10,10 @@ use crate::Error;
 ///
 /// The score of a pair is the cosine of its two rows, defined to the last bit. Rows are normalized in `f64` and
 /// rounded to `f32`. Products and sums are `f32`, in an order that depends on the dimension alone; the result is
-/// promoted to `f64`. The score is therefore the same on every machine, for any number of threads, for `(i, j)` and
-/// `(j, i)`, and for every [`PairProtocol`]. It is not clamped: two equal rows score 1 to within rounding, on either
-/// side.
+/// promoted to `f64`.
+///
+/// The score is therefore the same on every machine, for any number of threads, for `(i, j)` and `(j, i)`, and for
+/// every [`PairProtocol`]. It is not clamped: two equal rows score 1 to within rounding, on either side.
 ///
 /// This holds for [`cosine`](Self::cosine) and everything made of it, such as [`pair_scores`](Self::pair_scores).
 /// [`AllPairs`](crate::verify::AllPairs) sums in another order: before rounding, its scores may differ in the last

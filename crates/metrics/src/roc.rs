@@ -378,7 +378,7 @@ impl RocCurve {
         (self.points[crossing - 1], self.points[crossing])
     }
 
-    /// The point of the largest TAR among those with `FAR <= target_far`.
+    /// The point of the largest TAR with `FAR <= target_far`.
     ///
     /// The threshold is achievable, without interpolation: on these pairs the target is never passed. It is the
     /// lowest such threshold, even if the last steps accept only non-matching pairs.

@@ -149,7 +149,7 @@ impl VerificationThreshold {
     /// Notes the data, the day and the intervals of the rates, to be saved with the threshold.
     ///
     /// * `data`: the fitted data, in words that will be understood later
-    /// * `intervals`: those of the fitted curve
+    /// * `intervals`: the intervals of the fitted curve
     ///
     /// # Errors
     /// [`Error::Config`] if the intervals are of other pairs.

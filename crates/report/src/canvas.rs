@@ -111,7 +111,7 @@ fn is_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// Gives the drawing its size on the page, a title for those who cannot see it, and the rasters.
+/// Gives the drawing its size on the page, a title for readers who cannot see it, and the rasters.
 fn dress(drawn: &str, title: &str, (width, height): (i32, i32), rasters: &[Raster]) -> Option<String> {
     let (_, rest) = drawn.split_once("<svg")?;
     let (_, body) = rest.split_once('>')?;

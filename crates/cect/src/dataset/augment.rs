@@ -193,7 +193,7 @@ impl Augmenter {
     }
 }
 
-/// A rotation drawn uniformly from those by at most `largest`, in radians, as a unit quaternion.
+/// A rotation by at most `largest` radians, drawn uniformly, as a unit quaternion.
 fn rotation_up_to(largest: f64, rng: &mut impl Rng) -> [f64; 4] {
     let [x, y, z]: [f64; 3] = UnitSphere.sample(rng);
     // Angles of uniform rotations are distributed as θ − sin θ.

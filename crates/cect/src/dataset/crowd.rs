@@ -79,8 +79,10 @@ impl CrowdConfig {
 ///
 /// Every subtomogram has the same noise, as in one tomogram. Its variance is the mean variance that particles alone
 /// bring into the box, divided by [`SimulationConfig::snr`]. The mean is over the classes with a
-/// [`Particle::Template`] or, if there are none, over membranes. A heavy particle stands out more than a light one. A
-/// membrane, which fills the box from border to border, stands out most.
+/// [`Particle::Template`] or, if there are none, over membranes.
+///
+/// A heavy particle stands out more than a light one. A membrane, which fills the box from border to border, stands
+/// out most.
 ///
 /// Neighbors are drawn from structures of their own. Give no structure of a class, or a network learns it from the
 /// corners of the boxes. The border of the box cuts neighbors and membranes after the optics, which still saw beyond

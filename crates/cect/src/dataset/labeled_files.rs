@@ -1,4 +1,4 @@
-//! The user's subtomograms: MRC files and labels that a table names.
+//! The user's subtomograms: files and labels that a table names.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -37,25 +37,25 @@ pub struct FilesConfig {
     pub tomograms: Option<PathBuf>,
 }
 
-/// Labeled subtomograms in MRC files, read when they are asked for.
+/// Labeled subtomograms in MRC or EM files, read when they are asked for.
 ///
 /// A table names them, as CSV, as TSV (also `.txt`) or as STAR:
 ///
 /// | column | or | is |
 /// |---|---|---|
-/// | `path` | `rlnImageName`, `image`, `file` | an MRC file of one cubic subtomogram, also compressed with gzip |
+/// | `path` | `rlnImageName`, `image`, `file` | an MRC or EM file of one cubic subtomogram, also compressed with gzip |
 /// | `label` | `rlnClassNumber`, `class` | the class, a number or a word |
 ///
-/// Column names do not depend on case; other columns are passed over. Where no classes are known,
-/// [`FilesConfig::unlabeled`] replaces the label column. CSV and TSV need a header; `#` starts a comment, and quotes
-/// protect commas.
+/// A `path` of `12@stack.mrcs` is volume 12 of a stack. Column names do not depend on case; other columns are passed
+/// over. Where no classes are known, [`FilesConfig::unlabeled`] replaces the label column. CSV and TSV need a header;
+/// `#` starts a comment, and quotes protect commas.
 ///
 /// Of a STAR file the one table with the columns counts: RELION's `data_optics` does no harm. Its `rlnImagePixelSize`
 /// goes before the headers. Classes are numbered in the order of their labels, by value if all are numbers. Labels
 /// written differently, as `1` and `1.0`, are two classes.
 ///
-/// All headers are read at once: a missing file, or one that is no MRC file, is found before a run starts. A file
-/// whose voxels are all equal is refused when it is read. Only the table is kept in memory.
+/// All headers are read at once: a missing file, or one that is no map, is found before a run starts. A file whose
+/// voxels are all equal is refused when it is read. Only the table is kept in memory.
 ///
 /// # Stacks of images
 /// RELION 5 extracts the images of a tilt series, not volumes (`rlnTomoSubTomosAre2DStacks`). A stack becomes a volume by back
@@ -96,8 +96,8 @@ impl LabeledFiles {
     /// # Errors
     /// - [`Error::Io`] if the table cannot be read.
     /// - [`Error::Format`] with the table's path and the line: no such column, no rows or an empty field; a file that
-    ///   is missing, is named twice (under whatever name), is no cubic MRC map of cubic voxels or has another side or
-    ///   voxel size than the first; a stack of images or volumes, which is not one subtomogram.
+    ///   is missing, is named twice (under whatever name), is no cubic map of cubic voxels or has another side or
+    ///   voxel size than the first; a stack of volumes without a number, or of images not from RELION 5.
     pub fn open(table: impl AsRef<Path>, config: FilesConfig) -> Result<Self> {
         let table = table.as_ref();
         let root = config.root.clone().unwrap_or_else(|| table.parent().map(Path::to_owned).unwrap_or_default());

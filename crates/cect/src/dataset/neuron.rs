@@ -13,10 +13,11 @@
 //! | 4 `proteasome_s`, 26S with one cap | `proteasome`: 20S | PDB 3j9i |
 //! | 5 `membrane` | `membrane`: a curved bilayer | [`Membrane`] |
 //!
-//! As in the authors' code the first three classes are known and the last three are not. How many subtomograms each
-//! class of R1 has is not known. The unknown classes here have 600, 200 and 100: by the authors' way of drawing
-//! pairs, their share of non-matching pairs is near the .554 that the paper prints for R1. The known classes share
-//! the other 1,494.
+//! As in the authors' code the first three classes are known and the last three are not.
+//!
+//! How many subtomograms each class of R1 has is not known. The unknown classes here have 600, 200 and 100: by the
+//! authors' way of drawing pairs, their share of non-matching pairs is near the .554 that the paper prints for R1.
+//! The known classes share the other 1,494.
 //!
 //! Neighbors are p97, ferritin, CAND1-CUL1-ROC1 and Hsp110-Hsp70, which are no class. A network trained on the main
 //! catalogue meets a 20S here that is unknown there as well, and an 80S ribosome where it knows a 70S.

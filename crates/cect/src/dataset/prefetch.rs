@@ -14,8 +14,9 @@ use crate::Result;
 /// Batches of samples in order, made ahead on all threads while the receiver works on earlier ones.
 ///
 /// A streamed run never holds more than `depth + 2` batches: the waiting ones, the one in the making and the one in
-/// use. For 64 subtomograms of 40³ and a depth of 2 that is 63 MiB, however large the data set is. It ends after the
-/// last batch or the first error; dropping it stops the making.
+/// use. For 64 subtomograms of 40³ and a depth of 2 that is 63 MiB, however large the data set is.
+///
+/// It ends after the last batch or the first error; dropping it stops the making.
 ///
 /// # Examples
 /// ```

@@ -173,8 +173,9 @@ pub fn split() -> OpenSetSplit {
 ///
 /// The extra classes are other structures of the Protein Data Bank that were at hand and fit the box. None is a
 /// near-duplicate or a part of another class, or made of one: no other chaperonin of GroEL's kind, ferritin,
-/// antibody, 20S, 70S or 80S, and no other β-galactosidase. Most are lighter than the main classes. 3gl1 is a domain
-/// of a chain like one in 3d2f; both are known.
+/// antibody, 20S, 70S or 80S, and no other β-galactosidase.
+///
+/// Most are lighter than the main classes. 3gl1 is a domain of a chain like one in 3d2f; both are known.
 ///
 /// # Examples
 /// ```

@@ -33,9 +33,10 @@ pub struct InventConfig {
     /// The largest radius of an assembly's parent, in Angstrom. Default 80.
     pub largest_part: f64,
     /// Particles of a larger radius, in Angstrom, are shrunk to it; 10 to 180. Default 150: every atom lies within a
-    /// box of 32 voxels of 10 Å, if the particle is not shifted. About half of the particles made of the catalogue's
-    /// known classes are larger than 141 Å. They have no room for a shift by a voxel, the simulation's default:
-    /// [`cramped`](crate::cramped) names them.
+    /// box of 32 voxels of 10 Å, if the particle is not shifted.
+    ///
+    /// About half of the particles made of the catalogue's known classes are larger than 141 Å. They have no room for
+    /// a shift by a voxel, the simulation's default: [`cramped`](crate::cramped) names them.
     pub largest: f64,
 }
 

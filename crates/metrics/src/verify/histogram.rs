@@ -125,7 +125,7 @@ impl ScoreHistogram {
         self.around_equal_errors().eer_point()
     }
 
-    /// The point of the largest TAR among those with `FAR <= target_far`, as [`RocCurve::at_far`].
+    /// The point of the largest TAR with `FAR <= target_far`, as [`RocCurve::at_far`].
     ///
     /// # Errors
     /// [`Error::Rate`] if `target_far` is NaN or outside `[0, 1]`.

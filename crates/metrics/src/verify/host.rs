@@ -166,7 +166,7 @@ pub(super) fn run<T: Counter + Send>(
     Ok(tallies)
 }
 
-/// The tiles that no thread has taken yet: those without a matching pair first, then the others.
+/// The tiles that no thread has taken yet: first tiles without a matching pair, then the others.
 ///
 /// Counters of both kinds together exceed a cache; in this order few tiles need both.
 struct Queue<'a> {

@@ -68,9 +68,10 @@ use crate::Error;
 #[serde(default, deny_unknown_fields)]
 pub struct AllPairs {
     /// Bytes that may be allocated beyond the embedding set, 1 GiB by default. They decide how many threads count:
-    /// together they need 145 MiB, and each about 31 MiB more at 128 dimensions. If all threads fit, and the
-    /// embeddings twice (as rows and as columns of a product), the embeddings are put in order once; otherwise again
-    /// for each tile.
+    /// together they need 145 MiB, and each about 31 MiB more at 128 dimensions.
+    ///
+    /// If all threads fit, and the embeddings twice (as rows and as columns of a product), the embeddings are put in
+    /// order once; otherwise again for each tile.
     pub memory_budget: u64,
     /// Rows and columns of a tile, from 1 to 8192. Default on the host: 480, fewer beyond 2,000 dimensions; it leaves
     /// room in the cache for counters. Blocks are 6 x 16, so a multiple of 48 is best. Default on a device: up to
@@ -107,7 +108,7 @@ impl CountProgress {
 }
 
 impl AllPairs {
-    /// Counts all the pairs of a set, or those between two sets, by score and kind.
+    /// Counts all pairs of a set, or between two sets, by score and kind.
     ///
     /// # Errors
     /// * [`Error::OneClass`] if there are no matching or no
