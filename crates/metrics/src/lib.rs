@@ -5,7 +5,10 @@
 //!        │                                         └── cross_validated_accuracy, cross_validated_tar
 //!        ├── bootstrap ─> Bootstrap                └── VerificationThreshold::fit ─> verify, rates_on
 //!        ├── verify::AllPairs ─> ScoreHistogram: the same figures without the pairs (Curve is both)
+//!        ├── ClassCounts, AllPairs::count_by_class ─> Intervals ─> tar, far, tar_at_far, eer, auc with their intervals
 //!        └── Gallery::enroll ─> search ─> Identification ─> closed_set_accuracy, auroc, oscr, dir_at_fpir, cmc
+//! RocCurve ─> StandardFigures, det, DetectionCost, cllr, convex_hull, ThresholdTable
+//! files (feature) ─> EmbeddingTable, TrialList, verify
 //! ```
 //!
 //! # Conventions
@@ -91,7 +94,7 @@ pub use pairs::{PairCounts, PairProtocol, PairScores};
 pub use paper_grid::{PaperGridReport, PaperGridTar};
 pub use report::{ReportOptions, TarAtFar, VerificationReport};
 pub use roc::{Curve, EerMethod, FarPoint, OperatingPoint, RocCurve};
-pub use standard::{DetPoint, Failures, StandardFigures, TransactionRates};
+pub use standard::{DetPoint, Failures, StandardFigures, TransactionRates, normal_deviate};
 pub use templates::{Pooling, Templates};
 pub use threshold::{FittedOn, ThresholdRule, Verdict, VerificationThreshold};
 

@@ -130,8 +130,17 @@ pub struct DetPoint {
     pub point: OperatingPoint,
 }
 
-/// The normal deviate of a rate, `Φ⁻¹`, infinite for 0 and 1.
-pub(crate) fn normal_deviate(rate: f64) -> f64 {
+/// The normal deviate of a rate, `Φ⁻¹`, in standard deviations; infinite for 0 and 1.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl_metrics::normal_deviate;
+///
+/// assert_eq!(normal_deviate(0.5), 0.0);
+/// assert!((normal_deviate(0.975) - 1.959964).abs() < 1e-6);
+/// ```
+#[must_use]
+pub fn normal_deviate(rate: f64) -> f64 {
     std::f64::consts::SQRT_2 * erf_inv(2.0 * rate - 1.0)
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use soft_lmccl_metrics::normal_deviate;
 
 /// An axis with chosen ticks: `plotters` would choose its own.
 pub(super) struct Ticked {
@@ -39,6 +40,24 @@ pub(super) fn decades(first: f64) -> Ticked {
         .filter(|&tick| tick > first)
         .collect();
     Ticked { range: first..0.0, bold, light }
+}
+
+/// Rates with a line on an axis of normal deviates, from few to many.
+const RATES: [f64; 12] = [1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8];
+
+/// An axis of normal deviates from that of `first`, a rate, to that of nine tenths.
+pub(super) fn deviates(first: f64) -> Ticked {
+    let range = normal_deviate(first)..normal_deviate(0.9);
+    let bold: Vec<f64> = RATES.map(normal_deviate).into_iter().filter(|tick| range.contains(tick)).collect();
+    let light = [2e-3, 5e-3, 0.02, 0.1, 0.3, 0.4, 0.6, 0.7].map(normal_deviate);
+    Ticked { light: light.into_iter().filter(|tick| range.contains(tick)).collect(), range, bold }
+}
+
+/// The rate at a labeled tick of [`deviates`].
+pub(super) fn rate_at(tick: f64) -> String {
+    let far = |rate: &f64| (normal_deviate(*rate) - tick).abs();
+    let nearest = RATES.into_iter().min_by(|a, b| far(a).total_cmp(&far(b)));
+    percent(nearest.expect("there are rates"))
 }
 
 /// A rate at a tick, a power of ten or a tenth, with as many decimals as it needs.

@@ -1,10 +1,13 @@
-//! FRR against FAR, both logarithmic.
+//! FRR against FAR, both on axes of normal deviates.
 
+use std::ops::Range;
 use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::axis::{decades, percent};
+use soft_lmccl_metrics::normal_deviate;
+
+use super::axis::{deviates, rate_at};
 use super::canvas::{self, Area, DrawResult, FAINT_GRID, GRID, INK, MUTED, bold, px, text};
 use super::roc::{RocSeries, draw_legend, height, look, pairs, thin, validate};
 use crate::Result;
@@ -14,7 +17,8 @@ const PLOT_WIDTH: i32 = 600;
 /// Between curves in the legend.
 const LEGEND_PITCH: i32 = 28;
 
-/// Draws FRR against FAR (detection error tradeoff), both axes logarithmic from one pair to all pairs.
+/// Draws FRR against FAR (detection error tradeoff) on axes of normal deviates, as ISO/IEC 19795 does, from one pair to nine
+/// tenths: scores that are normal make straight lines.
 ///
 /// Lower and farther left is better. Errors that a ROC curve shows as one corner lie decades apart.
 ///
@@ -52,13 +56,14 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
     let start = series.iter().map(|s| 1.0 / s.non_matching as f64).fold(0.1, f64::min);
     let least = series.iter().map(|s| 1.0 / s.matching as f64).fold(0.1, f64::min);
     let (plot, legend) = area.margin(px(62), px(10), px(20), 0).split_horizontally(px(PLOT_WIDTH));
-    let (first, lowest) = (start.log10(), least.log10());
+    let (across, up) = (deviates(start), deviates(least));
+    let (across_range, up_range) = (across.range.clone(), up.range.clone());
     let mut chart = ChartBuilder::on(&plot)
         .margin_top(px(8))
         .margin_right(px(24))
         .x_label_area_size(px(42))
         .y_label_area_size(px(60))
-        .build_cartesian_2d(decades(first), decades(lowest))?;
+        .build_cartesian_2d(across, up)?;
     chart
         .configure_mesh()
         .axis_style(INK.stroke_width(4))
@@ -69,26 +74,28 @@ fn draw(area: &Area<'_>, title: &str, series: &[RocSeries]) -> DrawResult {
         .axis_desc_style(text(13, INK))
         .x_desc("false accept rate (FAR)")
         .y_desc("false reject rate (FRR)")
-        .x_label_formatter(&|x| percent(10f64.powf(*x)))
-        .y_label_formatter(&|y| percent(10f64.powf(*y)))
+        .x_label_formatter(&|x| rate_at(*x))
+        .y_label_formatter(&|y| rate_at(*y))
         .draw()?;
 
     let width = chart.plotting_area().dim_in_pixel().0;
     for (index, one) in series.iter().enumerate() {
         let (color, dash) = look(index);
         // `thin` needs rising coordinates: TAR rises with FAR, FRR falls.
-        let steps = one.steps(start).into_iter().map(|(far, tar)| (far.log10(), tar));
-        let thinned = thin(steps, |x| ((x - first) / -first * f64::from(width)).round() as i64);
+        let place = |rate: f64, range: &Range<f64>| normal_deviate(rate).clamp(range.start, range.end);
+        let steps = one.steps(start).into_iter().map(|(far, tar)| (place(far, &across_range), tar));
+        let length = across_range.end - across_range.start;
+        let thinned = thin(steps, |x| ((x - across_range.start) / length * f64::from(width)).round() as i64);
         let rejecting = thinned.into_iter().map(|(x, tar)| (x, 1.0 - tar)).filter(|(_, frr)| *frr >= least / 2.0);
-        let curve: Vec<_> = rejecting.map(|(x, frr)| (x, frr.log10().max(lowest))).collect();
+        let curve: Vec<_> = rejecting.map(|(x, frr)| (x, place(frr, &up_range))).collect();
         let style = color.stroke_width(8);
         match dash {
             None => chart.draw_series(LineSeries::new(curve, style))?,
             Some(dash) => chart.draw_series(DashedLineSeries::new(curve, px(dash), px(dash / 2), style))?,
         };
     }
-    let diagonal = first.max(lowest);
-    let equal = (0..=100).map(|k| diagonal * (1.0 - f64::from(k) / 100.0)).map(|x| (x, x));
+    let (from, to) = (across_range.start.max(up_range.start), across_range.end);
+    let equal = (0..=100).map(|k| from + (to - from) * f64::from(k) / 100.0).map(|x| (x, x));
     chart.draw_series(DashedLineSeries::new(equal, px(3), px(4), MUTED.stroke_width(4)))?;
 
     draw_legend(&legend, series, LEGEND_PITCH, "equal errors", |_| None)
