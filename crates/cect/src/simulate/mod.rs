@@ -10,21 +10,34 @@
 //! # Conventions
 //!
 //! Simulated sets of the field differ in what they call the same. What the paper's authors' toolbox
-//! (AITom, `reconstruction__simple_convolution.py`) does, and what is done here:
+//! (AITom, `reconstruction__simple_convolution.py`) does, and what is done here by default;
+//! [`SimulationConfig::aitom`] does what the toolbox does, from the row "SNR" on:
 //!
 //! | | AITom | here | why |
 //! |---|---|---|---|
 //! | density | Situs `pdb2vol`, masses, 10 Å | electrons, Gaussians integrated over the voxel | electrons scatter; no dependence on where the grid lies |
 //! | rotation | random matrix, ZYZ angles | unit quaternion | uniform over all rotations |
 //! | shift | ±20 % of the box, rounded (demo), ±5 % (tutorial) | uniform in ±1 voxel, not rounded | what template matching leaves |
-//! | SNR | var(CTF × wedge × signal) / var(noise), the noise counted as after CTF and wedge | the same, over all voxels of the final box, met in each sample | one definition, testable |
-//! | noise | half before the CTF, half after it through a soft low-pass | all of it through CTF and wedge ([`NoiseColor::ThroughOptics`]); also [`NoiseColor::White`], [`NoiseColor::HalfHalf`] | nothing in the wedge that the signal does not have |
-//! | low-pass | soft sphere of radius N/8 of Nyquist, before and after | none but the envelope | it would remove what the classes differ in |
+//! | SNR | var(CTF × wedge × signal) / var(noise), the noise counted as white noise behind CTF and wedge, no low-pass counted | var(signal) / var(noise) over all voxels of the final box, met in each sample | one definition, testable |
+//! | noise | half before the CTF, half after it through a soft low-pass of its own | all of it through CTF and wedge ([`NoiseColor::ThroughOptics`]); also [`NoiseColor::White`], [`NoiseColor::HalfHalf`] | nothing in the wedge that the signal does not have |
+//! | low-pass | soft sphere of a quarter of the side in Fourier space, before and after | none but the envelope | it would remove what the classes differ in |
+//! | sphere in Fourier space | touches the faces of the spectrum | none | the envelope leaves nothing there |
 //! | CTF | sin((π/2)(Cs λ³ k⁴ − 2 Δz λ k²)), Δz < 0 | −sin(π λ Δz k² − (π/2) Cs λ³ k⁴ + asin w), Δz > 0 is underfocus | the sign of textbooks; at 10 Å voxels the Cs term is 0.002 rad at the Nyquist frequency and 0.018 in the corners of the spectrum |
 //! | envelope | exp(−(k/(σ·Nyquist))²), σ = 0.4: 0.2 cycles a voxel | exp(−(k/0.4)²), k in cycles a voxel | twice as wide |
 //! | tilts | a wedge | a wedge ([`SimulationConfig::tilt_step`] `None`), or single tilts with gaps and radiation damage | both exist |
 //! | wedge | keeps \|kx\| ≥ tan 30°·\|kz\| | keeps \|kz\| ≤ tan 60°·\|kx\|: tilts within ±60° about y | the same |
 //! | contrast | protein dark (demo) | protein dark | as in tomograms |
+//! | "without noise" | one low-pass, before | none | |
+//!
+//! So an "SNR of 0.05" is not one thing. Of the 20S proteasome in a box of 32 voxels of 10 Å, var(signal) / var(noise)
+//! by frequency of the box:
+//!
+//! | frequencies | [`SimulationConfig::aitom`]`(0.05)` | [`SimulationConfig::s2`] | |
+//! |---|---|---|---|
+//! | 1 to 3 | 0.028 | 0.98 | white noise behind a CTF leaves low frequencies clean; the toolbox's late half is not behind it |
+//! | 4 to 6 | 0.032 | 0.18 | |
+//! | 7 to 9 | 0.0056 | 0.029 | here the CTF has its first zero and the toolbox its low-pass |
+//! | above 11 | nothing | detail and noise | |
 //!
 //! Their evaluation script estimates an SNR as `2ρ/(1−ρ)` from the correlation ρ of two noisy copies,
 //! which is twice the ratio of variances `ρ/(1−ρ)` that is meant here.
@@ -34,6 +47,7 @@
 //! A sample is a pure function of `(seed, index)`: its numbers come from ChaCha8 with that seed, on
 //! the stream of that index. Neither the order nor the number of threads matters.
 
+mod aitom;
 mod background;
 mod config;
 pub(crate) mod membrane;
@@ -57,6 +71,7 @@ use crate::{
     volume::fourier::{Filter, Fourier, RadialFilter, Scratch},
     volume::{Pose, Volume},
 };
+use aitom::{Aitom, inscribed_sphere};
 use config::TiltSeries;
 
 /// Names of the classes whose particles can reach the border of the box when they are turned and
@@ -115,6 +130,8 @@ pub struct Simulator {
     optics: Optics,
     /// The tilts alone, for the half of the noise that comes after the CTF.
     tilts: Option<Filter>,
+    /// What the toolbox of the paper's authors has beside them.
+    aitom: Option<Aitom>,
 }
 
 /// CTF and tilts.
@@ -181,12 +198,14 @@ impl Simulator {
         let fourier = Fourier::new(config.side);
         let tilts = TiltSeries::of(&config);
         let optics = if config.underfocus_spread > 0.0 {
-            Optics::Spread(fourier.radial_filter(|k| tilts.transmission(k)))
+            Optics::Spread(fourier.radial_filter(|k| mask(&config, &tilts, k)))
         } else {
             Optics::Fixed(fixed_optics(&config, &fourier, &tilts))
         };
+        let aitom =
+            (config.noise == NoiseColor::Aitom).then(|| Aitom::new(&config, &fourier, |k| mask(&config, &tilts, k)));
         let tilts = (config.noise == NoiseColor::HalfHalf).then(|| fourier.filter(|k| tilts.transmission(k)));
-        Ok(Self { config, fourier, optics, tilts })
+        Ok(Self { config, fourier, optics, tilts, aitom })
     }
 
     /// The configuration in force.
@@ -287,9 +306,14 @@ impl Simulator {
                     &*filter
                 }
             };
+            let mut by_toolbox = None;
             match (noise, self.config.noise) {
                 (Noise::Patch(background, _), _) => {
                     self.fourier.apply(optics, voxels, scratch);
+                    if let Some(aitom) = &self.aitom {
+                        aitom.smooth(&self.fourier, voxels, scratch);
+                        aitom.smooth(&self.fourier, voxels, scratch);
+                    }
                     let patch = background.patch(self.config.side, self.config.voxel_size, rng)?;
                     for (voxel, &value) in voxels.iter_mut().zip(patch.voxels()) {
                         voxel.im = value;
@@ -317,13 +341,21 @@ impl Simulator {
                         voxel.im += balance * late.im;
                     }
                 }
+                (_, NoiseColor::Aitom) => {
+                    let aitom = self.aitom.as_ref().expect("made with this noise color");
+                    by_toolbox = Some(aitom.develop(&self.fourier, optics, voxels, late_noise, scratch, rng));
+                }
             }
-            let (signal, unscaled) = (variance(voxels, |v| v.re), variance(voxels, |v| v.im));
+            let unscaled = variance(voxels, |v| v.im);
+            let signal = by_toolbox.unwrap_or_else(|| variance(voxels, |v| v.re));
             let wanted = match noise {
                 Noise::Snr(snr) | Noise::Patch(_, snr) => signal / snr,
                 Noise::Variance(variance) => variance,
             };
-            let scale = (wanted / unscaled).sqrt() as f32;
+            let scale = match by_toolbox {
+                Some(_) => Aitom::scale(wanted, &self.fourier, optics),
+                None => (wanted / unscaled).sqrt(),
+            } as f32;
             if !scale.is_normal() {
                 return Err(Error::Volume(format!(
                     "class {name}: the signal has variance {signal:e} and the noise {unscaled:e}, so no \
@@ -347,11 +379,17 @@ impl Simulator {
     }
 }
 
+/// What of a frequency comes through the tilts.
+fn mask(config: &SimulationConfig, tilts: &TiltSeries, k: [f64; 3]) -> f64 {
+    let sphere = if config.noise == NoiseColor::Aitom { inscribed_sphere(k, config.side) } else { 1.0 };
+    tilts.transmission(k) * sphere
+}
+
 /// CTF at the configured underfocus, and tilts.
 fn fixed_optics(config: &SimulationConfig, fourier: &Fourier, tilts: &TiltSeries) -> Filter {
     fourier.filter(|k| {
         let [z, y, x] = k;
-        tilts.transmission(k) * config.contrast_transfer((z * z + y * y + x * x).sqrt())
+        mask(config, tilts, k) * config.contrast_transfer((z * z + y * y + x * x).sqrt())
     })
 }
 

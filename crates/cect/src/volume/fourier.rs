@@ -87,6 +87,12 @@ impl Fourier {
         RadialFilter { side: self.side, fixed: self.filter(value), squares }
     }
 
+    /// The variance that white noise of unit variance keeps behind a filter.
+    pub(crate) fn mean_square(&self, Filter(filter): &Filter) -> f64 {
+        let count = self.side.pow(3) as f64;
+        filter.iter().map(|&factor| (count * f64::from(factor)).powi(2)).sum::<f64>() / count
+    }
+
     /// The frequency `[z, y, x]` of each entry of the spectrum, in cycles per side.
     fn spectrum(&self) -> impl Iterator<Item = [i32; 3]> + use<> {
         let side = self.side as i32;

@@ -1,6 +1,7 @@
 //! Structures, densities, the simulator and data sets.
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod aitom;
 mod atoms;
 mod augment;
 mod background;

@@ -54,6 +54,7 @@ fn subtomograms_are_those_of_every_version() {
         (plain, [2.1605, 2.7453, 2.5582, -3.7878]),
         (SimulationConfig { noise: NoiseColor::White, ..plain }, [2.1605, -0.0164, 2.5582, 5.0943]),
         (SimulationConfig { noise: NoiseColor::HalfHalf, ..plain }, [2.1605, 8.9917, 2.5582, 0.0969]),
+        (SimulationConfig { noise: NoiseColor::Aitom, ..plain }, [1.3260, 0.1033, 2.6132, -6.7352]),
         (SimulationConfig { underfocus_spread: 1.5, ..plain }, [1.9802, 2.3947, 1.8238, -6.4634]),
         (
             SimulationConfig { tilt_step: Some(6.0), tilt_dose: 3.0, amplitude_contrast: 0.07, ..plain },
@@ -123,6 +124,23 @@ fn noise_has_the_spectrum_of_its_color() {
         // Five standard errors of 40 samples of some hundred free numbers.
         assert_relative_eq!(dim / all, expected, max_relative = 0.05);
     }
+}
+
+/// A spread of the underfocus that is as good as none changes nothing, and the density's own strength cancels.
+#[test]
+fn aitoms_noise_goes_by_the_density_and_by_each_samples_optics() {
+    let aitom = SimulationConfig { side: 16, ..SimulationConfig::aitom(0.05) };
+    let noise = |config, snr| {
+        let config = SimulationConfig { snr, ..config };
+        Simulator::new(config).unwrap().parts(&lopsided("beads"), 3, 1).unwrap().noise
+    };
+    let fixed = noise(aitom, 0.05);
+    let strength = fixed.statistics().std;
+    assert_relative_eq!(noise(aitom, 0.2).statistics().std, strength / 2.0, max_relative = 1e-5);
+    // The draw of the underfocus moves the stream, so only the strength can be compared.
+    let spread = noise(SimulationConfig { underfocus_spread: 1e-6, ..aitom }, 0.05);
+    assert_ne!(spread, fixed);
+    assert_relative_eq!(spread.statistics().std, strength, max_relative = 0.2);
 }
 
 /// Amplitude contrast passes the mean, which is no variance.
@@ -475,6 +493,7 @@ fn larger_voxels_average_the_template() {
 #[test]
 fn settings_are_read_with_defaults_and_without_slips() {
     let read = serde_json::from_str::<SimulationConfig>;
+    assert_eq!(read(r#"{ "noise": "aitom" }"#).unwrap().noise, NoiseColor::Aitom);
     let config = read(r#"{ "snr": 0.1, "noise": "half_half" }"#).unwrap();
     let expected = SimulationConfig { snr: 0.1, noise: NoiseColor::HalfHalf, ..Default::default() };
     assert_eq!(config, expected);
