@@ -71,10 +71,13 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A loss or a gradient is NaN or infinite, found before it moved anything.
+    #[error("{0}; nothing has moved")]
+    NotFinite(String),
     /// Training came to numbers that are none, and cannot go on from there.
-    #[error("training diverged at step {step}: {what}; a lower learning rate may help")]
+    #[error("training diverged at step {step}: {what}{}", advice(*step))]
     Diverged {
-        /// The step after which it was found, counted from 1.
+        /// The step in which it was found, counted from 1.
         step: usize,
         /// What is not finite.
         what: String,
@@ -120,6 +123,11 @@ pub(crate) fn require_gradient(leads_somewhere: bool) -> Result<()> {
         expected: "a gradient that reaches the network or a head of the loss".into(),
         got: "none: all of them are frozen, or gradients are off".into(),
     })
+}
+
+/// A rate that has moved nothing yet is not at fault.
+fn advice(step: usize) -> &'static str {
+    if step > 1 { "; a lower learning rate may help" } else { "" }
 }
 
 fn first_line(error: &tch::TchError) -> String {

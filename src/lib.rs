@@ -6,10 +6,12 @@ pub mod autograd;
 mod error;
 pub mod loss;
 pub mod model;
+mod notice;
 pub mod params;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use notice::on_notice;
 // What the metrics take and give; like `tch`, it must be the same version on both sides.
 pub use ndarray;
 pub use soft_lmccl_metrics::{self as metrics, Error as MetricError, verify};

@@ -45,6 +45,44 @@ pub(crate) fn glorot_uniform(fan_out: i64, fan_in: i64) -> Init {
     Init::Uniform { lo: -bound, up: bound }
 }
 
+/// Freezes what lies under `part`, such as `"net.block1"`: none of its parameters takes a gradient from now on, and the
+/// batch normalization of this crate's networks keeps its running statistics there and normalizes with them.
+///
+/// Layers of `tch` do not know that they are frozen: [`Trainer::freeze`](crate::train::Trainer::freeze) puts their running
+/// statistics back after each step.
+///
+/// # Errors
+/// [`Error::Config`] if nothing lies under that path.
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{model::NetworkConfig, params, tch::{Device, Kind, Tensor, nn, nn::ModuleT}};
+///
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let net = NetworkConfig::default().init(&(vs.root() / "net"), 8)?;
+/// params::freeze(&vs, "net.block1")?;
+/// let mean = vs.variables()["net.block1.down.bn.running_mean"].copy();
+/// let _ = net.forward_t(&Tensor::randn([4, 1, 8, 8, 8], (Kind::Float, Device::Cpu)), true);
+/// assert_eq!(vs.variables()["net.block1.down.bn.running_mean"], mean);
+/// # Ok(()) }
+/// ```
+pub fn freeze(vs: &nn::VarStore, part: &str) -> Result<()> {
+    let mut found = false;
+    for (name, variable) in vs.variables() {
+        if is_under(&name, part) {
+            found = true;
+            let _ = variable.set_requires_grad(false);
+        }
+    }
+    if found { Ok(()) } else { Err(Error::config("freeze", "a path with variables", format!("`{part}`"))) }
+}
+
+/// Whether a variable is `part` or lies under that path.
+pub(crate) fn is_under(name: &str, part: &str) -> bool {
+    name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 fn register(path: &nn::Path<'_>, name: &str, tensor: Tensor, trainable: bool) -> Result<Tensor> {
     // `Path::add` would call the newcomer `name__1` and two heads would share a checkpoint name.
     if path.get(name).is_some() {

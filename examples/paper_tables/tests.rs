@@ -199,7 +199,7 @@ fn a_stream_has_the_samples_of_a_set_in_memory() {
         assert_eq!(stream.labels().len() as i64, 10 * known);
         let asked = [7, 0, 31];
         let want = held.volumes.index_select(0, &rows.index_select(0, &Tensor::from_slice(&asked)));
-        assert_eq!(stream.volumes(&asked.map(|row| row as usize), 3).unwrap(), want);
+        assert_eq!(stream.inputs(&asked.map(|row| row as usize), 3).unwrap(), want);
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::{
-    Loss, LossTerms, Negatives, Reduction,
+    Loss, LossKind, LossTerms, Negatives, Reduction,
     chunked_head::ChunkedHead,
     cosine_head::{CosineHead, Cosines},
     functional::{additive_angular_logits, cross_entropy, of_enlarged_angles},
@@ -161,5 +161,17 @@ impl Loss for ArcFace {
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         self.check(embeddings, labels)
+    }
+
+    fn kind(&self) -> LossKind {
+        LossKind::of(Self::NAME, &self.config)
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        vec![(format!("{}.weight", Self::NAME), self.prototypes().shallow_clone())]
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        Some(self.prototypes().size()[0])
     }
 }

@@ -8,7 +8,8 @@ use tch::{
 };
 
 use super::{
-    Loss, LossTerms, Reduction,
+    Loss, LossKind, LossTerms, Reduction,
+    forgotten::SinceUpdate,
     functional::{
         ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, column, l2_normalize, residuals,
     },
@@ -127,7 +128,7 @@ impl CenterLossConfig {
         };
         let updates = params::buffer(path, "updates", &[num_classes], Kind::Int64)?;
         let samples = params::buffer(path, "samples", &[num_classes], Kind::Int64)?;
-        Ok(CenterLoss { config: self, gate, centers, updates, samples })
+        Ok(CenterLoss { config: self, gate, centers, updates, samples, since_update: SinceUpdate::default() })
     }
 }
 
@@ -172,6 +173,7 @@ pub struct CenterLoss {
     centers: Tensor,
     updates: Tensor,
     samples: Tensor,
+    since_update: SinceUpdate,
 }
 
 impl CenterLoss {
@@ -208,6 +210,7 @@ impl CenterLoss {
         let batch = self.gate.batch(embeddings, labels, &self.centers)?;
         let _frozen = no_grad_guard();
         let present = residuals(&self.place(&batch).to_kind(Kind::Double), &self.centers, &batch.labels.on_host);
+        self.since_update.updated();
         let _ = self.samples.index_copy_(0, &present.classes, &self.counted(&present));
         self.step(&present, present.counts.iter().map(|&count| 1.0 / count as f64));
         Ok(())
@@ -232,12 +235,16 @@ impl CenterLoss {
                 reduction.apply(&center_distance_euclidean(&embeddings, &self.centers, labels))
             }
         };
+        if self.config.rule != CenterUpdate::Gradient {
+            self.since_update.evaluated(&value);
+        }
         LossTerms::single(Self::NAME, value)
     }
 
     /// Moves the centers towards the batch.
     pub(super) fn follow(&mut self, batch: &Batch) -> Result<()> {
         let _frozen = no_grad_guard();
+        self.since_update.updated();
         let present = residuals(&self.place(batch), &self.centers, &batch.labels.on_host);
         let rate = self.config.rate;
         let counts = present.counts.iter().map(|&count| count as f64);
@@ -286,5 +293,19 @@ impl Loss for CenterLoss {
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         self.follow(&self.gate.batch(embeddings, labels, &self.centers)?)
+    }
+
+    fn kind(&self) -> LossKind {
+        LossKind::of(Self::NAME, &self.config).with_rows(serde_json::json!({ "space": self.config.space }))
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        [("center.centers", &self.centers), ("center.updates", &self.updates), ("center.samples", &self.samples)]
+            .map(|(name, variable)| (name.to_owned(), variable.shallow_clone()))
+            .into()
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        Some(self.gate.num_classes)
     }
 }

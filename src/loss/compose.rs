@@ -4,7 +4,7 @@ use std::ops::{Add, Mul};
 
 use tch::Tensor;
 
-use super::{ArcFace, CenterLoss, Guarded, Lmcl, Loss, LossTerms, NormalizedSoftmax, SoftLmccl, SoftmaxHead};
+use super::{ArcFace, CenterLoss, Guarded, Lmcl, Loss, LossKind, LossTerms, NormalizedSoftmax, SoftLmccl, SoftmaxHead};
 use crate::{Error, Result};
 
 /// `weight × inner`. The weight is public so that a schedule may ramp it.
@@ -49,6 +49,18 @@ impl<L: Loss> Loss for Scaled<L> {
         self.require_finite()?;
         self.inner.update(embeddings, labels)
     }
+
+    fn kind(&self) -> LossKind {
+        self.weight * self.inner.kind()
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        self.inner.variables()
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        self.inner.num_classes()
+    }
 }
 
 impl<A: Loss, B: Loss> Loss for Sum<A, B> {
@@ -67,6 +79,45 @@ impl<A: Loss, B: Loss> Loss for Sum<A, B> {
         self.left.update(embeddings, labels)?;
         self.right.update(embeddings, labels)
     }
+
+    fn kind(&self) -> LossKind {
+        self.left.kind() + self.right.kind()
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        let mut variables = self.left.variables();
+        variables.extend(self.right.variables());
+        variables
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        let (left, right) = (self.left.num_classes(), self.right.num_classes());
+        left.into_iter().chain(right).min()
+    }
+}
+
+impl<Right: Loss> Add<Right> for Box<dyn Loss> {
+    type Output = Sum<Self, Right>;
+
+    fn add(self, right: Right) -> Self::Output {
+        Sum { left: self, right }
+    }
+}
+
+impl Mul<f64> for Box<dyn Loss> {
+    type Output = Scaled<Self>;
+
+    fn mul(self, weight: f64) -> Self::Output {
+        Scaled { weight, inner: self }
+    }
+}
+
+impl Mul<Box<dyn Loss>> for f64 {
+    type Output = Scaled<Box<dyn Loss>>;
+
+    fn mul(self, inner: Box<dyn Loss>) -> Self::Output {
+        Scaled { weight: self, inner }
+    }
 }
 
 // The orphan rule forbids `impl<L: Loss> Mul<L> for f64`, but not one impl for each of our own types.
@@ -77,6 +128,14 @@ macro_rules! composable {
 
             fn add(self, right: Right) -> Self::Output {
                 Sum { left: self, right }
+            }
+        }
+
+        impl $(<$($inner: Loss),+>)? Mul<f64> for $loss $(<$($inner),+>)? {
+            type Output = Scaled<Self>;
+
+            fn mul(self, weight: f64) -> Self::Output {
+                Scaled { weight, inner: self }
             }
         }
 

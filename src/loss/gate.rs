@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Loss, LossTerms};
+use super::{Loss, LossKind, LossTerms};
 use crate::{Error, Result, error::require_defined};
 
 /// What a loss was made for.
@@ -152,6 +152,18 @@ impl<L: Loss> Loss for Guarded<L> {
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         require_finite(embeddings)?;
         self.inner.update(embeddings, labels)
+    }
+
+    fn kind(&self) -> LossKind {
+        self.inner.kind()
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        self.inner.variables()
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        self.inner.num_classes()
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::{
-    GradientPath, Loss, LossTerms, Negatives, Reduction,
+    GradientPath, Loss, LossKind, LossTerms, Negatives, Reduction,
     chunked_head::ChunkedHead,
     cosine_head::CosineHead,
     gate::{Batch, Gate, require_non_negative, require_scale},
@@ -223,5 +223,18 @@ impl Loss for Lmcl {
         self.check(embeddings, labels)?;
         self.advance();
         Ok(())
+    }
+
+    fn kind(&self) -> LossKind {
+        LossKind::of(Self::NAME, &self.config)
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        let bias = self.bias.as_ref().map(|bias| ("lmcl.bias".to_owned(), bias.shallow_clone()));
+        std::iter::once(("lmcl.weight".to_owned(), self.prototypes().shallow_clone())).chain(bias).collect()
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        Some(self.head.num_classes())
     }
 }

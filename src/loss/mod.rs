@@ -24,8 +24,10 @@ mod chunked_head;
 mod compose;
 mod cosine_head;
 mod few_logits;
+mod forgotten;
 pub mod functional;
 mod gate;
+mod kind;
 mod large;
 mod lmcl;
 mod log_odds;
@@ -43,6 +45,8 @@ pub use center::{CenterDistance, CenterLoss, CenterLossConfig, CenterSpace, Cent
 pub use chunked_head::Chunks;
 pub use compose::{Scaled, Sum};
 pub use gate::Guarded;
+pub(crate) use kind::short_type_name;
+pub use kind::{LossKind, LossPart};
 pub use large::{Chunked, FirstPass};
 pub use lmcl::{Lmcl, LmclConfig};
 pub use negatives::Negatives;
@@ -86,6 +90,44 @@ pub trait Loss: std::fmt::Debug + Send {
     /// # Errors
     /// As [`forward`](Loss::forward); nothing has moved then.
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()>;
+
+    /// Which loss this is, with its hyper-parameters: what checkpoints say of it and compare.
+    ///
+    /// By default the name of the type without hyper-parameters. A loss that has some, or is called otherwise, says so:
+    /// `LossKind::new("my_loss", json!({ "scale": self.scale }))`.
+    fn kind(&self) -> LossKind {
+        LossKind::new(short_type_name::<Self>(), serde_json::Value::Null)
+    }
+
+    /// What this loss has of variables, trained ones and buffers, each with a name for messages.
+    ///
+    /// A training step refuses a loss with a variable that takes a gradient and that no optimizer has. By default none
+    /// are told, and none are looked after.
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        Vec::new()
+    }
+
+    /// How many classes its labels may name, if it is made for a number of them: a run then checks all labels before its
+    /// first step.
+    fn num_classes(&self) -> Option<i64> {
+        None
+    }
+
+    /// `weight × self`, for losses outside of this crate, where `0.1 * loss` is not to be had.
+    fn scaled(self, weight: f64) -> Scaled<Self>
+    where
+        Self: Sized,
+    {
+        Scaled { weight, inner: self }
+    }
+
+    /// `self + right`, for losses outside of this crate, where `loss + right` is not to be had.
+    fn plus<R: Loss>(self, right: R) -> Sum<Self, R>
+    where
+        Self: Sized,
+    {
+        Sum { left: self, right }
+    }
 }
 
 impl<L: Loss + ?Sized> Loss for Box<L> {
@@ -99,6 +141,18 @@ impl<L: Loss + ?Sized> Loss for Box<L> {
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         (**self).update(embeddings, labels)
+    }
+
+    fn kind(&self) -> LossKind {
+        (**self).kind()
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        (**self).variables()
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        (**self).num_classes()
     }
 }
 

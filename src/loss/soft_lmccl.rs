@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::{
-    CenterDistance, CenterLoss, CenterLossConfig, CenterUpdate, Lmcl, LmclConfig, Loss, LossTerms, Reduction, Scaled,
-    SoftmaxHead, SoftmaxHeadConfig,
+    CenterDistance, CenterLoss, CenterLossConfig, CenterUpdate, Lmcl, LmclConfig, Loss, LossKind, LossTerms, Reduction,
+    Scaled, SoftmaxHead, SoftmaxHeadConfig,
     gate::{Batch, require_non_negative},
 };
 use crate::Result;
@@ -280,5 +280,22 @@ impl Loss for SoftLmccl {
         self.center.inner.follow(&batch)?;
         self.lmcl.advance();
         Ok(())
+    }
+
+    fn kind(&self) -> LossKind {
+        let softmax = match &self.softmax.inner {
+            Softmax::Own(head) => head.kind(),
+            Softmax::SharedCosine => LossKind::new("softmax_of_cosines", serde_json::Value::Null),
+        };
+        self.lmcl.kind() + self.center.kind() + self.softmax.weight * softmax
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        let softmax = self.softmax().map(Loss::variables).unwrap_or_default();
+        self.lmcl.variables().into_iter().chain(self.center.variables()).chain(softmax).collect()
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        self.lmcl.num_classes()
     }
 }

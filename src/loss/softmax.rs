@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, autocast, nn};
 
 use super::{
-    GradientPath, Loss, LossTerms, Negatives, Reduction,
+    GradientPath, Loss, LossKind, LossTerms, Negatives, Reduction,
     chunked_head::ChunkedHead,
     cosine_head::CosineHead,
     gate::{Batch, Gate, require_scale},
@@ -134,6 +134,19 @@ impl Loss for SoftmaxHead {
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         self.check(embeddings, labels)
     }
+
+    fn kind(&self) -> LossKind {
+        LossKind::of(Self::NAME, &self.config)
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        let bias = self.bias.as_ref().map(|bias| ("softmax.bias".to_owned(), bias.shallow_clone()));
+        std::iter::once(("softmax.weight".to_owned(), self.weight.shallow_clone())).chain(bias).collect()
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        Some(self.gate.num_classes)
+    }
 }
 
 /// Hyper-parameters of [`NormalizedSoftmax`].
@@ -246,5 +259,17 @@ impl Loss for NormalizedSoftmax {
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         self.check(embeddings, labels)
+    }
+
+    fn kind(&self) -> LossKind {
+        LossKind::of(Self::NAME, &self.config)
+    }
+
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        vec![(format!("{}.weight", Self::NAME), self.prototypes().shallow_clone())]
+    }
+
+    fn num_classes(&self) -> Option<i64> {
+        Some(self.prototypes().size()[0])
     }
 }

@@ -1,6 +1,7 @@
 //! What a loss evaluates to: weighted, named, still differentiable terms.
 
 use std::{
+    collections::HashMap,
     fmt,
     ops::{Add, Mul},
 };
@@ -70,15 +71,21 @@ impl LossTerms {
         self.terms.iter()
     }
 
-    /// Plain numbers for logging: detached, one device synchronization for all terms.
+    /// Plain numbers for logging: detached, one device synchronization for all terms. Of several terms of one name the
+    /// second is called `name_2`, and so on.
     ///
     /// # Errors
     /// [`Error::Torch`](crate::Error::Torch) if the device reports a failure.
     pub fn report(&self) -> Result<LossReport> {
         let values: Vec<_> = self.terms.iter().map(|term| term.value.detach().to_kind(Kind::Double)).collect();
         let values = Vec::<f64>::try_from(Tensor::f_stack(&values, 0)?)?;
-        let reported =
-            |(term, value): (&Term, f64)| TermReport { name: term.name.to_owned(), weight: term.weight, value };
+        let mut met = HashMap::<&str, usize>::new();
+        let reported = |(&Term { name, weight, .. }, value): (&Term, f64)| {
+            // Two heads of one kind have names of their own: `lmcl`, `lmcl_2`.
+            let count = met.entry(name).and_modify(|count| *count += 1).or_insert(1);
+            let name = if *count == 1 { name.to_owned() } else { format!("{name}_{count}") };
+            TermReport { name, weight, value }
+        };
         let terms: Vec<_> = self.terms.iter().zip(values).map(reported).collect();
         let total = terms.iter().map(|term| term.weight * term.value).sum();
         Ok(LossReport { total, terms })
@@ -112,6 +119,26 @@ pub struct LossReport {
     pub total: f64,
     /// In the order in which they were added.
     pub terms: Vec<TermReport>,
+}
+
+impl LossReport {
+    /// The mean of reports of the same terms; `None` of none.
+    pub(crate) fn mean(reports: Vec<Self>) -> Option<Self> {
+        let count = reports.len() as f64;
+        let mut reports = reports.into_iter();
+        let mut mean = reports.next()?;
+        if count > 1.0 {
+            for report in reports {
+                mean.total += report.total;
+                for (sum, term) in mean.terms.iter_mut().zip(report.terms) {
+                    sum.value += term.value;
+                }
+            }
+            mean.total /= count;
+            mean.terms.iter_mut().for_each(|term| term.value /= count);
+        }
+        Some(mean)
+    }
 }
 
 /// Host-side copy of a [`Term`].

@@ -111,6 +111,8 @@ impl BatchNorm {
     /// In training, with a single value for a channel: it has no variance, and libtorch would silently make the
     /// running variance infinite.
     pub(super) fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
+        // Frozen, it keeps its statistics as they are, and normalizes with them.
+        let train = train && self.weight.requires_grad();
         assert!(
             !train || x.numel() as i64 > self.weight.numel() as i64,
             "volumes: expected a batch of two or more in training, where batch normalization needs a variance, got {:?}",

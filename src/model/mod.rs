@@ -22,6 +22,7 @@ mod layers;
 mod network;
 mod rb3d;
 mod sphere_net;
+mod trained;
 
 pub use cb3d::{Cb3d, Cb3dConfig, cb3d};
 pub use compact_net::{CompactNet, CompactNetConfig, compact_net};
@@ -30,3 +31,4 @@ pub use half_turns::{HalfTurnMean, half_turns};
 pub use network::{Architecture, Network, NetworkConfig};
 pub use rb3d::{Rb3d, Rb3dConfig, rb3d};
 pub use sphere_net::{SphereNet, SphereNetConfig, SphereStage, sphere_net};
+pub use trained::{Embedder, Trained};

@@ -13,7 +13,10 @@ use tch::{
 };
 
 use super::{Optimizer, optimizer::require_weight_decay};
-use crate::{Error, Result, params::NO_DECAY_GROUP};
+use crate::{
+    Error, Result,
+    params::{NO_DECAY_GROUP, at_least_single, is_under},
+};
 
 /// Hyper-parameters of [`AdamW`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -45,9 +48,7 @@ impl AdamWConfig {
     /// for an `ε` of 0.
     pub fn validate(&self) -> Result<()> {
         let Self { learning_rate, beta1, beta2, eps, weight_decay } = *self;
-        let bad = |field, expected: &str, got: f64| {
-            Err(Error::Config { field, expected: expected.into(), got: got.to_string() })
-        };
+        let bad = |field, expected: &str, got: f64| Err(Error::config(field, expected, got));
         if !(learning_rate.is_finite() && learning_rate >= 0.0) {
             return bad("learning_rate", "a finite number >= 0", learning_rate);
         }
@@ -71,6 +72,8 @@ impl AdamWConfig {
         Ok(AdamW {
             config: self,
             decay: HashMap::from([(NO_DECAY_GROUP, 0.0)]),
+            rates: Vec::new(),
+            factors: Vec::new(),
             eraser: nn::Sgd::default().build(vs, 0.0)?,
             variables: Arc::clone(&vs.variables_),
             moments: Vec::new(),
@@ -89,6 +92,9 @@ impl AdamWConfig {
 /// with `η` the learning rate, `δ` the weight decay of the parameter's group and `t` the steps in
 /// which this parameter had a gradient; one that has none in a step stays as it is. Moments follow a store that is
 /// cast or moved between two steps.
+///
+/// Of variables in half precision (`f16`, `bf16`), moments and a copy of the value are kept in single precision, and the
+/// variable is that copy, rounded: a step of 1e-3 from 1 is lost in `bf16`, a hundred of them are not.
 ///
 /// The results are those of libtorch's AdamW but for the rounding of single operations. Written anew
 /// because `tch` gives no way to its state, without which no run can be continued exactly.
@@ -118,6 +124,10 @@ pub struct AdamW {
     config: AdamWConfig,
     /// Groups whose weight decay is not the configuration's.
     decay: HashMap<usize, f64>,
+    /// Learning rates of what lies under a path, as factors of the configuration's; the last that holds counts.
+    rates: Vec<(String, f64)>,
+    /// The factor of each trainable variable, as far as it was looked up.
+    factors: Vec<f64>,
     /// Never steps: drops gradients, where `Tensor::zero_grad` fills them with zeros, so that a variable
     /// outside this step's graph would look like one with a gradient of zero.
     eraser: nn::Optimizer,
@@ -135,20 +145,34 @@ pub(super) struct Moments {
     pub(super) first: Tensor,
     /// Running mean of its square.
     pub(super) second: Tensor,
+    /// Of a variable in half precision, its value in single, which small steps can move.
+    pub(super) master: Option<Tensor>,
 }
 
 impl Moments {
     fn of(variable: &Tensor) -> Result<Self> {
-        Ok(Self { steps: 0, first: variable.f_zeros_like()?, second: variable.f_zeros_like()? })
+        let zeros = || variable.f_zeros_like()?.f_to_kind(at_least_single(variable.kind()));
+        Ok(Self { steps: 0, first: zeros()?, second: zeros()?, master: None })
     }
 
-    /// Goes where the variable is, which its store may have cast or moved since the last step.
+    /// Goes where the variable is, which its store may have cast, moved or loaded since the last step.
     fn follow(&mut self, variable: &Tensor) -> Result<()> {
+        let (kind, device) = (at_least_single(variable.kind()), variable.device());
         for moment in [&mut self.first, &mut self.second] {
-            if (moment.kind(), moment.device()) != (variable.kind(), variable.device()) {
-                *moment = moment.f_to_device(variable.device())?.f_to_kind(variable.kind())?;
+            if (moment.kind(), moment.device()) != (kind, device) {
+                *moment = moment.f_to_device(device)?.f_to_kind(kind)?;
             }
         }
+        self.master = match self.master.take() {
+            _ if kind == variable.kind() => None,
+            None => Some(variable.f_to_kind(kind)?),
+            // Where the variable was given another value, that one counts.
+            Some(master) => {
+                let master = master.f_to_device(device)?;
+                let untouched = master.f_to_kind(variable.kind())?.f_eq_tensor(variable)?;
+                Some(master.f_where_self(&untouched, &variable.f_to_kind(kind)?)?)
+            }
+        };
         Ok(())
     }
 }
@@ -160,13 +184,45 @@ impl AdamW {
         self.config
     }
 
+    /// Another learning rate for the variables under `part`, such as `"loss"`, as a factor of the others'.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `factor` is finite and ≥ 0 and a trainable variable lies under that path.
+    pub fn set_rate_of(&mut self, part: &str, factor: f64) -> Result<()> {
+        if !(factor.is_finite() && factor >= 0.0) {
+            return Err(Error::config("rate_of", "a finite number >= 0", factor));
+        }
+        if !self.entries().iter().any(|(name, ..)| is_under(name, part)) {
+            return Err(Error::config("rate_of", "a path with trainable variables", format!("`{part}`")));
+        }
+        self.rates.push((part.to_owned(), factor));
+        self.factors.clear();
+        Ok(())
+    }
+
+    /// Paths with a learning rate of their own, and its factors.
+    pub(super) fn rates(&self) -> &[(String, f64)] {
+        &self.rates
+    }
+
+    /// Looks up the factors of variables that have come since the last step.
+    fn find_factors(&mut self) {
+        let known = self.factors.len();
+        if self.variables().len() == known {
+            return;
+        }
+        let factor =
+            |name: &str| self.rates.iter().rfind(|(part, _)| is_under(name, part)).map_or(1.0, |&(_, factor)| factor);
+        self.factors = self.entries().iter().map(|(name, ..)| factor(name)).collect();
+    }
+
     /// Moves one variable along its gradient.
     fn descend(
         &AdamWConfig { learning_rate, beta1, beta2, eps, .. }: &AdamWConfig,
         decay: f64,
         variable: &mut Tensor,
         gradient: &Tensor,
-        Moments { steps, first, second }: &mut Moments,
+        Moments { steps, first, second, .. }: &mut Moments,
     ) -> Result<()> {
         *steps += 1;
         let unbiased = |beta: f64| 1.0 - beta.powf(f64::from(*steps));
@@ -215,28 +271,51 @@ impl AdamW {
 }
 
 impl Optimizer for AdamW {
+    fn variables(&self) -> Vec<Tensor> {
+        let variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        variables.trainable_variables.iter().map(|variable| variable.tensor.shallow_clone()).collect()
+    }
+
+    fn name_of(&self, variable: &Tensor) -> Option<String> {
+        let place = |tensor: &Tensor| (tensor.data_ptr(), tensor.size());
+        let found = self.entries().into_iter().find(|(_, known, _)| place(known) == place(variable));
+        found.map(|(name, ..)| name)
+    }
+
     fn zero_grad(&mut self) {
         self.eraser.zero_grad();
     }
 
     fn step(&mut self) -> Result<()> {
         let _frozen = no_grad_guard();
+        if !self.rates.is_empty() {
+            self.find_factors();
+        }
         let mut variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         self.moments.resize_with(variables.trainable_variables.len(), || None);
-        for (variable, moments) in variables.trainable_variables.iter_mut().zip(&mut self.moments) {
+        for (index, (variable, moments)) in variables.trainable_variables.iter_mut().zip(&mut self.moments).enumerate()
+        {
             let gradient = variable.tensor.f_grad()?;
             if !gradient.defined() {
                 continue;
             }
             let moments = match moments {
-                Some(moments) => {
-                    moments.follow(&variable.tensor)?;
-                    moments
-                }
+                Some(moments) => moments,
                 none => none.insert(Moments::of(&variable.tensor)?),
             };
+            moments.follow(&variable.tensor)?;
             let decay = self.decay.get(&variable.group).copied().unwrap_or(self.config.weight_decay);
-            Self::descend(&self.config, decay, &mut variable.tensor, &gradient, moments)?;
+            let mut config = self.config;
+            config.learning_rate *= self.factors.get(index).copied().unwrap_or(1.0);
+            match moments.master.take() {
+                None => Self::descend(&config, decay, &mut variable.tensor, &gradient, moments)?,
+                Some(mut master) => {
+                    let gradient = gradient.f_to_kind(master.kind())?;
+                    Self::descend(&config, decay, &mut master, &gradient, moments)?;
+                    variable.tensor.f_copy_(&master)?;
+                    moments.master = Some(master);
+                }
+            }
         }
         Ok(())
     }

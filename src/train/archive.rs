@@ -11,6 +11,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Serialize, de::DeserializeOwned};
 use tch::{Device, Kind, Tensor};
 
+use super::Origin;
 use crate::{Error, Result};
 
 /// The key of the description in the file's header.
@@ -52,6 +53,21 @@ impl Archive {
         serde_json::from_str(json).map_err(|error| self.error(format!("its description: {error}")))
     }
 
+    /// What the file says of its loss and its network; nothing if it is of another program.
+    pub(super) fn origin(&self) -> Result<Origin> {
+        let (_, header) = SafeTensors::read_metadata(&self.bytes)
+            .map_err(|error| self.error(format!("not a safetensors file: {error}")))?;
+        match header.metadata().as_ref().is_some_and(|entries| entries.contains_key(META_KEY)) {
+            true => self.description(),
+            false => Ok(Origin::default()),
+        }
+    }
+
+    /// The file, for notices.
+    pub(super) fn name(&self) -> std::path::Display<'_> {
+        self.path.display()
+    }
+
     pub(super) fn error(&self, problem: String) -> Error {
         Error::Checkpoint { path: self.path.clone(), problem }
     }
@@ -63,16 +79,38 @@ impl Archive {
     }
 }
 
-/// The tensor of that name, if it has the kind and shape of `like`.
-pub(super) fn tensor_like(file: &SafeTensors<'_>, name: &str, like: &Tensor) -> Result<Result<Tensor, String>> {
+/// The tensor of that name, if it has that kind and shape.
+pub(super) fn tensor_like(
+    file: &SafeTensors<'_>,
+    name: &str,
+    kind: Kind,
+    size: &[i64],
+) -> Result<Result<Tensor, String>> {
     let Ok(stored) = file.tensor(name) else { return Ok(Err(format!("`{name}` is missing"))) };
     let shape: Vec<i64> = stored.shape().iter().map(|&extent| extent as i64).collect();
-    Ok(match dtype(like.kind()) {
-        Some(dtype) if shape == like.size() && dtype == stored.dtype() => {
-            Ok(Tensor::f_from_data_size(stored.data(), &shape, like.kind())?)
+    Ok(match dtype(kind) {
+        Some(dtype) if shape == size && dtype == stored.dtype() => {
+            Ok(Tensor::f_from_data_size(stored.data(), &shape, kind)?)
         }
-        _ => Err(format!("`{name}` is {:?} {shape:?}, expected {:?} {:?}", stored.dtype(), like.kind(), like.size())),
+        _ => Err(format!("`{name}` is {:?} {shape:?}, expected {:?} {:?}", stored.dtype(), kind, size)),
     })
+}
+
+/// The tensor of that name in its own precision, if it is floating and of that shape.
+pub(super) fn floating_tensor(file: &SafeTensors<'_>, name: &str, size: &[i64]) -> Result<Option<Tensor>> {
+    let Ok(stored) = file.tensor(name) else { return Ok(None) };
+    let kind = match stored.dtype() {
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        _ => return Ok(None),
+    };
+    let shape: Vec<i64> = stored.shape().iter().map(|&extent| extent as i64).collect();
+    if shape != size {
+        return Ok(None);
+    }
+    Ok(Some(Tensor::f_from_data_size(stored.data(), &shape, kind)?))
 }
 
 /// The numbers of an `Int64` vector.

@@ -1,34 +1,43 @@
 //! Weights, heads and centers with what they mean, and all that a run needs to go on, in one file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     path::Path,
 };
 
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tch::{Tensor, nn, no_grad_guard};
+use tch::{Tensor, nn};
 
 use super::{
     AdamW, FitConfig, Sampler,
     adamw::Moments,
     archive::{Archive, Stored, integers, tensor_like, write},
+    origin::{compare_origins, list_differences, own_type_name},
     sampler::Position,
+    weights::{Fit, RUN_PREFIX, apply},
 };
-use crate::{Error, Result};
+pub use super::{
+    origin::Origin,
+    parts::{load_classes, load_head, load_network, load_part},
+    weights::Weights,
+};
+use crate::{Error, Result, notice::notice, params::at_least_single};
 
 /// Counts up when an older reader would misunderstand.
 const FORMAT: u32 = 1;
 
-/// How names of tensors begin that are not variables.
-const RUN_PREFIX: &str = "@";
 const DRAWN: &str = "@sampler.drawn";
 const ORDER: &str = "@sampler.order";
 const LABELS: &str = "@sampler.labels";
 
 fn first_moment(name: &str) -> String {
     format!("@adamw.first.{name}")
+}
+
+fn master(name: &str) -> String {
+    format!("@adamw.master.{name}")
 }
 
 fn second_moment(name: &str) -> String {
@@ -89,14 +98,21 @@ pub struct Best {
 #[derive(Deserialize)]
 struct Format {
     format: u32,
+    #[serde(default)]
+    config_type: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header<C> {
+pub(super) struct Header<C> {
     format: u32,
     version: String,
     config: C,
-    classes: Vec<String>,
+    /// The name of `C`, if it is a type of this crate: configurations of different losses may look alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    config_type: Option<String>,
+    pub(super) classes: Vec<String>,
+    #[serde(flatten)]
+    pub(super) origin: Origin,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<RunHeader>,
 }
@@ -107,6 +123,9 @@ struct RunHeader {
     progress: Progress,
     /// Steps of each parameter that had a gradient.
     optimizer_steps: BTreeMap<String, u32>,
+    /// Learning rates of their own, as factors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rates: Vec<(String, f64)>,
     sampler: Position,
 }
 
@@ -141,7 +160,48 @@ struct RunHeader {
 /// # Ok(()) }
 /// ```
 pub fn save<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta<C>) -> Result<()> {
-    save_with(path.as_ref(), vs, meta, None)
+    save_of(path, vs, meta, &Origin::default())
+}
+
+/// As [`save`], and says which loss and which network the variables are of, which [`load_head`], [`load_network`] and
+/// [`load_classes`] compare. [`Trainer`](super::Trainer) says it in all of its checkpoints.
+///
+/// # Errors
+/// As [`save`].
+///
+/// # Examples
+/// ```
+/// # fn main() -> soft_lmccl::Result<()> {
+/// use soft_lmccl::{loss::{ArcFaceConfig, LmclConfig}, model::NetworkConfig};
+/// use soft_lmccl::{train::checkpoint::{self, Meta, Origin}, tch::{Device, nn}};
+///
+/// # let path = std::env::temp_dir().join(format!("soft-lmccl-origin-{}.safetensors", std::process::id()));
+/// let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+/// let network = NetworkConfig::default().with_embedding_dim(8);
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let _net = network.init(&(vs.root() / "net"), 8)?;
+/// let head = LmclConfig::default().init(&(vs.root() / "head"), 2, 8)?;
+/// let meta = Meta { config: (), classes: names(&["1aon", "4v5d"]) };
+/// checkpoint::save_of(&path, &vs, &meta, &Origin::default().loss(&head).network(&network)?)?;
+///
+/// let mut other = nn::VarStore::new(Device::Cpu);
+/// let _net = network.init(&(other.root() / "net"), 8)?;
+/// checkpoint::load_network(&path, &mut other, "net", &network)?;
+/// let arcface = ArcFaceConfig::default().init(&(other.root() / "head"), 2, 8)?;
+/// let error = checkpoint::load_head(&path, &mut other, "head", &arcface).unwrap_err().to_string();
+/// assert!(error.ends_with("its heads are of `lmcl`, expected `arcface`"), "{error}");
+///
+/// // Three classes, two of which the file has.
+/// let mut more = nn::VarStore::new(Device::Cpu);
+/// let grown = LmclConfig::default().init(&(more.root() / "head"), 3, 8)?;
+/// let classes = names(&["4v5d", "1bxn", "1aon"]);
+/// assert_eq!(checkpoint::load_classes(&path, &mut more, "head", &grown, &classes)?, 2);
+/// assert_eq!(grown.prototypes().get(0), head.prototypes().get(1));
+/// # std::fs::remove_file(&path).ok();
+/// # Ok(()) }
+/// ```
+pub fn save_of<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta<C>, origin: &Origin) -> Result<()> {
+    save_as(path.as_ref(), vs, (meta, own_type_name::<C>().as_deref(), origin), None)
 }
 
 /// Reads what [`save`] or [`save_run`] wrote into `vs`, if names, shapes, kinds and classes match one to one;
@@ -157,23 +217,23 @@ pub fn load<C: DeserializeOwned>(path: impl AsRef<Path>, vs: &mut nn::VarStore, 
     let header: Header<C> = header(&archive)?;
     let mut problems = Vec::new();
     header.check_classes(classes, &mut problems);
-    let values = variables(&file, vs, &Scope::Whole, &mut problems)?;
+    if let (None, Some(expected)) = (&header.config_type, own_type_name::<C>()) {
+        let file = archive.name();
+        notice(&format!("{file} does not say of which type its configuration is: it is taken as `{expected}`"));
+    }
+    let values = Fit::default().variables(&file, vs, &mut problems)?;
     archive.refuse(&problems)?;
     apply(values)?;
     Ok(Meta { config: header.config, classes: header.classes })
 }
 
 /// Reads the variables of `vs` from any safetensors file, such as PyTorch writes, if names, shapes and kinds
-/// match one to one.
+/// match one to one. [`Weights`] reads files of other names and precisions too.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` unchanged.
 pub fn load_weights(path: impl AsRef<Path>, vs: &mut nn::VarStore) -> Result<()> {
-    let archive = Archive::read(path.as_ref())?;
-    let mut problems = Vec::new();
-    let values = variables(&archive.tensors()?, vs, &Scope::Whole, &mut problems)?;
-    archive.refuse(&problems)?;
-    apply(values)
+    Weights::of(path.as_ref()).load(vs)
 }
 
 /// What the tensors of a file mean, without reading them into anything: what to make before [`load_part`] or [`load`].
@@ -193,66 +253,19 @@ pub fn describe<C: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Meta<C>> 
     Ok(Meta { config, classes })
 }
 
-/// Reads one part of a store, such as a network without the heads that it was trained with: from any safetensors
-/// file, if all that it and `vs` hold under the path `part` match one to one in name, shape and kind.
-///
-/// Whatever lies elsewhere, in the file as in `vs`, is left alone: to embed with a trained network, or to go on with
-/// new heads on other classes.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, or if `vs` has no variable under that path, with `vs`
-/// unchanged.
-///
-/// # Examples
-/// ```
-/// # fn main() -> soft_lmccl::Result<()> {
-/// use soft_lmccl::{loss::SoftLmcclConfig, model::NetworkConfig, train::checkpoint, tch::{Device, nn}};
-///
-/// #[derive(serde::Serialize, serde::Deserialize)]
-/// struct Recipe { network: NetworkConfig, side: i64 }
-///
-/// # let path = std::env::temp_dir().join(format!("soft-lmccl-part-{}.safetensors", std::process::id()));
-/// // A network for 17 classes, with its heads and centers.
-/// let vs = nn::VarStore::new(Device::Cpu);
-/// let config = Recipe { network: NetworkConfig::default().with_embedding_dim(16), side: 8 };
-/// let _net = config.network.init(&(vs.root() / "net"), config.side)?;
-/// let _loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 17, 16)?;
-/// let classes = (0..17).map(|class| class.to_string()).collect();
-/// checkpoint::save(&path, &vs, &checkpoint::Meta { config, classes })?;
-///
-/// // The same network for two other classes.
-/// let Recipe { network, side } = checkpoint::describe(&path)?.config;
-/// let mut other = nn::VarStore::new(Device::Cpu);
-/// let _net = network.init(&(other.root() / "net"), side)?;
-/// let _loss = SoftLmcclConfig::default().init(&(other.root() / "loss"), 2, 16)?;
-/// checkpoint::load_part(&path, &mut other, "net")?;
-/// assert_eq!(other.variables()["net.fc.weight"], vs.variables()["net.fc.weight"]);
-/// # std::fs::remove_file(&path).ok();
-/// # Ok(()) }
-/// ```
-pub fn load_part(path: impl AsRef<Path>, vs: &mut nn::VarStore, part: &str) -> Result<()> {
-    let archive = Archive::read(path.as_ref())?;
-    let mut problems = Vec::new();
-    let values = variables(&archive.tensors()?, vs, &Scope::Under(part), &mut problems)?;
-    if values.is_empty() && problems.is_empty() {
-        problems.push(format!("neither it nor the store has anything under `{part}`"));
-    }
-    archive.refuse(&problems)?;
-    apply(values)
-}
-
 /// Writes the variables of `vs` and the state of a run as one file, like [`save`].
 ///
 /// # Errors
 /// As [`save`].
 pub fn save_run<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta<C>, run: &RunState) -> Result<()> {
-    save_with(path.as_ref(), vs, meta, Some(run))
+    save_as(path.as_ref(), vs, (meta, own_type_name::<C>().as_deref(), &Origin::default()), Some(run))
 }
 
 /// Reads what [`save_run`] wrote into `vs` and `run`, if all of it is of the same run: names, shapes, kinds,
 /// classes, configuration, hyper-parameters and samples.
 ///
-/// `run` comes as the run would begin, and its `progress.fit` is what the file's must equal.
+/// `run` comes as the run would begin, and its `progress.fit` is what the file's must equal, but for a larger number of
+/// epochs: the run then goes on for longer, bit for bit as one that had them from its beginning if its schedule is constant.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` and `run` unchanged.
@@ -262,7 +275,18 @@ pub fn load_run<C: Serialize>(
     meta: &Meta<C>,
     run: &mut RunState,
 ) -> Result<()> {
-    let archive = Archive::read(path.as_ref())?;
+    let about = (meta, own_type_name::<C>().as_deref().map(str::to_owned), Origin::default());
+    load_run_as(path.as_ref(), vs, (about.0, about.1.as_deref(), &about.2), run).map(drop)
+}
+
+/// As [`load_run`], also comparing loss and network; the epochs that the run had before.
+pub(super) fn load_run_as<C: Serialize>(
+    path: &Path,
+    vs: &nn::VarStore,
+    (meta, config_type, origin): About<'_, C>,
+    run: &mut RunState,
+) -> Result<usize> {
+    let archive = Archive::read(path)?;
     let file = archive.tensors()?;
     let header: Header<Value> = header(&archive)?;
     let json_failed = |error: serde_json::Error| archive.error(format!("configuration: {error}"));
@@ -272,14 +296,29 @@ pub fn load_run<C: Serialize>(
     let config =
         serde_json::to_string(&meta.config).and_then(|json| serde_json::from_str(&json)).map_err(json_failed)?;
     list_differences("config", &header.config, &config, &mut problems);
-    let values = variables(&file, vs, &Scope::Whole, &mut problems)?;
+    if let (Some(found), Some(expected)) = (&header.config_type, config_type)
+        && found != expected
+    {
+        problems.push(format!("its configuration is of `{found}`, expected `{expected}`"));
+    }
+    compare_origins(&header.origin, origin, &archive, &mut problems)?;
+    let values = Fit::default().variables(&file, vs, &mut problems)?;
     let Some(saved) = header.run else {
         problems.push("it holds weights, but not the state of a run".into());
-        return archive.refuse(&problems);
+        return archive.refuse(&problems).map(|()| 0);
     };
-    let [found, expected] =
-        [saved.progress.fit, run.progress.fit].map(|fit| serde_json::to_value(fit).map_err(json_failed));
-    list_differences("fit", &found?, &expected?, &mut problems);
+    let fit = run.progress.fit;
+    let [found, expected] = [saved.progress.fit, fit].map(|fit| serde_json::to_value(fit).map_err(json_failed));
+    let mut of_fit = Vec::new();
+    list_differences("fit", &found?, &expected?, &mut of_fit);
+    if saved.rates != run.optimizer.rates() {
+        of_fit.push(format!("learning rates by path are {:?}, expected {:?}", saved.rates, run.optimizer.rates()));
+    }
+    // A run may go on for longer than it was meant to; where something else is wrong, that is told with it.
+    let longer = saved.progress.fit.epochs < fit.epochs && of_fit.len() == 1;
+    if !longer || !problems.is_empty() {
+        problems.extend(of_fit);
+    }
     let (step, steps) = (saved.progress.step, run.progress.fit.steps(run.sampler.samples()));
     if step > steps {
         problems.push(format!("step {step} of {steps}"));
@@ -295,11 +334,20 @@ pub fn load_run<C: Serialize>(
     apply(values)?;
     run.optimizer.restore(moments);
     run.sampler = sampler;
-    run.progress = saved.progress;
-    Ok(())
+    run.progress = Progress { fit, ..saved.progress };
+    Ok(saved.progress.fit.epochs)
 }
 
-fn save_with<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: Option<&RunState>) -> Result<()> {
+/// What a checkpoint says of itself: its description, the type of the configuration if it is one of this crate, and what
+/// its variables are of.
+pub(super) type About<'a, C> = (&'a Meta<C>, Option<&'a str>, &'a Origin);
+
+pub(super) fn save_as<C: Serialize>(
+    path: &Path,
+    vs: &nn::VarStore,
+    (meta, config_type, origin): About<'_, C>,
+    run: Option<&RunState>,
+) -> Result<()> {
     let mut tensors = Vec::new();
     for (name, variable) in vs.variables() {
         if name.starts_with(RUN_PREFIX) {
@@ -311,9 +359,12 @@ fn save_with<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: 
     let run = run.map(|RunState { optimizer, sampler, progress }| -> Result<_> {
         let mut optimizer_steps = BTreeMap::new();
         for (name, _, moments) in optimizer.entries() {
-            if let Some(Moments { steps, first, second }) = moments {
+            if let Some(Moments { steps, first, second, master: copy }) = moments {
                 tensors.push((first_moment(&name), Stored::of(first)?));
                 tensors.push((second_moment(&name), Stored::of(second)?));
+                if let Some(copy) = copy {
+                    tensors.push((master(&name), Stored::of(copy)?));
+                }
                 optimizer_steps.insert(name, *steps);
             }
         }
@@ -321,25 +372,39 @@ fn save_with<C: Serialize>(path: &Path, vs: &nn::VarStore, meta: &Meta<C>, run: 
         tensors.push((DRAWN.to_owned(), Stored::integers(&drawn)));
         tensors.push((ORDER.to_owned(), Stored::integers(&order)));
         tensors.push((LABELS.to_owned(), Stored::integers(sampler.labels())));
-        Ok(RunHeader { progress: *progress, optimizer_steps, sampler: position })
+        let rates = optimizer.rates().to_vec();
+        Ok(RunHeader { progress: *progress, optimizer_steps, rates, sampler: position })
     });
     let header = Header {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config: &meta.config,
+        config_type: config_type.map(str::to_owned),
         classes: meta.classes.clone(),
+        origin: origin.clone(),
         run: run.transpose()?,
     };
     write(path, tensors, &header)
 }
 
 /// The description of a file, if it is in this version's format.
-fn header<C: DeserializeOwned>(archive: &Archive) -> Result<Header<C>> {
-    let Format { format } = archive.description()?;
+pub(super) fn header<C: DeserializeOwned>(archive: &Archive) -> Result<Header<C>> {
+    let Format { format, config_type } = archive.description()?;
     if format != FORMAT {
         return Err(archive.error(format!("format {format}, this version reads {FORMAT}")));
     }
-    archive.description()
+    let read = archive.description();
+    // Configurations of two losses may differ in no field.
+    match (config_type, own_type_name::<C>()) {
+        (Some(found), Some(expected)) if found != expected => {
+            let problem = format!("its configuration is of `{found}`, expected `{expected}`");
+            Err(archive.error(match read {
+                Err(Error::Checkpoint { problem: unread, .. }) => format!("{unread}; {problem}"),
+                _ => problem,
+            }))
+        }
+        _ => read,
+    }
 }
 
 impl<C> Header<C> {
@@ -348,54 +413,6 @@ impl<C> Header<C> {
             problems.push(format!("classes {:?}, expected {classes:?}", self.classes));
         }
     }
-}
-
-/// Which variables are read.
-enum Scope<'a> {
-    Whole,
-    /// Those whose names begin with this path.
-    Under(&'a str),
-}
-
-impl Scope<'_> {
-    fn holds(&self, name: &str) -> bool {
-        match self {
-            Self::Whole => true,
-            Self::Under(path) => name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')),
-        }
-    }
-}
-
-/// Every variable with its new value, as far as the file fits.
-fn variables(
-    file: &SafeTensors<'_>,
-    vs: &nn::VarStore,
-    scope: &Scope<'_>,
-    problems: &mut Vec<String>,
-) -> Result<Vec<(Tensor, Tensor)>> {
-    let mut variables: Vec<_> = vs.variables().into_iter().filter(|(name, _)| scope.holds(name)).collect();
-    variables.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut values = Vec::with_capacity(variables.len());
-    for (name, variable) in &variables {
-        match tensor_like(file, name, variable)? {
-            Ok(value) => values.push((variable.shallow_clone(), value)),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    let expected = |name: &str| variables.binary_search_by(|(known, _)| known.as_str().cmp(name)).is_ok();
-    let variable = |name: &str| scope.holds(name) && !name.starts_with(RUN_PREFIX);
-    let mut extra: Vec<_> = file.names().into_iter().filter(|name| variable(name) && !expected(name)).collect();
-    extra.sort_unstable();
-    problems.extend(extra.into_iter().map(|name| format!("`{name}` is not expected")));
-    Ok(values)
-}
-
-fn apply(values: Vec<(Tensor, Tensor)>) -> Result<()> {
-    let _frozen = no_grad_guard();
-    for (mut variable, value) in values {
-        variable.f_copy_(&value)?;
-    }
-    Ok(())
 }
 
 /// The moments of every parameter that the file has steps of.
@@ -409,31 +426,23 @@ fn moments(
     let entries = optimizer.entries();
     for (name, variable, _) in &entries {
         let Some(&steps) = saved.get(name) else { continue };
-        let like = |name: String| tensor_like(file, &name, variable);
-        match (like(first_moment(name))?, like(second_moment(name))?) {
-            (Ok(first), Ok(second)) => {
-                let on_device = |moment: Tensor| moment.f_to_device(variable.device());
-                moments.insert(name.clone(), Moments { steps, first: on_device(first)?, second: on_device(second)? });
+        let kind = at_least_single(variable.kind());
+        let mut like = |name: String| -> Result<Option<Tensor>> {
+            match tensor_like(file, &name, kind, &variable.size())? {
+                Ok(tensor) => Ok(Some(tensor.f_to_device(variable.device())?)),
+                Err(problem) => {
+                    problems.push(problem);
+                    Ok(None)
+                }
             }
-            (first, second) => problems.extend([first.err(), second.err()].into_iter().flatten()),
+        };
+        let (first, second) = (like(first_moment(name))?, like(second_moment(name))?);
+        let master = if kind == variable.kind() { None } else { like(master(name))? };
+        if let (Some(first), Some(second)) = (first, second) {
+            moments.insert(name.clone(), Moments { steps, first, second, master });
         }
     }
     let unknown = saved.keys().filter(|name| !entries.iter().any(|(known, ..)| known == *name));
     problems.extend(unknown.map(|name| format!("the optimizer has steps of `{name}`, which is no parameter here")));
     Ok(moments)
-}
-
-/// Names every leaf in which two JSON values differ.
-fn list_differences(path: &str, found: &Value, expected: &Value, problems: &mut Vec<String>) {
-    match (found, expected) {
-        (Value::Object(found), Value::Object(expected)) => {
-            let keys: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
-            for key in keys {
-                let [found, expected] = [found, expected].map(|object| object.get(key).unwrap_or(&Value::Null));
-                list_differences(&format!("{path}.{key}"), found, expected, problems);
-            }
-        }
-        _ if found == expected => {}
-        _ => problems.push(format!("`{path}` is {found}, expected {expected}")),
-    }
 }

@@ -31,6 +31,12 @@ pub struct FitConfig {
     pub sampling: Sampling,
     /// Epochs without a better validation score after which the run ends. Default `None`: never.
     pub patience: Option<usize>,
+    /// Epochs that [`patience`](Self::patience) does not count, such as those of a warm-up. Default 0.
+    pub least_epochs: usize,
+    /// The length to which all gradients together are shortened where they are longer. Default `None`: never.
+    pub clip_norm: Option<f64>,
+    /// Batches whose mean gradient makes one step, each forwarded on its own: a batch that has no room, in parts. Default 1.
+    pub accumulate: usize,
     /// Seed of the order of the samples and of what the network draws (dropout). Default 0; any will do.
     pub seed: u64,
 }
@@ -45,6 +51,9 @@ impl Default for FitConfig {
             weight_decay: 0.01,
             sampling: Sampling::default(),
             patience: None,
+            least_epochs: 0,
+            clip_norm: None,
+            accumulate: 1,
             seed: 0,
         }
     }
@@ -56,9 +65,10 @@ impl FitConfig {
     /// # Errors
     /// [`Error::Config`] for no epoch, batches of fewer than two (batch normalization has no
     /// variance to divide by), a learning rate that is not positive, a negative weight decay, balanced
-    /// batches that do not divide into whole classes, a patience of no epoch.
+    /// batches that do not divide into whole classes, a patience of no epoch, steps of no batch, a clipping norm that is
+    /// not positive.
     pub fn validate(&self) -> Result<()> {
-        let bad = |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.into(), got });
+        let bad = |field, expected: &str, got: String| Err(Error::config(field, expected, got));
         if self.epochs < 1 {
             return bad("epochs", "at least 1", self.epochs.to_string());
         }
@@ -71,13 +81,20 @@ impl FitConfig {
         if self.patience == Some(0) {
             return bad("patience", "at least 1 epoch", "0".into());
         }
+        if self.accumulate < 1 {
+            return bad("accumulate", "at least 1 batch a step", "0".into());
+        }
+        if let Some(longest) = self.clip_norm.filter(|longest| !(longest.is_finite() && *longest > 0.0)) {
+            return bad("clip_norm", "a finite number > 0", longest.to_string());
+        }
         require_weight_decay(self.weight_decay)?;
         self.sampling.validate(self.batch_size)
     }
 
     /// Steps of a run over `samples` volumes; none in batches of none.
     pub fn steps(&self, samples: usize) -> usize {
-        self.epochs.saturating_mul(samples).checked_div(self.batch_size).unwrap_or(0)
+        let samples_of_step = self.batch_size.saturating_mul(self.accumulate);
+        self.epochs.saturating_mul(samples).checked_div(samples_of_step).unwrap_or(0)
     }
 }
 

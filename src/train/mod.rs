@@ -7,11 +7,17 @@ mod adamw;
 mod archive;
 #[cfg(feature = "cect")]
 mod batch;
+mod buffers;
 pub mod checkpoint;
 mod embed;
 mod fit;
+mod gradients;
 mod log;
+mod one_step;
 mod optimizer;
+mod options;
+mod origin;
+mod parts;
 mod sampler;
 mod samples;
 mod schedule;
@@ -19,11 +25,12 @@ mod step;
 #[cfg(feature = "cect")]
 mod subtomograms;
 mod trainer;
+mod weights;
 
 pub use adamw::{AdamW, AdamWConfig};
 #[cfg(feature = "cect")]
 pub use batch::Batch;
-pub use checkpoint::{Best, Progress, RunState};
+pub use checkpoint::{Best, Origin, Progress, RunState, Weights};
 pub use embed::{embed, embed_raw};
 pub use fit::{FitConfig, Step, fit};
 pub use optimizer::{Optimizer, set_weight_decay};

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::PoisonError};
 
-use tch::nn;
+use tch::{Tensor, nn};
 
 use crate::{
     Error, Result,
@@ -12,6 +12,14 @@ use crate::{
 /// What a training step asks of an optimizer: [`AdamW`](super::AdamW), whose state can be saved, and every
 /// optimizer of `tch`.
 pub trait Optimizer: Debug {
+    /// What it moves: what clipping looks at, and what tells that a head is missing.
+    fn variables(&self) -> Vec<Tensor>;
+
+    /// The name of one of them, if the optimizer knows it.
+    fn name_of(&self, _variable: &Tensor) -> Option<String> {
+        None
+    }
+
     /// Forgets the gradients of the last step.
     fn zero_grad(&mut self);
 
@@ -29,7 +37,70 @@ pub trait Optimizer: Debug {
     fn set_weight_decay(&mut self, group: usize, weight_decay: f64);
 }
 
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn variables(&self) -> Vec<Tensor> {
+        (**self).variables()
+    }
+
+    fn name_of(&self, variable: &Tensor) -> Option<String> {
+        (**self).name_of(variable)
+    }
+
+    fn zero_grad(&mut self) {
+        (**self).zero_grad();
+    }
+
+    fn step(&mut self) -> Result<()> {
+        (**self).step()
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        (**self).set_learning_rate(rate);
+    }
+
+    fn set_weight_decay(&mut self, group: usize, weight_decay: f64) {
+        (**self).set_weight_decay(group, weight_decay);
+    }
+}
+
+/// Two optimizers that step together, such as one for the network and one for the head, each of a store of its own.
+impl<A: Optimizer, B: Optimizer> Optimizer for (A, B) {
+    fn variables(&self) -> Vec<Tensor> {
+        let mut variables = self.0.variables();
+        variables.extend(self.1.variables());
+        variables
+    }
+
+    fn name_of(&self, variable: &Tensor) -> Option<String> {
+        self.0.name_of(variable).or_else(|| self.1.name_of(variable))
+    }
+
+    fn zero_grad(&mut self) {
+        self.0.zero_grad();
+        self.1.zero_grad();
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.0.step()?;
+        self.1.step()
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        self.0.set_learning_rate(rate);
+        self.1.set_learning_rate(rate);
+    }
+
+    fn set_weight_decay(&mut self, group: usize, weight_decay: f64) {
+        self.0.set_weight_decay(group, weight_decay);
+        self.1.set_weight_decay(group, weight_decay);
+    }
+}
+
 impl Optimizer for nn::Optimizer {
+    fn variables(&self) -> Vec<Tensor> {
+        self.trainable_variables()
+    }
+
     fn zero_grad(&mut self) {
         nn::Optimizer::zero_grad(self);
     }
@@ -97,5 +168,5 @@ pub(super) fn require_weight_decay(weight_decay: f64) -> Result<()> {
     if weight_decay.is_finite() && weight_decay >= 0.0 {
         return Ok(());
     }
-    Err(Error::Config { field: "weight_decay", expected: "a finite number >= 0".into(), got: weight_decay.to_string() })
+    Err(Error::config("weight_decay", "a finite number >= 0", weight_decay))
 }

@@ -104,7 +104,7 @@ impl Sampler {
     /// [`Error::Config`] for a batch of no samples, or of more than there are. A balanced batch also needs a size
     /// that `samples_per_class` divides, and no more classes than there are.
     pub fn new(labels: &[i64], sampling: Sampling, batch_size: usize, seed: u64) -> Result<Self> {
-        let bad = |field, expected: String, got: usize| Err(Error::Config { field, expected, got: got.to_string() });
+        let bad = |field, expected: String, got: usize| Err(Error::config(field, expected, got));
         if !(1..=labels.len()).contains(&batch_size) {
             return bad("batch_size", format!("from 1 to the number of samples, {}", labels.len()), batch_size);
         }

@@ -15,8 +15,8 @@ pub trait TrainingSet {
     /// same batches again.
     ///
     /// # Errors
-    /// The error of reading or making a sample; it ends the run.
-    fn volumes(&self, indices: &[usize], step: usize) -> Result<Tensor>;
+    /// Whatever reading or making a sample can fail with; the run ends with it.
+    fn inputs(&self, indices: &[usize], step: usize) -> Result<Tensor>;
 }
 
 impl<T: TrainingSet + ?Sized> TrainingSet for Box<T> {
@@ -24,8 +24,8 @@ impl<T: TrainingSet + ?Sized> TrainingSet for Box<T> {
         (**self).labels()
     }
 
-    fn volumes(&self, indices: &[usize], step: usize) -> Result<Tensor> {
-        (**self).volumes(indices, step)
+    fn inputs(&self, indices: &[usize], step: usize) -> Result<Tensor> {
+        (**self).inputs(indices, step)
     }
 }
 
@@ -64,7 +64,7 @@ impl TrainingSet for InMemory<'_> {
         &self.labels
     }
 
-    fn volumes(&self, indices: &[usize], _: usize) -> Result<Tensor> {
+    fn inputs(&self, indices: &[usize], _: usize) -> Result<Tensor> {
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
         let rows = Tensor::f_from_slice(&rows)?.f_to_device(self.volumes.device())?;
         Ok(self.volumes.f_index_select(0, &rows)?)

@@ -87,7 +87,7 @@ impl WarmUp {
     pub fn validate(&self) -> Result<()> {
         for (field, part) in [("margin", self.margin), ("center_weight", self.center_weight)] {
             if !(0.0..=1.0).contains(&part) {
-                return Err(Error::Config { field, expected: "a part from 0 to 1".into(), got: part.to_string() });
+                return Err(Error::config(field, "a part from 0 to 1", part));
             }
         }
         Ok(())

@@ -2,7 +2,10 @@
 
 use tch::Tensor;
 
-use super::Optimizer;
+use super::{
+    Optimizer,
+    gradients::{clip, require_finite_loss, require_trained},
+};
 use crate::{
     Result,
     error::require_gradient,
@@ -17,7 +20,9 @@ use crate::{
 ///
 /// # Errors
 /// As [`Loss::forward`] and [`Loss::update`], and [`Error::Tensor`](crate::Error::Tensor) where nothing takes a gradient: neither the
-/// weights nor the centers have moved then. As [`Optimizer::step`].
+/// weights nor the centers have moved then. [`Error::NotFinite`](crate::Error::NotFinite) for a loss, or a gradient,
+/// that is NaN or infinite, and [`Error::Tensor`](crate::Error::Tensor) for a head that takes a gradient and that
+/// `optimizer` does not have: neither has moved then either. As [`Optimizer::step`].
 ///
 /// # Examples
 /// ```
@@ -42,14 +47,43 @@ pub fn backward_step(
     embeddings: &Tensor,
     labels: &Tensor,
 ) -> Result<LossReport> {
-    let terms = loss.forward(embeddings, labels)?;
-    let total = terms.total();
-    require_gradient(total.requires_grad())?;
-    optimizer.zero_grad();
-    total.f_backward()?;
-    loss.update(embeddings, labels)?;
+    accumulate(loss, optimizer, 1, None, |_| Ok((embeddings.shallow_clone(), labels.shallow_clone())))
+}
+
+/// One step along the mean gradient of several batches, shortened to a norm of `longest`; running state moves once, by
+/// all of them together.
+pub(super) fn accumulate(
+    loss: &mut (impl Loss + ?Sized),
+    optimizer: &mut (impl Optimizer + ?Sized),
+    parts: usize,
+    longest: Option<f64>,
+    mut part: impl FnMut(usize) -> Result<(Tensor, Tensor)>,
+) -> Result<LossReport> {
+    let (mut embeddings, mut labels, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..parts {
+        let (of_part, labels_of_part) = part(index)?;
+        let terms = loss.forward(&of_part, &labels_of_part)?;
+        let total = terms.total();
+        require_gradient(total.requires_grad())?;
+        let report = terms.report()?;
+        require_finite_loss(&report)?;
+        if index == 0 {
+            require_trained(loss, optimizer)?;
+            optimizer.zero_grad();
+        }
+        let share = if parts > 1 { total / parts as f64 } else { total };
+        share.f_backward()?;
+        embeddings.push(of_part.detach());
+        labels.push(labels_of_part);
+        reports.push(report);
+    }
+    clip(optimizer, longest)?;
+    match (embeddings.as_slice(), labels.as_slice()) {
+        ([embeddings], [labels]) => loss.update(embeddings, labels)?,
+        _ => loss.update(&Tensor::f_cat(&embeddings, 0)?, &Tensor::f_cat(&labels, 0)?)?,
+    }
     optimizer.step()?;
-    terms.report()
+    Ok(LossReport::mean(reports).expect("a step has at least one batch"))
 }
 
 /// [`backward_step`] for a loss of so many classes that their logits have no room.

@@ -68,7 +68,7 @@ impl<D: Dataset> TrainingSet for Samples<D> {
         &self.labels
     }
 
-    fn volumes(&self, indices: &[usize], _: usize) -> Result<Tensor> {
+    fn inputs(&self, indices: &[usize], _: usize) -> Result<Tensor> {
         let of_dataset: Vec<usize> = indices.iter().map(|&index| self.indices[index]).collect();
         Ok(Batch::of(&render(&self.dataset, &of_dataset, |_| {})?)?.volumes)
     }
@@ -88,8 +88,8 @@ impl<D: Dataset> TrainingSet for Samples<D> {
 /// let volumes = Tensor::randn([3, 1, 4, 4, 4], (Kind::Float, Device::Cpu));
 /// let data = InMemory::new(&volumes, &Tensor::from_slice(&[0i64, 1, 0]))?;
 /// let data = Augmented::new(data, AugmentConfig::default(), 4, 7)?;
-/// assert_eq!(data.volumes(&[2, 0], 5)?, data.volumes(&[2, 0], 5)?);
-/// assert_ne!(data.volumes(&[2, 0], 5)?, data.volumes(&[2, 0], 6)?);
+/// assert_eq!(data.inputs(&[2, 0], 5)?, data.inputs(&[2, 0], 5)?);
+/// assert_ne!(data.inputs(&[2, 0], 5)?, data.inputs(&[2, 0], 6)?);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -115,8 +115,8 @@ impl<T: TrainingSet> TrainingSet for Augmented<T> {
         self.data.labels()
     }
 
-    fn volumes(&self, indices: &[usize], step: usize) -> Result<Tensor> {
-        let batch = self.data.volumes(indices, step)?;
+    fn inputs(&self, indices: &[usize], step: usize) -> Result<Tensor> {
+        let batch = self.data.inputs(indices, step)?;
         let side = self.side as i64;
         if batch.size() != [indices.len() as i64, 1, side, side, side] {
             return Err(Error::Tensor {

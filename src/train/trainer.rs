@@ -13,15 +13,18 @@ use soft_lmccl_files::{remove_partials, require_writable};
 use tch::{Tensor, nn};
 
 use super::{
-    AdamW, AdamWConfig, Best, FitConfig, Optimizer, Progress, RunState, Sampler, Step, TrainingSet, backward_step,
-    backward_step_in_chunks,
-    checkpoint::{self, Meta},
+    AdamW, AdamWConfig, Best, FitConfig, Optimizer, Progress, RunState, Sampler, Schedule, Step, TrainingSet,
+    buffers::Buffers,
+    checkpoint::{self, Meta, Origin},
     log::Log,
+    one_step::kind_of_network,
     set_weight_decay,
 };
 use crate::{
     Error, Result,
-    loss::{Chunked, Chunks, Loss, LossReport},
+    loss::{Loss, LossReport},
+    notice::notice,
+    params,
 };
 
 /// How a run ended.
@@ -53,7 +56,8 @@ pub struct Outcome {
 
 type BeforeStep<'a, L> = Box<dyn FnMut(&mut L, f64) -> Result<()> + 'a>;
 type TakeStep<'a, L> = Box<dyn FnMut(&mut L, &mut AdamW, &Tensor, &Tensor) -> Result<LossReport> + 'a>;
-type Validate<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+type Validate<'a, L> = Box<dyn FnMut(&L) -> Result<f64> + 'a>;
+type BuildOptimizer<'a> = Box<dyn FnOnce(&nn::VarStore) -> Result<Box<dyn Optimizer>> + 'a>;
 
 /// A training run that keeps what it has done: [`fit`](super::fit) with checkpoints to continue from, validation
 /// on held-out classes, early stop, warm-ups and a log.
@@ -102,15 +106,22 @@ type Validate<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 /// ```
 #[must_use = "nothing is trained until `run`"]
 pub struct Trainer<'a, L: ?Sized> {
-    config: FitConfig,
-    meta: Meta<Value>,
-    checkpoint: Option<(PathBuf, usize)>,
-    resume: bool,
-    log: Option<PathBuf>,
-    best: Option<PathBuf>,
-    validate: Option<Validate<'a>>,
-    before_step: Option<BeforeStep<'a, L>>,
-    take_step: TakeStep<'a, L>,
+    pub(super) config: FitConfig,
+    pub(super) meta: Meta<Value>,
+    /// The type of `meta.config`, if it is one of this crate.
+    pub(super) config_type: Option<String>,
+    pub(super) origin: Origin,
+    pub(super) checkpoint: Option<(PathBuf, usize)>,
+    pub(super) resume: bool,
+    pub(super) log: Option<PathBuf>,
+    pub(super) best: Option<PathBuf>,
+    pub(super) validate: Option<Validate<'a, L>>,
+    pub(super) before_step: Option<BeforeStep<'a, L>>,
+    pub(super) take_step: Option<TakeStep<'a, L>>,
+    pub(super) schedule: Option<Box<dyn Fn(f64) -> f64 + 'a>>,
+    pub(super) optimizer: Option<BuildOptimizer<'a>>,
+    pub(super) rates: Vec<(String, f64)>,
+    pub(super) frozen: Vec<String>,
 }
 
 impl<L: ?Sized> Debug for Trainer<'_, L> {
@@ -141,80 +152,15 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             log: None,
             best: None,
             validate: None,
+            config_type: None,
+            origin: Origin::default(),
             before_step: None,
-            take_step: Box::new(|loss, optimizer, embeddings, labels| {
-                backward_step(loss, optimizer, embeddings, labels)
-            }),
+            take_step: None,
+            schedule: None,
+            optimizer: None,
+            rates: Vec::new(),
+            frozen: Vec::new(),
         })
-    }
-
-    /// What checkpoints say of themselves, and what must agree for a run to go on, as all of [`FitConfig`] and the
-    /// labels must: the configuration that made network, loss and data, and the class names in the order of their labels.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if `config` cannot be written as JSON.
-    pub fn describe(mut self, config: &impl Serialize, classes: &[String]) -> Result<Self> {
-        let config = serde_json::to_value(config).map_err(|error| Error::Config {
-            field: "config",
-            expected: "what can be written as JSON".into(),
-            got: error.to_string(),
-        })?;
-        self.meta = Meta { config, classes: classes.to_vec() };
-        Ok(self)
-    }
-
-    /// Writes a checkpoint after every `every` steps (at least 1), and when the run ends or is stopped.
-    pub fn checkpoint(mut self, path: impl Into<PathBuf>, every: usize) -> Self {
-        self.checkpoint = Some((path.into(), every.max(1)));
-        self
-    }
-
-    /// Whether to go on where the checkpoint stands, if there is one. Otherwise, and by default, the run begins
-    /// anew and replaces it.
-    pub fn resume(mut self, resume: bool) -> Self {
-        self.resume = resume;
-        self
-    }
-
-    /// Writes each step's learning rate and terms as a row of CSV, and the validation score of each epoch. A run that is
-    /// resumed goes on with the log of its earlier steps, which has to be there.
-    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
-        self.log = Some(path.into());
-        self
-    }
-
-    /// Scores the network after each epoch (once, where a step ends two) on classes that it does not train on.
-    ///
-    /// Higher is better: for instance the AUC of held-out volumes, [`embed`](super::embed)ded.
-    pub fn validate(mut self, score: impl FnMut() -> Result<f64> + 'a) -> Self {
-        self.validate = Some(Box::new(score));
-        self
-    }
-
-    /// Writes the weights of the epoch with the highest validation score, to be [`load`](checkpoint::load)ed: a file
-    /// of their own, and [`validate`](Self::validate) has to be there.
-    pub fn keep_best(mut self, path: impl Into<PathBuf>) -> Self {
-        self.best = Some(path.into());
-        self
-    }
-
-    /// Calls `change` before each step with the part of the run that is done, for a warm-up. It must be a
-    /// pure function of that part, or a resumed run will differ.
-    pub fn before_step(mut self, change: impl FnMut(&mut L, f64) -> Result<()> + 'a) -> Self {
-        self.before_step = Some(Box::new(change));
-        self
-    }
-
-    /// Goes through the classes of the loss in chunks, where its logits have no room. Other chunks give other last
-    /// bits, so a run that is resumed wants the same.
-    pub fn in_chunks(mut self, chunks: Chunks) -> Self
-    where
-        L: Chunked,
-    {
-        self.take_step = Box::new(move |loss, optimizer, embeddings, labels| {
-            backward_step_in_chunks(loss, optimizer, embeddings, labels, chunks)
-        });
-        self
     }
 
     /// Trains `net` and `loss`, whose variables live in `vs`.
@@ -226,14 +172,16 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// As [`Loss::forward`], [`Sampler::new`], the data and the functions given; [`Error::Config`] for patience or best
     /// weights without validation, for a run to resume without a checkpoint, and for two kinds of file in one place;
     /// [`Error::Checkpoint`] for a checkpoint of another run; [`Error::Format`] for a log that lacks the steps before it;
-    /// [`Error::Io`]; [`Error::Tensor`] when there are fewer volumes than a batch needs; [`Error::Diverged`] when the loss
-    /// or a weight is no longer finite: the last checkpoint is from before that.
+    /// [`Error::Io`]; [`Error::Config`] when there are fewer samples than a batch needs; [`Error::Label`] for a label that the
+    /// loss has no class for; [`Error::Tensor`] for inputs that are NaN or infinite, with the sample, and for a head that
+    /// is not in `vs`; [`Error::Diverged`] when the loss, a gradient or a weight is no longer finite. In a step that
+    /// fails nothing has moved.
     ///
     /// # Panics
     /// As `net` does, for volumes of a shape that it does not take.
-    pub fn run(
+    pub fn run<N: nn::ModuleT>(
         mut self,
-        net: &impl nn::ModuleT,
+        net: &N,
         loss: &mut L,
         vs: &nn::VarStore,
         data: &(impl TrainingSet + ?Sized),
@@ -241,16 +189,17 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     ) -> Result<Outcome> {
         let started = Instant::now();
         if let (Some(patience), None) = (self.config.patience, &self.validate) {
-            return Err(Error::Config {
-                field: "patience",
-                expected: "a validation whose score it waits for".into(),
-                got: format!("{patience} epochs without one"),
-            });
+            let got = format!("{patience} epochs without one");
+            return Err(Error::config("patience", "a validation whose score it waits for", got));
         }
         self.require_files_apart()?;
         let labels = data.labels();
+        require_labels(labels, loss)?;
         let steps = self.config.steps(labels.len());
-        let mut state = self.begin(vs, labels)?;
+        self.origin = std::mem::take(&mut self.origin).loss(loss).network_type::<N>();
+        let (mut state, mut own) = self.begin(vs, labels)?;
+        let buffers = Buffers::of(vs, loss, &self.frozen);
+        let to = (vs.device(), kind_of_network(vs, loss));
         let first = state.progress;
         let mut log = match &self.log {
             Some(path) => Some(Log::resume(path, first.step)?),
@@ -263,23 +212,19 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             if let Some(change) = &mut self.before_step {
                 change(loss, done)?;
             }
-            let learning_rate = self.config.schedule.factor(done) * self.config.learning_rate;
+            let factor = self.schedule.as_ref().map_or_else(|| self.config.schedule.factor(done), |own| own(done));
+            let learning_rate = factor * self.config.learning_rate;
             state.optimizer.set_learning_rate(learning_rate);
-            tch::manual_seed(step_seed(self.config.seed, step));
-            let indices = state.sampler.next_batch();
-            let batch_labels: Vec<i64> = indices.iter().map(|&index| labels[index]).collect();
-            let volumes = data.volumes(&indices, step)?.f_to_device(vs.device())?;
-            let embeddings = net.forward_t(&volumes, true);
-            let labels_of_batch = Tensor::f_from_slice(&batch_labels)?;
-            let report = (self.take_step)(loss, &mut state.optimizer, &embeddings, &labels_of_batch)?;
-            let step = step + 1;
-            if !report.total.is_finite() {
-                return Err(Error::Diverged { step, what: format!("the loss is {report}") });
+            if let Some(own) = &mut own {
+                own.set_learning_rate(learning_rate);
             }
+            tch::manual_seed(step_seed(self.config.seed, step));
+            let report = buffers.around(|| self.take_one(net, loss, data, &mut state, own.as_mut(), to))?;
+            let step = step + 1;
             state.progress.step = step;
             let epoch = self.epoch(step, labels.len());
             let validation = if epoch > self.epoch(step - 1, labels.len()) {
-                self.score(epoch, vs, &mut state.progress)?
+                self.score(epoch, loss, vs, &mut state.progress)?
             } else {
                 None
             };
@@ -296,7 +241,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             } else if step.step < steps && self.is_stale(&state.progress) {
                 end = End::Early;
             }
-            self.save(vs, &state, log.as_ref(), end != End::Finished || step.step == steps)?;
+            self.save(vs, &state, own.is_some(), log.as_ref(), end != End::Finished || step.step == steps)?;
         }
         let Progress { step, best, seconds, .. } = state.progress;
         Ok(Outcome { end, steps: step, best, seconds })
@@ -305,9 +250,11 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// Whether each file can be what it is for, asked before the first step: otherwise it would come out after an epoch,
     /// or never.
     fn require_files_apart(&self) -> Result<()> {
-        let refuse =
-            |field, expected: &str, got: String| Err(Error::Config { field, expected: expected.to_owned(), got });
+        let refuse = |field, expected: &str, got: String| Err(Error::config(field, expected, got));
         let checkpoint = self.checkpoint.as_ref().map(|(path, _)| path);
+        if self.resume && self.optimizer.is_some() {
+            return refuse("resume", "AdamW, whose state can be saved", "an optimizer of one's own".into());
+        }
         if self.resume && checkpoint.is_none() {
             return refuse("resume", "a checkpoint to go on from", "none".into());
         }
@@ -328,16 +275,15 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     }
 
     /// The state that the run begins or goes on with.
-    fn begin(&self, vs: &nn::VarStore, labels: &[i64]) -> Result<RunState> {
+    fn begin(&mut self, vs: &nn::VarStore, labels: &[i64]) -> Result<(RunState, Option<Box<dyn Optimizer>>)> {
         let FitConfig { learning_rate, weight_decay, sampling, batch_size, seed, .. } = self.config;
-        if labels.len() < batch_size {
-            return Err(Error::Tensor {
-                what: "volumes",
-                expected: format!("a batch of {batch_size} at least"),
-                got: labels.len().to_string(),
-            });
+        for part in &self.frozen {
+            params::freeze(vs, part)?;
         }
         let mut optimizer = AdamWConfig { learning_rate, weight_decay, ..Default::default() }.build(vs)?;
+        for (part, factor) in &self.rates {
+            optimizer.set_rate_of(part, *factor)?;
+        }
         set_weight_decay(&mut optimizer, vs, weight_decay)?;
         let sampler = Sampler::new(labels, sampling, batch_size, seed)?;
         let progress = Progress { fit: self.config, step: 0, stale_epochs: 0, best: None, seconds: 0.0 };
@@ -346,10 +292,13 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             remove_partials(path);
             require_writable(path).map_err(Error::io("write", path))?;
             if self.resume && path.exists() {
-                checkpoint::load_run(path, vs, &self.meta, &mut state)?;
+                let before = checkpoint::load_run_as(path, vs, self.about(), &mut state)?;
+                let steady = self.schedule.is_none() && self.before_step.is_none();
+                say_if_longer(before, &self.config, steady);
             }
         }
-        Ok(state)
+        let own = self.optimizer.take().map(|build| build(vs)).transpose()?;
+        Ok((state, own))
     }
 
     /// Epochs finished after `step` steps. The last may be short of less than a batch.
@@ -357,13 +306,13 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         if step == self.config.steps(samples) {
             return self.config.epochs;
         }
-        step * self.config.batch_size / samples
+        step * self.config.batch_size * self.config.accumulate / samples
     }
 
     /// Scores the network; keeps its weights if it is the best so far.
-    fn score(&mut self, epoch: usize, vs: &nn::VarStore, progress: &mut Progress) -> Result<Option<f64>> {
+    fn score(&mut self, epoch: usize, loss: &L, vs: &nn::VarStore, progress: &mut Progress) -> Result<Option<f64>> {
         let Some(validate) = &mut self.validate else { return Ok(None) };
-        let score = validate()?;
+        let score = validate(loss)?;
         if !score.is_finite() {
             return Err(Error::Tensor {
                 what: "validation",
@@ -375,9 +324,9 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             (progress.best, progress.stale_epochs) = (Some(Best { epoch, score }), 0);
             if let Some(path) = &self.best {
                 require_finite(vs, progress.step)?;
-                checkpoint::save(path, vs, &self.meta)?;
+                checkpoint::save_as(path, vs, self.about(), None)?;
             }
-        } else {
+        } else if epoch > self.config.least_epochs {
             progress.stale_epochs += 1;
         }
         Ok(Some(score))
@@ -387,7 +336,12 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         self.config.patience.is_some_and(|patience| progress.stale_epochs >= patience)
     }
 
-    fn save(&self, vs: &nn::VarStore, state: &RunState, log: Option<&Log>, last: bool) -> Result<()> {
+    /// What checkpoints say of themselves.
+    fn about(&self) -> checkpoint::About<'_, Value> {
+        (&self.meta, self.config_type.as_deref(), &self.origin)
+    }
+
+    fn save(&self, vs: &nn::VarStore, state: &RunState, own: bool, log: Option<&Log>, last: bool) -> Result<()> {
         let step = state.progress.step;
         let due = self.checkpoint.as_ref().filter(|(_, every)| last || step.is_multiple_of(*every));
         if last || due.is_some() {
@@ -396,7 +350,27 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         let Some((path, _)) = due else { return Ok(()) };
         // The log may run ahead of the checkpoint, but never behind it.
         log.map_or(Ok(()), Log::sync)?;
-        checkpoint::save_run(path, vs, &self.meta, state)
+        checkpoint::save_as(path, vs, self.about(), (!own).then_some(state))
+    }
+}
+
+/// Labels that the loss has no class for, found before the first step instead of in the epoch that meets them.
+fn require_labels(labels: &[i64], loss: &(impl Loss + ?Sized)) -> Result<()> {
+    let Some(num_classes) = loss.num_classes() else { return Ok(()) };
+    match labels.iter().position(|label| !(0..num_classes).contains(label)) {
+        Some(position) => Err(Error::Label { position, label: labels[position], num_classes }),
+        None => Ok(()),
+    }
+}
+
+/// A run of more epochs than it began with is the run of so many epochs only where nothing depends on its length.
+fn say_if_longer(before: usize, config: &FitConfig, steady: bool) {
+    let FitConfig { epochs, schedule, .. } = config;
+    if before < *epochs && !(steady && *schedule == Schedule::Constant) {
+        notice(&format!(
+            "a run of {before} epochs goes on to {epochs}: its learning rates and warm-ups are of {epochs} epochs from \
+             here on, and it is not the run that had {epochs} from its beginning"
+        ));
     }
 }
 

@@ -382,6 +382,9 @@ mod torch {
         weight_decay: 0.0,
         sampling: soft_lmccl::train::Sampling::Plain,
         patience: None,
+        least_epochs: 0,
+        clip_norm: None,
+        accumulate: 1,
         seed: 3,
     };
 

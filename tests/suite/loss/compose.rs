@@ -6,7 +6,7 @@ use soft_lmccl::{
         CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, Guarded, LmclConfig, Loss, LossTerms,
         NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
-    tch::{Device, Tensor, nn},
+    tch::{Device, Kind, Tensor, nn},
 };
 
 use super::{Case, F64_REL, assert_close, case, double, gradient, numbers, set, total};
@@ -232,4 +232,49 @@ fn a_sum_moves_as_a_whole_or_not_at_all() {
     }
     sum.update(&Tensor::from_slice2(&[[1.0f32, 2.0], [3.0, 1.0]]), &labels).unwrap();
     assert!(numbers(&sum.left.left.centers())[0] > 0.0);
+}
+
+/// A loss of a user's own: the mean square.
+#[derive(Debug)]
+struct Mine;
+
+impl Loss for Mine {
+    fn forward(&self, embeddings: &Tensor, _: &Tensor) -> soft_lmccl::Result<LossTerms> {
+        Ok(LossTerms::single("mine", embeddings.square().mean(Kind::Float)))
+    }
+
+    fn check(&self, _: &Tensor, _: &Tensor) -> soft_lmccl::Result<()> {
+        Ok(())
+    }
+
+    fn update(&mut self, _: &Tensor, _: &Tensor) -> soft_lmccl::Result<()> {
+        Ok(())
+    }
+}
+
+/// From both sides, boxed, and by a method where the language has no operator for it.
+#[test]
+fn every_loss_can_be_weighted_and_added() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let center = |name: &str| CenterLossConfig::default().init(&(vs.root() / name), 3, 2).unwrap();
+    let boxed = |name: &str| -> Box<dyn Loss> { Box::new(center(name)) };
+    let embeddings = Tensor::from_slice2(&[[1.0f32, 2.0], [3.0, 5.0]]);
+    let labels = Tensor::from_slice(&[0i64, 2]);
+    let weights = |loss: &dyn Loss| -> Vec<(String, f64)> {
+        let report = loss.forward(&embeddings, &labels).unwrap().report().unwrap();
+        report.terms.into_iter().map(|term| (term.name, term.weight)).collect()
+    };
+    let term = |name: &str, weight: f64| (name.to_owned(), weight);
+    assert_eq!(weights(&(center("a") * 0.25)), [term("center", 0.25)]);
+    assert_eq!(weights(&((center("b") * 0.5) * 0.5)), [term("center", 0.25)]);
+    assert_eq!(weights(&(0.5 * boxed("c"))), [term("center", 0.5)]);
+    assert_eq!(weights(&(boxed("d") * 0.5)), [term("center", 0.5)]);
+    let all = boxed("e") + 0.5 * center("f") + Mine.scaled(0.125);
+    assert_eq!(weights(&all), [term("center", 1.0), term("center_2", 0.5), term("mine", 0.125)]);
+    assert_eq!(all.kind().to_string(), "center + 0.5·center + 0.125·Mine");
+    let mine = Mine.plus(center("g") * 0.5).scaled(0.5);
+    assert_eq!(weights(&mine), [term("mine", 0.5), term("center", 0.25)]);
+    assert_eq!((mine.num_classes(), Mine.num_classes()), (Some(3), None));
+    let names: Vec<_> = mine.variables().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["center.centers", "center.updates", "center.samples"]);
 }

@@ -189,7 +189,10 @@ fn a_run_is_refused_before_it_starts() {
             FitConfig { weight_decay: f64::NAN, ..good },
             "invalid `weight_decay`: expected a finite number >= 0, got NaN",
         ),
-        (FitConfig { batch_size: 13, ..good }, "volumes: expected a batch of 13 at least, got 12"),
+        (
+            FitConfig { batch_size: 13, ..good },
+            "invalid `batch_size`: expected from 1 to the number of samples, 12, got 13",
+        ),
     ] {
         assert_eq!(refused(config, &labels), message);
     }

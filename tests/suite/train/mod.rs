@@ -4,12 +4,18 @@ mod adamw;
 #[cfg(feature = "cect")]
 mod batch;
 mod checkpoint;
+mod forgotten;
+mod half;
 mod learning;
 mod network;
+mod nonfinite;
+mod options;
+mod origin;
 mod resume;
 mod step;
 #[cfg(feature = "cect")]
 mod subtomograms;
+mod weights;
 
 use soft_lmccl::tch::{Device, Kind, Tensor};
 

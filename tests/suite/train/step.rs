@@ -189,7 +189,7 @@ fn a_loss_that_is_no_number_ends_the_run() {
             .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "training diverged at step 1: the loss is NaN = idle NaN; a lower learning rate may help"
+        "inputs: expected finite numbers, got NaN in sample 1, number 0 of it, met in step 1; nothing has moved"
     );
 }
 

@@ -32,10 +32,10 @@ fn samples_are_those_of_a_batch_of_known_classes() {
     assert_eq!(data.labels(), Vec::<i64>::try_from(&held.labels).unwrap());
     let rows = [5usize, 0, 11];
     let wanted = held.volumes.index_select(0, &Tensor::from_slice(&rows.map(|row| row as i64)));
-    assert_eq!(data.volumes(&rows, 9).unwrap(), wanted);
+    assert_eq!(data.inputs(&rows, 9).unwrap(), wanted);
     // In a box as well, as where a program chooses what to train on.
     let boxed: Box<dyn TrainingSet + '_> = Box::new(data);
-    assert_eq!((boxed.labels().len(), boxed.volumes(&rows, 0).unwrap()), (12, wanted));
+    assert_eq!((boxed.labels().len(), boxed.inputs(&rows, 0).unwrap()), (12, wanted));
 }
 
 #[test]
@@ -45,18 +45,18 @@ fn augmented_volumes_depend_on_seed_step_and_place() {
     let config = AugmentConfig { noise: 0.3, ..Default::default() };
     let data = |seed| Augmented::new(InMemory::new(&volumes, &labels).unwrap(), config, 6, seed).unwrap();
     let (rows, step) = ([3usize, 1, 4], 7usize);
-    let changed = data(2).volumes(&rows, step).unwrap();
+    let changed = data(2).inputs(&rows, step).unwrap();
     let augmenter = Augmenter::new(config, 6).unwrap();
     for (place, &row) in rows.iter().enumerate() {
         let voxels = Vec::<f32>::try_from(volumes.get(row as i64).flatten(0, -1)).unwrap();
         let by_hand = augmenter.augment(&Volume::new(6, voxels).unwrap(), 2, (3 * step + place) as u64).unwrap();
         assert_eq!(Vec::<f32>::try_from(changed.get(place as i64).flatten(0, -1)).unwrap(), by_hand.voxels());
     }
-    assert_ne!(data(3).volumes(&rows, step).unwrap(), changed);
+    assert_ne!(data(3).inputs(&rows, step).unwrap(), changed);
     assert_eq!(data(2).labels(), [0, 1, 0, 1, 0]);
     let message = Augmented::new(InMemory::new(&volumes, &labels).unwrap(), config, 8, 1).unwrap();
     assert_eq!(
-        message.volumes(&rows, 0).unwrap_err().to_string(),
+        message.inputs(&rows, 0).unwrap_err().to_string(),
         "volumes: expected [3, 1, 8, 8, 8], got [3, 1, 6, 6, 6]"
     );
 }
@@ -78,7 +78,7 @@ fn a_run_over_a_data_set_is_one_over_the_same_volumes_in_memory() {
     let dataset = dataset();
     let known = [ClassId(0), ClassId(2)];
     let data = Samples::new(&dataset, &known).unwrap();
-    let volumes = data.volumes(&(0..8).collect::<Vec<_>>(), 0).unwrap();
+    let volumes = data.inputs(&(0..8).collect::<Vec<_>>(), 0).unwrap();
     let in_memory = InMemory::new(&volumes, &Tensor::from_slice(data.labels())).unwrap();
     let run = |data: &dyn TrainingSet| {
         let vs = nn::VarStore::new(Device::Cpu);

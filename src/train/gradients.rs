@@ -1,0 +1,105 @@
+//! What a step looks at between the gradients and the parameters that they move.
+
+use std::collections::HashSet;
+
+use tch::{Kind, Tensor, no_grad_guard};
+
+use super::Optimizer;
+use crate::{
+    Error, Result,
+    loss::{Loss, LossReport},
+};
+
+/// Refuses a loss with a variable that takes a gradient and that no optimizer moves.
+pub(super) fn require_trained(loss: &(impl Loss + ?Sized), optimizer: &(impl Optimizer + ?Sized)) -> Result<()> {
+    let place = |tensor: &Tensor| (tensor.data_ptr(), tensor.size());
+    let told: Vec<_> = loss.variables().into_iter().filter(|(_, variable)| variable.requires_grad()).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let moved: HashSet<_> = optimizer.variables().iter().map(place).collect();
+    let left: Vec<_> = told
+        .iter()
+        .filter(|(_, variable)| variable.numel() > 0 && !moved.contains(&place(variable)))
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Tensor {
+        what: "loss",
+        expected: "every variable that takes a gradient in the store of the optimizer".into(),
+        got: format!("{}, which no optimizer has: make the head in the same VarStore, or freeze it", left.join(", ")),
+    })
+}
+
+/// Refuses a loss that is NaN or infinite, and says which term is.
+pub(super) fn require_finite_loss(report: &LossReport) -> Result<()> {
+    if report.total.is_finite() {
+        return Ok(());
+    }
+    let bad: Vec<_> = report
+        .terms
+        .iter()
+        .filter(|term| !term.value.is_finite())
+        .map(|term| format!("the term `{}` is {}", term.name, term.value))
+        .collect();
+    let bad = if bad.is_empty() { "the terms are finite, but not their sum".to_owned() } else { bad.join(", ") };
+    Err(Error::NotFinite(format!("the loss is {report}: {bad}")))
+}
+
+/// What the optimizer moves in this step, each with its gradient.
+fn gradients(optimizer: &(impl Optimizer + ?Sized)) -> Result<Vec<(Tensor, Tensor)>> {
+    let mut gradients = Vec::new();
+    for variable in optimizer.variables() {
+        let gradient = variable.f_grad()?;
+        if gradient.defined() && gradient.numel() > 0 {
+            gradients.push((variable, gradient));
+        }
+    }
+    Ok(gradients)
+}
+
+/// The length of all gradients together, and refuses one that is NaN or infinite behind a finite loss.
+///
+/// # Errors
+/// [`Error::NotFinite`]; the gradients are forgotten then, and nothing has moved.
+fn finite_norm(optimizer: &mut (impl Optimizer + ?Sized), gradients: &[(Tensor, Tensor)]) -> Result<f64> {
+    let Some((first, _)) = gradients.first() else { return Ok(0.0) };
+    let _frozen = no_grad_guard();
+    let lengths = gradients
+        .iter()
+        .map(|(_, gradient)| {
+            let kind = if gradient.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+            gradient.f_norm_scalaropt_dtype(2, kind)?.f_to_kind(Kind::Double)?.f_to_device(first.device())
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let norm = f64::try_from(Tensor::f_stack(&lengths, 0)?.f_norm()?)?;
+    if norm.is_finite() {
+        return Ok(norm);
+    }
+    // Squares of finite numbers may overflow.
+    let mut squares = 0.0;
+    for (variable, gradient) in gradients {
+        if !bool::try_from(gradient.f_isfinite()?.f_all()?)? {
+            let name = optimizer.name_of(variable).map(|name| format!("`{name}`"));
+            let name = name.unwrap_or_else(|| format!("a variable of shape {:?}", variable.size()));
+            optimizer.zero_grad();
+            return Err(Error::NotFinite(format!("the gradient of {name} is NaN or infinite")));
+        }
+        squares += f64::try_from(gradient.f_to_kind(Kind::Double)?.f_norm()?)?.powi(2);
+    }
+    Ok(squares.sqrt())
+}
+
+/// Refuses gradients that are not finite, and shortens them to a common length of `longest`, if one is given.
+pub(super) fn clip(optimizer: &mut (impl Optimizer + ?Sized), longest: Option<f64>) -> Result<()> {
+    let gradients = gradients(optimizer)?;
+    let norm = finite_norm(optimizer, &gradients)?;
+    let Some(longest) = longest.filter(|&longest| norm > longest) else { return Ok(()) };
+    let _frozen = no_grad_guard();
+    for (_, mut gradient) in gradients {
+        let _ = gradient.f_mul_scalar_(longest / norm)?;
+    }
+    Ok(())
+}
