@@ -16,6 +16,14 @@ pub enum NoiseColor {
     White,
     /// Half of the variance passes CTF and wedge, half the wedge alone.
     HalfHalf,
+    /// Noise with the spectrum of real background, ice beside microtubules, inside the wedge and not behind a CTF:
+    ///
+    /// ```text
+    /// P(f) ∝ exp(−(f / 0.0370)²) + (0.00742 / f)²      f in cycles per Å
+    /// ```
+    /// The first term is what detector and reconstruction leave of white noise, the second solvent and neighbors. One
+    /// tomogram decided the two numbers; a fuller specimen has more of the second.
+    Ice,
     /// As the paper's authors' toolbox has it, low-pass filters of the signal included; needs a side that is even to
     /// be what the toolbox does to the last detail.
     ///

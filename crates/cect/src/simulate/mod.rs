@@ -19,7 +19,7 @@
 //! | rotation | random matrix, ZYZ angles | unit quaternion | uniform over all rotations |
 //! | shift | ±20 % of the box, rounded (demo), ±5 % (tutorial) | uniform in ±1 voxel, not rounded | what template matching leaves |
 //! | SNR | var(CTF × wedge × signal) / var(noise), the noise counted as white noise behind CTF and wedge, no low-pass counted | var(signal) / var(noise) over all voxels of the final box, met in each sample | one definition, testable |
-//! | noise | half before the CTF, half after it through a soft low-pass of its own | all of it through CTF and wedge ([`NoiseColor::ThroughOptics`]); also [`NoiseColor::White`], [`NoiseColor::HalfHalf`] | nothing in the wedge that the signal does not have |
+//! | noise | half before the CTF, half after it through a soft low-pass of its own | all of it through CTF and wedge ([`NoiseColor::ThroughOptics`]); also [`NoiseColor::White`], [`NoiseColor::HalfHalf`] and [`NoiseColor::Ice`] | nothing in the wedge that the signal does not have |
 //! | low-pass | soft sphere of a quarter of the side in Fourier space, before and after | none but the envelope | it would remove what the classes differ in |
 //! | sphere in Fourier space | touches the faces of the spectrum | none | the envelope leaves nothing there |
 //! | CTF | sin((π/2)(Cs λ³ k⁴ − 2 Δz λ k²)), Δz < 0 | −sin(π λ Δz k² − (π/2) Cs λ³ k⁴ + asin w), Δz > 0 is underfocus | the sign of textbooks; at 10 Å voxels the Cs term is 0.002 rad at the Nyquist frequency and 0.018 in the corners of the spectrum |
@@ -50,6 +50,7 @@
 mod aitom;
 mod background;
 mod config;
+mod ice;
 pub(crate) mod membrane;
 
 pub use background::Background;
@@ -128,8 +129,8 @@ pub struct Simulator {
     config: SimulationConfig,
     fourier: Fourier,
     optics: Optics,
-    /// The tilts alone, for the half of the noise that comes after the CTF.
-    tilts: Option<Filter>,
+    /// What noise passes that does not come through the CTF: the tilts, and under [`NoiseColor::Ice`] a spectrum.
+    late: Option<Filter>,
     /// What the toolbox of the paper's authors has beside them.
     aitom: Option<Aitom>,
 }
@@ -204,8 +205,12 @@ impl Simulator {
         };
         let aitom =
             (config.noise == NoiseColor::Aitom).then(|| Aitom::new(&config, &fourier, |k| mask(&config, &tilts, k)));
-        let tilts = (config.noise == NoiseColor::HalfHalf).then(|| fourier.filter(|k| tilts.transmission(k)));
-        Ok(Self { config, fourier, optics, tilts, aitom })
+        let late = match config.noise {
+            NoiseColor::HalfHalf => Some(fourier.filter(|k| tilts.transmission(k))),
+            NoiseColor::Ice => Some(fourier.filter(|k| tilts.transmission(k) * ice::amplitude(k, config.voxel_size))),
+            _ => None,
+        };
+        Ok(Self { config, fourier, optics, late, aitom })
     }
 
     /// The configuration in force.
@@ -333,12 +338,23 @@ impl Simulator {
                     late_noise.clear();
                     late_noise.resize(voxels.len(), Complex32::default());
                     add_noise(late_noise, rng);
-                    let tilts = self.tilts.as_ref().expect("made with this noise color");
-                    self.fourier.apply(tilts, late_noise, scratch);
+                    let late = self.late.as_ref().expect("made with this noise color");
+                    self.fourier.apply(late, late_noise, scratch);
                     let (early, late) = (variance(voxels, |v| v.im), variance(late_noise, |v| v.im));
                     let balance = (early / late).sqrt() as f32;
                     for (voxel, late) in voxels.iter_mut().zip(late_noise.iter()) {
                         voxel.im += balance * late.im;
+                    }
+                }
+                (_, NoiseColor::Ice) => {
+                    self.fourier.apply(optics, voxels, scratch);
+                    late_noise.clear();
+                    late_noise.resize(voxels.len(), Complex32::default());
+                    add_noise(late_noise, rng);
+                    let late = self.late.as_ref().expect("made with this noise color");
+                    self.fourier.apply(late, late_noise, scratch);
+                    for (voxel, late) in voxels.iter_mut().zip(late_noise.iter()) {
+                        voxel.im = late.im;
                     }
                 }
                 (_, NoiseColor::Aitom) => {

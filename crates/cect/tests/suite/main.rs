@@ -10,6 +10,7 @@ mod crowd;
 mod dataset;
 mod density;
 mod formats;
+mod ice;
 mod invent;
 mod labeled_files;
 mod mrc;

@@ -74,7 +74,7 @@ fn subtomograms_are_those_of_every_version() {
 #[test]
 fn the_ratio_of_variances_is_the_snr() {
     let variance = |volume: &Volume| volume.statistics().std.powi(2);
-    for noise in [NoiseColor::ThroughOptics, NoiseColor::White, NoiseColor::HalfHalf] {
+    for noise in [NoiseColor::ThroughOptics, NoiseColor::White, NoiseColor::HalfHalf, NoiseColor::Ice] {
         for snr in [0.03, 0.05, 2.0] {
             let simulator = Simulator::new(SimulationConfig { snr, noise, ..config(20) }).unwrap();
             for (index, template) in catalogue::templates().iter().enumerate().step_by(5) {
@@ -176,9 +176,12 @@ fn signal_and_noise_are_independent() {
 #[test]
 fn nothing_is_left_in_the_missing_wedge() {
     for side in [16, 21] {
-        for (noise, empty) in
-            [(NoiseColor::ThroughOptics, true), (NoiseColor::HalfHalf, true), (NoiseColor::White, false)]
-        {
+        for (noise, empty) in [
+            (NoiseColor::Ice, true),
+            (NoiseColor::ThroughOptics, true),
+            (NoiseColor::HalfHalf, true),
+            (NoiseColor::White, false),
+        ] {
             let simulator = Simulator::new(SimulationConfig { noise, ..config(side) }).unwrap();
             let volume = simulator.simulate(&lopsided("beads"), 1, 0).unwrap();
             let spectrum = spectrum(&volume);
