@@ -49,6 +49,7 @@ impl Subtomograms {
             side: Some(trained.side),
             contrast: if args.bright { Contrast::BrightProtein } else { Contrast::DarkProtein },
             unlabeled: (labels == Labels::Welcome).then(|| UNLABELED.to_owned()),
+            ..Default::default()
         };
         let files = LabeledFiles::open(table, config)?;
         if let Some(wanted) = trained.voxel_size.filter(|_| !args.any_voxel_size) {

@@ -65,6 +65,21 @@ impl Cb3dConfig {
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`; a side of 16 at least. Maxima leave out the last
 /// voxel of an odd extent.
 ///
+/// # Variables
+///
+/// `C_N` are the channels of group `N`, from 1, of which the first two have no `b`; `C_0` is 1; `H` is `hidden`; `D` is the embedding dimension, `F` the number of features that the layer takes. Without batch normalization there is no `fc_bn`.
+///
+/// | name | shape |
+/// |---|---|
+/// | `convNa.weight` | `[C_N, C_(N-1), 3, 3, 3]` |
+/// | `convNb.weight` | `[C_N, C_N, 3, 3, 3]` |
+/// | `convNa.bias`, `convNb.bias` | `[C_N]` |
+/// | `hidden.fcN.weight` | `[H, F]` |
+/// | `hidden.fcN.bias` | `[H]` |
+/// | `fc.weight` | `[D, F]` |
+/// | `fc.bias` | `[D]` |
+/// | `fc_bn.weight`, `fc_bn.bias`, `fc_bn.running_mean`, `fc_bn.running_var` | `[D]` |
+///
 /// # References
 /// D. Tran et al., *Learning Spatiotemporal Features with 3D Convolutional Networks*, ICCV 2015,
 /// [arXiv:1412.0767](https://arxiv.org/abs/1412.0767), Fig. 3; as a subtomogram classifier in C. Che et al.,

@@ -46,6 +46,19 @@ impl CompactNetConfig {
 ///
 /// # Shapes
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`.
+///
+/// # Variables
+///
+/// `C_N` are the channels of block `N`, from 1; `C_0` is 1; `D` is the embedding dimension, `F` the number of features that the layer takes.
+///
+/// | name | shape |
+/// |---|---|
+/// | `blockN.down.conv.weight` | `[C_N, C_(N-1), 3, 3, 3]` |
+/// | `blockN.same.conv.weight` | `[C_N, C_N, 3, 3, 3]` |
+/// | `blockN.down.bn.weight`, `blockN.down.bn.bias`, `blockN.down.bn.running_mean`, `blockN.down.bn.running_var`, `blockN.same.bn.weight`, `blockN.same.bn.bias`, `blockN.same.bn.running_mean`, `blockN.same.bn.running_var` | `[C_N]` |
+/// | `blockN.down.prelu.slope`, `blockN.same.prelu.slope` | `[C_N]` |
+/// | `fc.weight` | `[D, F]` |
+/// | `fc_bn.weight`, `fc_bn.bias`, `fc_bn.running_mean`, `fc_bn.running_var` | `[D]` |
 #[derive(Debug)]
 pub struct CompactNet {
     side: i64,

@@ -64,6 +64,21 @@ impl Dsrf3dConfig {
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`; a side of at least 2 to the power of the number of groups, 8 by
 /// default. Pooling leaves out the last voxel of an odd side.
 ///
+/// # Variables
+///
+/// `C_N` are the channels of group `N`, from 1; `C_0` is 1; `H` is `hidden`; `D` is the embedding dimension, `F` the number of features that the layer takes. Without batch normalization there is no `fc_bn`.
+///
+/// | name | shape |
+/// |---|---|
+/// | `groupN.first.weight` | `[C_N, C_(N-1), 3, 3, 3]` |
+/// | `groupN.second.weight` | `[C_N, C_N, 3, 3, 3]` |
+/// | `groupN.first.bias`, `groupN.second.bias` | `[C_N]` |
+/// | `hidden.fcN.weight` | `[H, F]` |
+/// | `hidden.fcN.bias` | `[H]` |
+/// | `fc.weight` | `[D, F]` |
+/// | `fc.bias` | `[D]` |
+/// | `fc_bn.weight`, `fc_bn.bias`, `fc_bn.running_mean`, `fc_bn.running_var` | `[D]` |
+///
 /// # References
 /// C. Che et al., *Improved Deep Learning-Based Macromolecules Structure Classification from
 /// Electron Cryo-Tomograms*, Machine Vision and Applications 29, 2018,

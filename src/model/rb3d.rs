@@ -74,6 +74,26 @@ impl Rb3dConfig {
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`; a side of 2 at least. Pooling leaves out the
 /// last voxel of an odd side.
 ///
+/// # Variables
+///
+/// `C` is `channels`, `H` is `hidden`, units count from 1; `D` is the embedding dimension, `F` the number of features that the layer takes. Without batch normalization there is no `fc_bn`.
+///
+/// | name | shape |
+/// |---|---|
+/// | `stem.weight` | `[C, 1, 3, 3, 3]` |
+/// | `stem.bias` | `[C]` |
+/// | `unitN.shortcut.weight` | `[C/2, C, 3, 3, 3]` |
+/// | `unitN.narrow.weight` | `[C/2, C, 1, 1, 1]` |
+/// | `unitN.wide.weight` | `[C, C/2, 3, 3, 3]` |
+/// | `unitN.out.weight` | `[C/2, C, 1, 1, 1]` |
+/// | `unitN.shortcut.bias`, `unitN.narrow.bias`, `unitN.out.bias` | `[C/2]` |
+/// | `unitN.wide.bias` | `[C]` |
+/// | `hidden.fcN.weight` | `[H, F]` |
+/// | `hidden.fcN.bias` | `[H]` |
+/// | `fc.weight` | `[D, F]` |
+/// | `fc.bias` | `[D]` |
+/// | `fc_bn.weight`, `fc_bn.bias`, `fc_bn.running_mean`, `fc_bn.running_var` | `[D]` |
+///
 /// # References
 /// C. Che et al., *Improved Deep Learning-Based Macromolecules Structure Classification from
 /// Electron Cryo-Tomograms*, Machine Vision and Applications 29, 2018,

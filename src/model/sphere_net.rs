@@ -78,6 +78,20 @@ impl SphereNetConfig {
 /// # Shapes
 /// `[B, 1, side, side, side]` → `[B, embedding_dim]`; any side from 1.
 ///
+/// # Variables
+///
+/// `C_N` are the channels of stage `N`, from 1, and units count from 1; `C_0` is 1; `D` is the embedding dimension, `F` the number of features that the layer takes. Without batch normalization there is no `fc_bn`.
+///
+/// | name | shape |
+/// |---|---|
+/// | `stageN.down.conv.weight` | `[C_N, C_(N-1), 3, 3, 3]` |
+/// | `stageN.down.conv.bias`, `stageN.down.prelu.slope` | `[C_N]` |
+/// | `stageN.unitN.first.conv.weight`, `stageN.unitN.second.conv.weight` | `[C_N, C_N, 3, 3, 3]` |
+/// | `stageN.unitN.first.prelu.slope`, `stageN.unitN.second.prelu.slope` | `[C_N]` |
+/// | `fc.weight` | `[D, F]` |
+/// | `fc.bias` | `[D]` |
+/// | `fc_bn.weight`, `fc_bn.bias`, `fc_bn.running_mean`, `fc_bn.running_var` | `[D]` |
+///
 /// # References
 /// W. Liu et al., *SphereFace: Deep Hypersphere Embedding for Face Recognition*, CVPR 2017,
 /// [arXiv:1704.08063](https://arxiv.org/abs/1704.08063), Table 2.

@@ -44,3 +44,36 @@ fn slips_in_a_configuration_are_told() {
     let config: NetworkConfig = serde_json::from_str(r#"{ "architecture": "dsrf3d_v2", "dropout": 0.5 }"#).unwrap();
     assert_eq!(config, NetworkConfig::Dsrf3dV2(Dsrf3dConfig { dropout: 0.5, ..Default::default() }));
 }
+
+/// The page of each network lists what its variables are called, `N` being any number.
+#[test]
+fn pages_list_the_variables() {
+    let pattern = |name: &str| {
+        let mut pattern = String::new();
+        for letter in name.chars() {
+            match letter.is_ascii_digit() {
+                true if pattern.ends_with('N') => {}
+                true => pattern.push('N'),
+                false => pattern.push(letter),
+            }
+        }
+        pattern
+    };
+    let pages = [
+        include_str!("../../../src/model/compact_net.rs"),
+        include_str!("../../../src/model/sphere_net.rs"),
+        include_str!("../../../src/model/dsrf3d.rs"),
+        include_str!("../../../src/model/rb3d.rs"),
+        include_str!("../../../src/model/cb3d.rs"),
+    ];
+    for ((config, side), page) in small().iter().zip(pages) {
+        let rows = page.lines().filter(|line| line.starts_with("/// | `"));
+        let listed: HashSet<_> = rows
+            .filter_map(|row| row.strip_prefix("/// | ")?.split(" | ").next())
+            .flat_map(|names| names.split(", ").map(|name| name.trim_matches('`').to_owned()))
+            .collect();
+        let (vs, _net) = super::made(config, *side);
+        let there: HashSet<_> = vs.variables().keys().map(|name| pattern(name)).collect();
+        assert_eq!(there, listed, "{config:?}");
+    }
+}
