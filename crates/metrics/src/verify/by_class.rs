@@ -62,6 +62,16 @@ impl AllPairs {
     /// Beside the memory of `count`, each thread takes 16 bytes a class and cut, and up to 1 MiB a cut for the pairs
     /// of two classes.
     ///
+    /// Takes this many times as long as `count`: `cargo bench --package soft-lmccl-metrics --bench by_class`, medians in
+    /// turns on a busy AMD EPYC of two cores with AVX-512, 2026-12-01, N = 6,000:
+    ///
+    /// | classes | D = 128 | D = 512 |
+    /// |---|---|---|
+    /// | 6 | 1.19 | 1.04 |
+    /// | 60 | 1.13 | 1.02 |
+    /// | 600 | 1.32 | 1.12 |
+    /// | 2,000 | 1.26 | 1.11 |
+    ///
     /// # Errors
     /// [`Error::Config`] if there are no cuts or one is NaN, and as
     /// [`count`](Self::count).
