@@ -59,7 +59,7 @@ pub struct CountedByClass {
 impl AllPairs {
     /// Counts all pairs as [`count`](Self::count) does and, in the same pass, accepted pairs by class.
     ///
-    /// Beside the memory of `count`, each thread takes 16 bytes a class and cut, and up to 1 MiB a cut for the pairs
+    /// Beside the memory of `count`, each thread takes 16 bytes a class and cut, and up to 256 KiB a cut for the pairs
     /// of two classes.
     ///
     /// Takes this many times as long as `count`: `cargo bench --package soft-lmccl-metrics --bench by_class`, medians in
