@@ -13,4 +13,3 @@ mod model;
 mod public_api;
 mod threads;
 mod train;
-mod verify_embeddings;

@@ -10,12 +10,14 @@ use crate::surroundings::Surroundings;
 /// The main example.
 pub const DEMO: [&str; 7] = ["run", "--release", "--features", "cect", "--example", "open_set_cect", "--"];
 /// Every test and doctest of what is linked to libtorch.
-pub const TEST_TORCH: [&str; 7] = [
+pub const TEST_TORCH: [&str; 9] = [
     "test",
     "--package",
     "soft-lmccl",
     "--package",
     "soft-lmccl-metrics",
+    "--package",
+    "soft-lmccl-cli",
     "--features",
     "soft-lmccl/cect,soft-lmccl-metrics/files",
 ];
@@ -24,8 +26,8 @@ pub const TEST_PLAIN: [&str; 7] =
     ["test", "--package", "soft-lmccl-files", "--package", "soft-lmccl-cect", "--package", "soft-lmccl-report"];
 /// The criterion binary.
 pub const BENCH: [&str; 6] = ["bench", "--features", "cect", "--bench", "main", "--"];
-/// The embedded densities; needs no libtorch.
-pub const CATALOGUE: [&str; 7] = ["run", "--release", "--features", "cect", "--example", "catalogue", "--"];
+/// The embedded densities.
+pub const CATALOGUE: [&str; 6] = ["run", "--release", "--package", "soft-lmccl-cli", "--", "catalogue"];
 
 /// Runs `cargo task args` in the repository and hands on its exit code.
 ///

@@ -26,7 +26,7 @@ Usage: cargo xtask <command>
   bench [ARGS]     provide libtorch if there is none, then run the benches
   libtorch         provide libtorch only, and say where it is
   doctor           say what was found on this machine, and how to get what was not
-  catalogue DIR    rebuild the embedded densities from the structures in DIR
+  catalogue DIR    provide libtorch if there is none, then rebuild the embedded densities from the structures in DIR
   help             this text
 
 libtorch is taken from LIBTORCH, from LIBTORCH_USE_PYTORCH=1, from target/libtorch or from the
@@ -60,7 +60,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
         ("demo", _) => with_libtorch(&cargo::DEMO, program_args),
         ("test", _) => test(rest),
         ("bench", _) => with_libtorch(&cargo::BENCH, program_args),
-        ("catalogue", [_]) => cargo::run(&Surroundings::from_env()?, &cargo::CATALOGUE, rest),
+        ("catalogue", [_]) => with_libtorch(&cargo::CATALOGUE, rest),
         ("libtorch", []) => {
             let libtorch = provide::ensure(&Surroundings::from_env()?)?;
             println!("{libtorch}");

@@ -80,12 +80,6 @@ pub enum Error {
         /// The row.
         row: usize,
     },
-    /// An embedding of which nothing is left when the mean of its values is subtracted.
-    #[error("embedding {row} has one value in all columns, so nothing is left without its mean")]
-    ConstantEmbedding {
-        /// The row.
-        row: usize,
-    },
     /// A class label that is negative or does not fit 32 bits.
     #[error("label {label} of embedding {row} is outside 0..={}", u32::MAX)]
     EmbeddingLabel {

@@ -47,8 +47,6 @@ pub const READERS: &[Reader] = &[
     Reader { name: "table-star", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::table, names_the_file: true },
     #[cfg(feature = "cect")]
     Reader { name: "star-annotated", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::annotated, names_the_file: true },
-    Reader { name: "npy-matrix", extension: "npy", seeds: npy::matrices, tokens: npy::HEADER, read: npy::matrix, names_the_file: true },
-    Reader { name: "npy-vector", extension: "npy", seeds: npy::vectors, tokens: npy::HEADER, read: npy::vector, names_the_file: true },
     Reader { name: "threshold", extension: "json", seeds: thresholds, tokens: JSON, read: threshold, names_the_file: true },
     Reader { name: "gallery", extension: "json", seeds: galleries, tokens: JSON, read: gallery, names_the_file: true },
     Reader { name: "checkpoint", extension: "safetensors", seeds: torch::checkpoints, tokens: torch::HEADER, read: torch::weights, names_the_file: true },
@@ -91,77 +89,6 @@ fn gallery(path: &Path) -> Answer {
     let set = EmbeddingSet::new(ndarray::Array2::ones((1, gallery.prototype(0).len())).view(), &[3])?;
     assert!(gallery.search(&set)?.probes()[0].score.is_finite());
     Ok(())
-}
-
-/// The arrays that `verify_embeddings` reads.
-mod npy {
-    use std::path::Path;
-
-    use npyz::{Order, WriterBuilder};
-
-    use super::Answer;
-    use crate::verify_embeddings::npy as npy_files;
-
-    pub const HEADER: &[&str] = &[
-        "'descr': ",
-        "'<f4'",
-        "'>f8'",
-        "'|b1'",
-        "'<i8'",
-        "'fortran_order': ",
-        "True",
-        "False",
-        "'shape': ",
-        "(3, 2)",
-        "(18446744073709551615,)",
-        "(4294967296, 4294967296)",
-        "(",
-        "\u{93}NUMPY",
-    ];
-
-    fn file<T: npyz::AutoSerialize + Copy>(shape: &[u64], values: &[T], order: Order) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut writer =
-            npyz::WriteOptions::new().default_dtype().order(order).shape(shape).writer(&mut bytes).begin_nd().unwrap();
-        writer.extend(values.iter().copied()).unwrap();
-        writer.finish().unwrap();
-        bytes
-    }
-
-    pub fn matrices() -> Vec<Vec<u8>> {
-        let values = [0.5f32, -1.0, 0.25, 3.0, 1e-8, -0.0];
-        vec![
-            file(&[3, 2], &values, Order::C),
-            file(&[3, 2], &values, Order::Fortran),
-            file(&[2, 3], &values.map(f64::from), Order::C),
-        ]
-    }
-
-    pub fn matrix(path: &Path) -> Answer {
-        let matrix = npy_files::matrix(path)?;
-        assert_eq!(matrix.values.len(), matrix.rows * matrix.columns);
-        Ok(())
-    }
-
-    pub fn vectors() -> Vec<Vec<u8>> {
-        vec![
-            file(&[4], &[0.5f64, -1.0, 0.25, 3.0], Order::C),
-            file(&[3], &[7i64, -1, 0], Order::C),
-            file(&[2], &[true, false], Order::C),
-            file(&[3], &[1i64, 0, 1], Order::C),
-        ]
-    }
-
-    /// As scores, as labels and as truths: read if one of them takes it.
-    pub fn vector(path: &Path) -> Answer {
-        let read =
-            [npy_files::scores(path).map(drop), npy_files::labels(path).map(drop), npy_files::truths(path).map(drop)];
-        let mut errors = read.into_iter().filter_map(Result::err).collect::<Vec<_>>();
-        if errors.len() < 3 {
-            return Ok(());
-        }
-        Err(errors.swap_remove(0).into())
-    }
 }
 
 #[cfg(feature = "cect")]

@@ -100,7 +100,7 @@ fn atoms_that_are_none_are_refused() {
     assert_eq!(told(&error), "volume: assembly 1 names no chain of these atoms: it names A, B, they are of ?");
 }
 
-/// Another reader, where both can read: the same atoms in the same places. `examples/catalogue.rs` holds the two against
+/// Another reader, where both can read: the same atoms in the same places. `soft-lmccl catalogue` holds the two against
 /// each other on every structure that the crate embeds.
 #[test]
 fn atoms_are_those_that_pdbtbx_reads() {

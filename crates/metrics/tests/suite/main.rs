@@ -14,7 +14,6 @@ mod errors;
 mod folds;
 mod intervals;
 mod open_set;
-mod paper_grid;
 mod parity;
 mod properties;
 mod report;

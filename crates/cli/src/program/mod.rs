@@ -1,0 +1,111 @@
+//! What the commands have in common: Ctrl-C, exit codes, errors, tables for a terminal, and in files beside this one
+//! progress, devices, locks, and networks that one command trains and another uses.
+
+pub mod bar;
+pub mod device;
+pub mod lock;
+pub mod trained;
+
+use std::{
+    fmt::{self, Display, Write as _},
+    fs,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::{Context, Error, Result, anyhow};
+
+/// Set by Ctrl-C.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Exit code of what Ctrl-C ended.
+const STOPPED: u8 = 130;
+
+/// Whether to stop; long work asks between its steps.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Runs the program: Ctrl-C ends it after the current step, an error is one sentence and what caused it.
+pub fn run(program: impl FnOnce() -> Result<()>) -> ExitCode {
+    // Only the first handler counts, and this is the first.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            // Asked twice: at once.
+            std::process::exit(STOPPED.into());
+        }
+        complain(format_args!("\nstopping after this step; once more to stop at once"));
+    });
+    let ended = program();
+    if let Err(error) = &ended {
+        complain(format_args!("error: {error}"));
+        for cause in error.chain().skip(1) {
+            complain(format_args!("  because: {cause}"));
+        }
+    }
+    match ended {
+        _ if interrupted() => ExitCode::from(STOPPED),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What was asked for wrongly, as the library says it of its own fields.
+pub fn refused(field: &str, expected: impl Display, got: impl Display) -> Error {
+    anyhow!("invalid `{field}`: expected {expected}, got {got}")
+}
+
+/// Makes a directory and those above it, if they are not there.
+///
+/// # Errors
+/// As the system says.
+pub fn make_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+/// Writes a whole file, or none.
+///
+/// # Errors
+/// As the system says; what was at `path` is still there then.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    soft_lmccl_files::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A line about long work. Nobody need be listening: whatever it tells is in the program's files as well, and a pipe
+/// that was closed must not end a training.
+pub fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Prints what the program was called for; a reader that has seen enough is no failure.
+///
+/// # Errors
+/// As the system says.
+pub fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(error).context("cannot write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A line about what is wrong; where nobody listens, the exit code tells.
+pub fn complain(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Columns of equal width, for a terminal.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}

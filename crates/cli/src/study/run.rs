@@ -1,0 +1,79 @@
+//! The study from end to end: plan, make what is left, write what is known.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::{
+    args::Args,
+    data::Domains,
+    execute::{self, execute},
+    output, plan,
+    store::Store,
+    worker,
+};
+use crate::program::{lock::lock, print, refused, say};
+
+/// # Errors
+/// Whatever was asked for wrongly, before any work; what runs, reading and writing fail with.
+pub fn run(args: &Args) -> Result<()> {
+    validate(args)?;
+    if args.worker || args.jobs == 1 {
+        // Before anything uses the pool, as reading the user's files does.
+        let all = if args.worker { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+        execute::limit_threads(args.threads.unwrap_or(all));
+    }
+    let settings = args.settings()?;
+    settings.validate()?;
+    let domains = Domains::open(&settings)?;
+    if args.worker {
+        return worker::serve(args, &domains);
+    }
+    let mut runs = plan::plan(&args.stages(), settings.soft_lmccl, &domains.available());
+    if !args.only.is_empty() {
+        runs.retain(|run| args.only.iter().any(|part| run.id().contains(part.as_str())));
+    }
+    if runs.is_empty() {
+        return Err(refused(
+            "--only",
+            "a part of the name of some run of these stages; `--list` shows them",
+            args.only.join(","),
+        ));
+    }
+    let store = Store::open(&args.out, &settings, args.keep_networks)?;
+    if args.list {
+        let left = execute::left(&runs, &store)?;
+        let names: String = left.iter().map(|run| run.id() + "\n").collect();
+        return print(&format!("{names}{} of {} runs are left\n", left.len(), runs.len()));
+    }
+    if !args.report_only {
+        let _alone = lock(&args.out)?;
+        let size = args.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        say(format_args!("{} runs at size {size}, results in {}", runs.len(), args.out.display()));
+        let failed = execute(args, &domains, &runs, &store).err();
+        // What is finished is shown even if the rest cannot be made.
+        let written = output::write(args, &domains, &store);
+        return failed.map_or(written, Err);
+    }
+    output::write(args, &domains, &store)
+}
+
+fn validate(args: &Args) -> Result<()> {
+    let refuse = |field, expected, got: String| Err(refused(field, expected, got));
+    if args.jobs == 0 {
+        return refuse("--jobs", "at least 1", "0".into());
+    }
+    if args.threads == Some(0) {
+        return refuse("--threads", "at least 1", "0".into());
+    }
+    if args.bright && args.background.is_none() && args.subtomograms.is_none() {
+        let expected = "--background or --subtomograms, of which it tells the contrast";
+        return refuse("--bright", expected, "neither".into());
+    }
+    match args.time_limit {
+        // A moment much later than that cannot be told.
+        Some(minutes) if !(minutes > 0.0 && minutes <= 1e7) => {
+            refuse("--time-limit", "minutes above 0 and up to 10000000", minutes.to_string())
+        }
+        _ => Ok(()),
+    }
+}
