@@ -3,8 +3,8 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use soft_lmccl::{
     loss::{
-        ArcFaceConfig, CenterLossConfig, Chunked, Chunks, LmclConfig, Loss, NormalizedSoftmaxConfig, SoftLmcclConfig,
-        SoftmaxHeadConfig, functional::cosine_similarity,
+        ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig,
+        functional::cosine_similarity,
     },
     tch::{Device, Kind, Tensor, nn},
 };
@@ -43,7 +43,6 @@ pub fn benches(c: &mut Criterion) {
     soft_lmccl::tch::manual_seed(0);
     for size in &SIZES {
         steps(c, size);
-        chunked(c, size);
         naive(c, size);
         update(c, size);
     }
@@ -73,25 +72,6 @@ fn steps(c: &mut Criterion, size: &Size) {
         });
         group.bench_function(BenchmarkId::new("step", size.name()), |b| {
             b.iter(|| step(loss.as_ref(), &embeddings, &labels));
-        });
-    }
-}
-
-/// The same steps without logits of the whole batch and all classes.
-fn chunked(c: &mut Criterion, size: &Size) {
-    let vs = nn::VarStore::new(Device::Cpu);
-    let root = vs.root();
-    let losses: Vec<(&str, Box<dyn Chunked>)> = vec![
-        ("lmcl", Box::new(LmclConfig::default().init(&(&root / "a"), size.classes, size.dim).expect("valid"))),
-        (
-            "soft_lmccl",
-            Box::new(SoftLmcclConfig::default().init(&(&root / "b"), size.classes, size.dim).expect("valid")),
-        ),
-    ];
-    let (embeddings, labels) = (size.embeddings(), size.labels());
-    for (name, loss) in &losses {
-        c.benchmark_group(format!("loss/{name}")).bench_function(BenchmarkId::new("step_chunked", size.name()), |b| {
-            b.iter(|| loss.forward_backward(&embeddings, &labels, Chunks::default()).expect("a valid batch"));
         });
     }
 }

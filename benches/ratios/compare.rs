@@ -1,10 +1,10 @@
-//! Other ways to the same losses: the plain path, naive heads, sampled negatives, peers.
+//! Other ways to the same losses: the formula by autograd, naive heads, sampled negatives, peers.
 
 use serde_json::{Value, json};
 use soft_lmccl::{
     loss::{
-        ArcFaceConfig, Chunked, Chunks, GradientPath, LmclConfig, Loss, Negatives, SoftLmcclConfig, SoftmaxBranch,
-        functional::cosine_similarity,
+        LmclConfig, Loss, Negatives, Reduction,
+        functional::{cosine_similarity, cross_entropy, large_margin_logits},
     },
     tch::{Device, Kind, Tensor, nn},
 };
@@ -79,18 +79,6 @@ pub fn with_times(mut row: Value, ours: &str, times: Result<Times, String>) -> V
 fn case(size: Size, rounds: usize) -> Vec<Value> {
     let Size { n, d, c } = size;
     eprintln!("compare: {n} x {d}, {c} classes");
-    let vs = nn::VarStore::new(Device::Cpu);
-    let root = vs.root();
-    let plain = LmclConfig { gradient: GradientPath::Plain, ..Default::default() };
-    let sampled = LmclConfig { negatives: Negatives { share: 0.1, seed: 0 }, ..Default::default() };
-    let shared = |lmcl| SoftLmcclConfig { lmcl, softmax: SoftmaxBranch::SharedCosine, ..Default::default() };
-    let losses: [(&str, Box<dyn Loss>); 5] = [
-        ("lmcl_plain", Box::new(plain.init(&(&root / "a"), c, d).expect("valid"))),
-        ("lmcl_negatives_0.1", Box::new(sampled.init(&(&root / "b"), c, d).expect("valid"))),
-        ("soft_lmccl_shared", Box::new(shared(LmclConfig::default()).init(&(&root / "c"), c, d).expect("valid"))),
-        ("soft_lmccl_shared_plain", Box::new(shared(plain).init(&(&root / "d"), c, d).expect("valid"))),
-        ("arcface", Box::new(ArcFaceConfig::default().init(&(&root / "e"), c, d).expect("valid"))),
-    ];
     let (embeddings, labels) = size.batch();
     let weight = Tensor::randn([c, d], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     let mut rows = Vec::new();
@@ -101,25 +89,23 @@ fn case(size: Size, rounds: usize) -> Vec<Value> {
             "name": name, "n": n, "d": d, "c": c, "seconds": seconds, "bare_gemms_seconds": bare, "ratio": seconds / bare,
         }));
     };
-    for ((name, mut loss), part) in losses.into_iter().zip(["a", "b", "c", "d", "e"]) {
-        let mut inputs: Vec<Tensor> = vs
-            .variables()
-            .into_iter()
-            .filter(|(name, variable)| name.starts_with(part) && variable.requires_grad())
-            .map(|(_, variable)| variable)
-            .collect();
-        inputs.push(embeddings.shallow_clone());
+    for (name, sparse) in [("lmcl_negatives_0.1", false), ("lmcl_negatives_0.1_sparse", true)] {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let sampled = LmclConfig { negatives: Negatives { share: 0.1, seed: 0, sparse }, ..Default::default() };
+        let mut loss = sampled.init(&vs.root(), c, d).expect("valid");
+        let inputs = [loss.prototypes().shallow_clone(), embeddings.shallow_clone()];
         record(name, &mut || {
             let total = loss.forward(&embeddings, &labels).expect("a valid batch").total();
             std::hint::black_box(Tensor::run_backward(&[total], &inputs, false, false));
             loss.update(&embeddings, &labels).expect("a valid batch");
         });
     }
-    let arcface = ArcFaceConfig::default().init(&(&root / "f"), c, d).expect("valid");
-    record("arcface_chunked", &mut || {
-        arcface.forward_backward(&embeddings, &labels, Chunks::default()).expect("a valid batch");
-    });
     let inputs = [&embeddings, &weight];
+    record("lmcl_by_autograd", &mut || {
+        let logits = large_margin_logits(&cosine_similarity(&embeddings, &weight), &labels, 16.0, 0.35);
+        let total = cross_entropy(&logits, &labels, Reduction::Mean);
+        std::hint::black_box(Tensor::run_backward(&[total], &inputs, false, false));
+    });
     record("naive_lmcl_one_hot", &mut || {
         let total = naive_lmcl(&embeddings, &weight, &labels).0;
         std::hint::black_box(Tensor::run_backward(&[total], &inputs, false, false));

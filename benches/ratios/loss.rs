@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use soft_lmccl::{
-    loss::{Chunked, Chunks, LmclConfig, Loss, SoftLmcclConfig, SoftmaxBranch},
+    loss::{ArcFaceConfig, LmclConfig, Loss, SoftLmcclConfig, SoftmaxBranch},
     tch::{Device, Kind, Tensor, nn, no_grad_guard},
 };
 
@@ -39,14 +39,10 @@ impl Size {
 /// One object for each loss and size.
 pub fn measure() -> Value {
     let mut rows = Vec::new();
-    for (n, d, c, rounds) in [(128, 512, 17, 300), (512, 512, 10_000, 15), (512, 512, 100_000, 5)] {
-        for name in ["lmcl", "soft_lmccl_shared", "soft_lmccl"] {
-            rows.push(measured(Case { name, size: Size { n, d, c }, chunked: false }, rounds));
-        }
-    }
-    for (n, d, c, rounds) in [(512, 512, 100_000, 3), (256, 256, 1_000_000, 2)] {
-        for name in ["lmcl", "soft_lmccl_shared", "soft_lmccl"] {
-            rows.push(measured(Case { name, size: Size { n, d, c }, chunked: true }, rounds));
+    let sizes = [(128, 512, 17, 300), (512, 512, 10_000, 15), (512, 512, 100_000, 5), (256, 256, 1_000_000, 3)];
+    for (n, d, c, rounds) in sizes {
+        for name in ["lmcl", "soft_lmccl_shared", "soft_lmccl", "arcface"] {
+            rows.push(measured(Case { name, size: Size { n, d, c } }, rounds));
         }
     }
     rows.into()
@@ -57,7 +53,6 @@ pub fn measure() -> Value {
 struct Case<'a> {
     name: &'a str,
     size: Size,
-    chunked: bool,
 }
 
 impl Case<'_> {
@@ -71,13 +66,8 @@ impl Case<'_> {
         let (x, w) = (embeddings.detach(), inputs[0].detach());
         assert_eq!(w.size(), [self.size.c, self.size.d], "the first trainable variable of a loss is a head");
         let step = move || {
-            if self.chunked {
-                // With the gradients in place, as `zero_grad` of the optimizer may leave them.
-                loss.forward_backward(&embeddings, &labels, Chunks::default()).expect("a valid batch");
-            } else {
-                let total = loss.forward(&embeddings, &labels).expect("a valid batch").total();
-                std::hint::black_box(Tensor::run_backward(&[total], &inputs, false, false));
-            }
+            let total = loss.forward(&embeddings, &labels).expect("a valid batch").total();
+            std::hint::black_box(Tensor::run_backward(&[total], &inputs, false, false));
             loss.update(&embeddings, &labels).expect("a valid batch");
         };
         (step, x, w)
@@ -85,36 +75,38 @@ impl Case<'_> {
 }
 
 fn measured(case: Case<'_>, rounds: usize) -> Value {
-    let Case { name, size: Size { n, d, c }, chunked } = case;
-    let shown = format!("{name}{}", if chunked { "_chunked" } else { "" });
-    let peak_extra_bytes = extra_bytes(NAME, &json!([name, n, d, c, chunked]));
+    let Case { name, size: Size { n, d, c } } = case;
+    let peak_extra_bytes = extra_bytes(NAME, &json!([name, n, d, c]));
     let (mut step, x, w) = case.made();
     step();
     let heads = if name == "soft_lmccl" { 2 } else { 1 };
     let mut bare = || (0..heads).for_each(|_| bare_products(&x, &w));
     let [seconds, bare_gemms_seconds] = in_turns(rounds, [&mut step, &mut bare]);
-    eprintln!("loss: {shown}, {n} x {d}, {c} classes: {:.2} times the bare products", seconds / bare_gemms_seconds);
+    eprintln!("loss: {name}, {n} x {d}, {c} classes: {:.2} times the bare products", seconds / bare_gemms_seconds);
     json!({
-        "name": shown, "n": n, "d": d, "c": c, "seconds": seconds, "bare_gemms_seconds": bare_gemms_seconds,
+        "name": name, "n": n, "d": d, "c": c, "seconds": seconds, "bare_gemms_seconds": bare_gemms_seconds,
         "ratio": seconds / bare_gemms_seconds, "peak_extra_bytes": peak_extra_bytes,
     })
 }
 
-/// Bytes above inputs and weights, and in chunks above gradients, for `[name, n, d, c, chunked]`.
+/// Bytes above inputs, weights and gradients, from undefined gradients, for `[name, n, d, c]`.
 pub fn peak(case: &Value) -> Option<u64> {
-    let (name, n, d, c, chunked): (String, i64, i64, i64, bool) =
-        serde_json::from_value(case.clone()).expect("this program wrote it");
-    let (step, _, _) = Case { name: &name, size: Size { n, d, c }, chunked }.made();
-    height(step)
+    let (name, n, d, c): (String, i64, i64, i64) = serde_json::from_value(case.clone()).expect("this program wrote it");
+    let case = Case { name: &name, size: Size { n, d, c } };
+    let (step, x, w) = case.made();
+    let heads = if name == "soft_lmccl" { 2 } else { 1 };
+    let gradients = 4 * (x.numel() + heads * w.numel()) as u64;
+    height(step).map(|bytes| bytes.saturating_sub(gradients))
 }
 
 /// A loss by the name that the figures have.
-pub fn make(name: &str, path: &nn::Path<'_>, Size { d, c, .. }: Size) -> Box<dyn Chunked> {
+pub fn make(name: &str, path: &nn::Path<'_>, Size { d, c, .. }: Size) -> Box<dyn Loss> {
     let shared = SoftLmcclConfig { softmax: SoftmaxBranch::SharedCosine, ..Default::default() };
     match name {
         "lmcl" => Box::new(LmclConfig::default().init(path, c, d).expect("valid")),
         "soft_lmccl_shared" => Box::new(shared.init(path, c, d).expect("valid")),
         "soft_lmccl" => Box::new(SoftLmcclConfig::default().init(path, c, d).expect("valid")),
+        "arcface" => Box::new(ArcFaceConfig::default().init(path, c, d).expect("valid")),
         _ => unreachable!("no other name is asked for"),
     }
 }

@@ -27,7 +27,9 @@ use crate::Result;
 /// # Second derivatives
 /// Under `create_graph` ([`Backward::create_graph`]) gradients are on while `backward` runs: what it computes of the
 /// inputs and of the gradients of the outputs by recorded operations can be differentiated again. A backward that works
-/// outside the graph must compute its gradients by a differentiable formula then, or return an error.
+/// outside the graph must compute its gradients by a differentiable formula then, or return an error; [`gradients`]
+/// differentiates such a formula. Do not differentiate a product with the gradients of the outputs in its place: those
+/// may themselves come from the inputs, by way of this very operation.
 ///
 /// # Errors
 /// As `forward`; [`Error::Torch`](crate::Error::Torch) of libtorch. What `backward` returns as an error, and what it
@@ -62,7 +64,7 @@ use crate::Result;
 /// PyTorch's `torch.autograd.Function`.
 pub fn function<B>(inputs: &[&Tensor], forward: impl FnOnce() -> Result<(Vec<Tensor>, B)>) -> Result<Vec<Tensor>>
 where
-    B: FnMut(&Backward<'_>) -> Result<Vec<Option<Tensor>>> + Send + 'static,
+    B: Fn(&Backward<'_>) -> Result<Vec<Option<Tensor>>> + Send + 'static,
 {
     let (mut outputs, backward) = {
         let _outside_the_graph = no_grad_guard();
@@ -70,6 +72,31 @@ where
     };
     node::attach(inputs, &mut outputs, Box::new(backward))?;
     Ok(outputs)
+}
+
+/// The gradients of `Σ outputs·gradients` by the inputs, in the graph: the gradients count as constants of the sum, and
+/// the result can be differentiated by them as by the inputs. [`None`] for an input that no output depends on. The graph
+/// of the outputs is kept.
+///
+/// What `tch`'s `run_backward` lacks: the gradients by the outputs.
+///
+/// # Errors
+/// [`Error::Torch`](crate::Error::Torch) of libtorch, for instance for an output without a gradient.
+///
+/// # Panics
+/// Unless there is a gradient for each output.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{autograd::gradients, tch::Tensor};
+/// # fn main() -> soft_lmccl::Result<()> {
+/// let x = Tensor::from_slice(&[3.0, -1.0]).set_requires_grad(true);
+/// let found = gradients(&[&x.square()], &[&Tensor::from_slice(&[1.0, 10.0])], &[&x])?.remove(0);
+/// assert_eq!(Vec::<f64>::try_from(found.expect("x² depends on x"))?, [6.0, -20.0]);
+/// # Ok(()) }
+/// ```
+pub fn gradients(outputs: &[&Tensor], gradients: &[&Tensor], inputs: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
+    node::gradients(outputs, gradients, inputs)
 }
 
 /// What a backward is given.

@@ -1,12 +1,15 @@
 // A node of libtorch's graph whose backward is a closure of Rust: see `mod.rs`, `node.rs`.
 //
-// No exception leaves the one function that Rust calls, and no panic enters from the two that it is given.
+// No exception leaves the two functions that Rust calls, and no panic enters from the two that it is given.
 
+#include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
 #include <cstdio>
+#include <memory>
+#include <mutex>
 
 using namespace torch::autograd;
 using at::Tensor;
@@ -21,37 +24,45 @@ typedef int (*Backward)(
     bool create_graph, Tensor** results, char* message, int room);
 typedef void (*Drop)(void* closure);
 
+// 0, or 1 with what went wrong.
+template <typename Work>
+int guarded(char* message, int room, Work work) {
+  try {
+    work();
+    return 0;
+  } catch (const std::exception& error) {
+    std::snprintf(message, room, "%s", error.what());
+  } catch (...) {
+    std::snprintf(message, room, "an exception that is none of libtorch's");
+  }
+  return 1;
+}
+
 struct ClosureNode : Node {
-  void* closure;
+  // One thread at a time; recursive, since a backward within the closure may come by here again.
+  std::recursive_mutex one_at_a_time;
+  std::shared_ptr<void> closure;
   Backward backward;
-  Drop drop;
   std::vector<SavedVariable> inputs;
 
-  ClosureNode(void* closure, Backward backward, Drop drop) : closure(closure), backward(backward), drop(drop) {}
-
-  ~ClosureNode() override {
-    release();
-  }
+  ClosureNode(void* closure, Backward backward, Drop drop) : closure(closure, drop), backward(backward) {}
 
   std::string name() const override {
     return "ClosureBackward";
   }
 
-  void release() {
-    if (closure) drop(closure);
-    closure = nullptr;
+  // libtorch calls it after a backward that does not keep the graph.
+  void release_variables() override {
+    std::lock_guard<std::recursive_mutex> lock(one_at_a_time);
+    closure.reset();
     inputs.clear();
   }
 
-  // libtorch calls it after a backward that does not keep the graph.
-  void release_variables() override {
-    std::lock_guard<std::mutex> lock(mutex_);
-    release();
-  }
-
   variable_list apply(variable_list&& gradients) override {
-    std::lock_guard<std::mutex> lock(mutex_);
-    TORCH_CHECK(closure, ERR_BACKWARD_TWICE);
+    std::lock_guard<std::recursive_mutex> lock(one_at_a_time);
+    // Held while it runs, whatever a backward within it releases.
+    const auto held = closure;
+    TORCH_CHECK(held, ERR_BACKWARD_TWICE);
     const int count = static_cast<int>(inputs.size());
     // Throws where a variable is not of the version that was saved.
     variable_list unpacked;
@@ -69,7 +80,7 @@ struct ClosureNode : Node {
     std::vector<Tensor*> results(count, nullptr);
     char message[MESSAGE] = "";
     const int failed = backward(
-        closure, gradients_in.data(), static_cast<int>(gradients.size()), inputs_in.data(), needed.get(), count,
+        held.get(), gradients_in.data(), static_cast<int>(gradients.size()), inputs_in.data(), needed.get(), count,
         at::GradMode::is_enabled(), results.data(), message, MESSAGE);
     variable_list by_inputs(count);
     for (int i = 0; i < count; ++i) {
@@ -91,10 +102,10 @@ extern "C" int soft_lmccl_attach(
     Tensor** inputs, int count, Tensor** outputs, int output_count, void* closure, Backward backward, Drop drop,
     char* message, int room) {
   std::shared_ptr<ClosureNode> node(new ClosureNode(closure, backward, drop), deleteNode);
-  try {
+  return guarded(message, room, [&] {
     variable_list variables;
     for (int i = 0; i < count; ++i) variables.push_back(*inputs[i]);
-    if (!at::GradMode::is_enabled() || !compute_requires_grad(variables)) return 0;
+    if (!at::GradMode::is_enabled() || !compute_requires_grad(variables)) return;
     for (auto& variable : variables) node->inputs.emplace_back(variable, /*is_output=*/false);
     node->set_next_edges(collect_next_edges(variables));
     for (int i = 0; i < output_count; ++i) {
@@ -107,11 +118,28 @@ extern "C" int soft_lmccl_attach(
       }
       *outputs[i] = std::move(output);
     }
-    return 0;
-  } catch (const std::exception& error) {
-    std::snprintf(message, room, "%s", error.what());
-  } catch (...) {
-    std::snprintf(message, room, "an exception that is none of libtorch's");
-  }
-  return 1;
+  });
+}
+
+// Fills `results` with new tensors: the gradients by the inputs of the sum of outputs times gradients. The graph is kept,
+// and the gradients are of it.
+extern "C" int soft_lmccl_gradients(
+    Tensor** outputs, Tensor** gradients, int output_count, Tensor** inputs, int count, Tensor** results,
+    char* message, int room) {
+  return guarded(message, room, [&] {
+    edge_list roots, ends;
+    variable_list by_outputs;
+    for (int i = 0; i < output_count; ++i) {
+      roots.push_back(impl::gradient_edge(*outputs[i]));
+      TORCH_CHECK(roots.back().function, "output ", i, " does not require grad");
+      by_outputs.push_back(*gradients[i]);
+    }
+    for (int i = 0; i < count; ++i) {
+      ends.push_back(impl::gradient_edge(*inputs[i]));
+      TORCH_CHECK(ends.back().function, "input ", i, " does not require grad");
+    }
+    auto found = Engine::get_default_engine().execute(
+        roots, by_outputs, /*keep_graph=*/true, /*create_graph=*/true, /*accumulate_grad=*/false, ends);
+    for (int i = 0; i < count; ++i) results[i] = new Tensor(std::move(found[i]));
+  });
 }

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// Room for what went wrong, `MESSAGE` of the other side.
 const ROOM: usize = 1024;
 
-type Closure = Box<dyn FnMut(&Backward<'_>) -> Result<Vec<Option<Tensor>>> + Send>;
+type Closure = Box<dyn Fn(&Backward<'_>) -> Result<Vec<Option<Tensor>>> + Send>;
 
 type BackwardFn = unsafe extern "C" fn(
     closure: *mut c_void,
@@ -43,11 +43,22 @@ unsafe extern "C" {
         message: *mut c_char,
         room: c_int,
     ) -> c_int;
+
+    fn soft_lmccl_gradients(
+        outputs: *const *mut C_tensor,
+        gradients: *const *mut C_tensor,
+        output_count: c_int,
+        inputs: *const *mut C_tensor,
+        count: c_int,
+        results: *mut *mut C_tensor,
+        message: *mut c_char,
+        room: c_int,
+    ) -> c_int;
 }
 
 /// Makes the outputs those of a node that calls `backward`, if any input takes a gradient.
 pub(super) fn attach(inputs: &[&Tensor], outputs: &mut [Tensor], backward: Closure) -> Result<()> {
-    let inputs: Vec<_> = inputs.iter().map(|input| input.as_ptr().cast_mut()).collect();
+    let inputs = pointers(inputs);
     let outputs: Vec<_> = outputs.iter_mut().map(Tensor::as_mut_ptr).collect();
     let closure = Box::into_raw(Box::new(backward)).cast();
     let mut message = [0; ROOM];
@@ -66,6 +77,35 @@ pub(super) fn attach(inputs: &[&Tensor], outputs: &mut [Tensor], backward: Closu
             ROOM as c_int,
         )
     };
+    checked(failed, &message)
+}
+
+/// The gradients of `Σ outputs·gradients` by the inputs, in the graph, which is kept.
+pub(super) fn gradients(outputs: &[&Tensor], gradients: &[&Tensor], inputs: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
+    assert_eq!(outputs.len(), gradients.len(), "a gradient for each output");
+    let (outputs, gradients, inputs) = (pointers(outputs), pointers(gradients), pointers(inputs));
+    let mut results = vec![ptr::null_mut(); inputs.len()];
+    let mut message = [0; ROOM];
+    // SAFETY: the tensors live in the caller beyond this call, which only reads them; `results` has a place for each input.
+    let failed = unsafe {
+        soft_lmccl_gradients(
+            outputs.as_ptr(),
+            gradients.as_ptr(),
+            length(&outputs),
+            inputs.as_ptr(),
+            length(&inputs),
+            results.as_mut_ptr(),
+            message.as_mut_ptr(),
+            ROOM as c_int,
+        )
+    };
+    checked(failed, &message)?;
+    // SAFETY: new tensors, which nobody else frees.
+    let results = results.into_iter().map(|result| unsafe { Tensor::from_ptr(result) });
+    Ok(results.map(|result| result.defined().then_some(result)).collect())
+}
+
+fn checked(failed: c_int, message: &[c_char]) -> Result<()> {
     if failed == 0 {
         return Ok(());
     }
@@ -74,7 +114,11 @@ pub(super) fn attach(inputs: &[&Tensor], outputs: &mut [Tensor], backward: Closu
     Err(Error::Torch(TchError::Torch(message.to_string_lossy().into_owned())))
 }
 
-/// What the node calls in a backward, on one thread at a time: it holds its lock.
+fn pointers(tensors: &[&Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
+}
+
+/// What the node calls in a backward, on one thread at a time: it holds its lock. It may be called again from within.
 unsafe extern "C" fn call(
     closure: *mut c_void,
     gradients: *mut *mut C_tensor,
@@ -96,7 +140,7 @@ unsafe extern "C" fn call(
                 0 => &[][..],
                 _ => slice::from_raw_parts(needed, count as usize),
             };
-            (&mut *closure.cast::<Closure>(), tensors(gradients, outputs), tensors(inputs, count), needed)
+            (&*closure.cast::<Closure>(), tensors(gradients, outputs), tensors(inputs, count), needed)
         };
         let gradients = gradients.into_iter().map(|gradient| gradient.defined().then_some(gradient)).collect();
         let backward = Backward { gradients, inputs, needed, create_graph };

@@ -4,11 +4,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::{
-    Loss, LossKind, LossTerms, Negatives, Reduction,
-    chunked_head::ChunkedHead,
-    cosine_head::{CosineHead, Cosines},
-    functional::{additive_angular_logits, cross_entropy, of_enlarged_angles},
-    gate::{Gate, require_scale},
+    Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
+    functional::of_enlarged_angles,
+    head::{Head, HeadConfig},
 };
 use crate::{Error, Result};
 
@@ -20,13 +18,30 @@ pub struct ArcFaceConfig {
     pub scale: f64,
     /// `m` in radians, added to the angle of the true class; 0 ≤ m ≤ π/2. Default 0.5 (the paper).
     pub margin: f64,
+    /// Prototypes of a class, of which the closest counts, 1 to 1000. Default 1; 3 makes it a sub-center loss (J. Deng
+    /// et al., *Sub-center ArcFace*, ECCV 2020).
+    pub subcenters: i64,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
+    /// Which of the classes absent from the batch take part. Default: all of them.
+    pub negatives: Negatives,
+    /// Smoothing, and labels to ignore. Default: neither.
+    pub targets: Targets,
+    /// How much of the logits is held at a time.
+    pub chunks: Chunks,
 }
 
 impl Default for ArcFaceConfig {
     fn default() -> Self {
-        Self { scale: 64.0, margin: 0.5, reduction: Reduction::Mean }
+        Self {
+            scale: 64.0,
+            margin: 0.5,
+            subcenters: 1,
+            reduction: Reduction::Mean,
+            negatives: Negatives::default(),
+            targets: Targets::default(),
+            chunks: Chunks::default(),
+        }
     }
 }
 
@@ -36,16 +51,17 @@ impl ArcFaceConfig {
     /// # Errors
     /// [`Error::Config`] unless `scale` is finite and positive and `margin` lies in 0..=π/2.
     pub fn validate(&self) -> Result<()> {
-        require_scale(self.scale)?;
+        self.head().validate()?;
         // From 2.33 on the continuation would lie above the cosine, and the largest angles be rewarded.
         if (0.0..=std::f64::consts::FRAC_PI_2).contains(&self.margin) {
             return Ok(());
         }
-        Err(Error::Config {
-            field: "margin",
-            expected: "an angle in 0..=pi/2 radians".into(),
-            got: self.margin.to_string(),
-        })
+        Err(Error::config("margin", "an angle in 0..=pi/2 radians", self.margin))
+    }
+
+    fn head(&self) -> HeadConfig {
+        let Self { scale, subcenters, reduction, negatives, targets, chunks, .. } = *self;
+        HeadConfig { scale: Some(scale), centers: subcenters, bias: false, reduction, negatives, targets, chunks }
     }
 
     /// Creates the loss; its prototypes `weight: [num_classes, embedding_dim]` are trainable at
@@ -56,8 +72,7 @@ impl ArcFaceConfig {
     /// [`Error::NameTaken`].
     pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<ArcFace> {
         self.validate()?;
-        let gate = Gate::new(num_classes, 2, embedding_dim)?;
-        Ok(ArcFace { config: self, head: CosineHead::init(path, gate, Negatives::default())? })
+        Ok(ArcFace { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
     }
 }
 
@@ -101,7 +116,7 @@ impl ArcFaceConfig {
 #[derive(Debug)]
 pub struct ArcFace {
     config: ArcFaceConfig,
-    head: CosineHead,
+    head: Head,
 }
 
 impl ArcFace {
@@ -113,12 +128,12 @@ impl ArcFace {
     /// # Errors
     /// [`Error::Tensor`] if the embeddings do not fit.
     pub fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
-        Ok(self.head.similarity(embeddings)? * self.config.scale)
+        self.head.logits(embeddings)
     }
 
-    /// The class prototypes `W`, `[C, D]`, of any length.
+    /// The class prototypes `W`, `[C, D]` (those of a class one after the other, `[C·k, D]`), of any length.
     pub fn prototypes(&self) -> &Tensor {
-        self.head.prototypes()
+        &self.head.weight
     }
 
     /// The hyper-parameters in force.
@@ -137,22 +152,22 @@ impl ArcFace {
         Ok(())
     }
 
-    pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor) -> Result<ChunkedHead> {
-        Ok(self.head.chunked(&self.head.batch(embeddings, labels)?, self.config.scale, None))
-    }
-
-    /// Of the logits of the true classes, `s·cos θ`, `[B, 1]`, those with the margin.
-    pub(super) fn with_margin(&self, logits: &Tensor) -> Tensor {
-        let ArcFaceConfig { scale, margin, .. } = self.config;
-        of_enlarged_angles(&(logits / scale), margin) * scale
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless there is one for each class.
+    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(weights)?;
+        Ok(self)
     }
 }
 
 impl Loss for ArcFace {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let Cosines { cosine, labels } = self.head.cosines(&self.head.batch(embeddings, labels)?);
-        let logits = additive_angular_logits(&cosine, &labels, self.config.scale, self.config.margin);
-        Ok(LossTerms::single(Self::NAME, cross_entropy(&logits, &labels, self.config.reduction)))
+        let ArcFaceConfig { scale, margin, .. } = self.config;
+        let scores = self.head.scores(&self.head.batch(embeddings, labels)?, 1)?;
+        let value = self.head.cross_entropy(&scores, |own| of_enlarged_angles(&(own / scale), margin) * scale);
+        Ok(LossTerms::single(Self::NAME, value))
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
@@ -160,7 +175,9 @@ impl Loss for ArcFace {
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.check(embeddings, labels)
+        self.check(embeddings, labels)?;
+        self.head.advance();
+        Ok(())
     }
 
     fn kind(&self) -> LossKind {
@@ -172,6 +189,6 @@ impl Loss for ArcFace {
     }
 
     fn num_classes(&self) -> Option<i64> {
-        Some(self.prototypes().size()[0])
+        Some(self.head.num_classes())
     }
 }

@@ -81,6 +81,9 @@ pub struct CenterLossConfig {
     /// Default [`Reduction::Mean`], so that λ does not depend on the batch size; the authors' code
     /// sums, which at λ = 1 outweighs every other term by orders of magnitude.
     pub reduction: Reduction,
+    /// The label of samples that give no term and move no center. Default: none. Within
+    /// [`SoftLmccl`](super::SoftLmccl) that of the margin term counts.
+    pub ignore: Option<i64>,
 }
 
 impl Default for CenterLossConfig {
@@ -91,6 +94,7 @@ impl Default for CenterLossConfig {
             distance: CenterDistance::default(),
             space: CenterSpace::default(),
             reduction: Reduction::default(),
+            ignore: None,
         }
     }
 }
@@ -104,7 +108,7 @@ impl CenterLossConfig {
         if (0.0..=1.0).contains(&self.rate) {
             return Ok(());
         }
-        Err(Error::Config { field: "rate", expected: "a number in 0..=1".into(), got: self.rate.to_string() })
+        Err(Error::config("rate", "a number in 0..=1", self.rate))
     }
 
     /// Creates the loss with its centers at the origin.
@@ -118,7 +122,7 @@ impl CenterLossConfig {
     /// [`Error::NameTaken`].
     pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<CenterLoss> {
         self.validate()?;
-        let gate = Gate::new(num_classes, 1, embedding_dim)?;
+        let gate = Gate::new(num_classes, 1, embedding_dim)?.ignoring(self.ignore);
         let dims = [num_classes, embedding_dim];
         let centers = match self.rule {
             CenterUpdate::Gradient => {

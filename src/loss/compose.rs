@@ -4,7 +4,10 @@ use std::ops::{Add, Mul};
 
 use tch::Tensor;
 
-use super::{ArcFace, CenterLoss, Guarded, Lmcl, Loss, LossKind, LossTerms, NormalizedSoftmax, SoftLmccl, SoftmaxHead};
+use super::{
+    AdaFace, ArcFace, CenterLoss, CombinedMargin, Guarded, Lmcl, Loss, LossKind, LossTerms, NormalizedSoftmax,
+    SoftLmccl, SoftmaxHead,
+};
 use crate::{Error, Result};
 
 /// `weight × inner`. The weight is public so that a schedule may ramp it.
@@ -26,11 +29,11 @@ pub struct Sum<A, B> {
 }
 
 impl<L> Scaled<L> {
-    pub(super) fn require_finite(&self) -> Result<()> {
+    fn require_finite(&self) -> Result<()> {
         if self.weight.is_finite() {
             return Ok(());
         }
-        Err(Error::Config { field: "weight", expected: "a finite number".into(), got: self.weight.to_string() })
+        Err(Error::config("weight", "a finite number", self.weight))
     }
 }
 
@@ -149,4 +152,4 @@ macro_rules! composable {
     )+ };
 }
 
-composable!(Lmcl, ArcFace, NormalizedSoftmax, SoftmaxHead, CenterLoss, SoftLmccl, Guarded<L>, Scaled<L>, Sum<A, B>);
+composable!(Lmcl, ArcFace, CombinedMargin, AdaFace, NormalizedSoftmax, SoftmaxHead, CenterLoss, SoftLmccl, Guarded<L>, Scaled<L>, Sum<A, B>);

@@ -4,6 +4,8 @@
 //! Inputs are never written to. Labels must be in range and on the embeddings' device; the modules
 //! see to that.
 
+use std::f64::consts::PI;
+
 use tch::{Kind, Tensor};
 
 use super::Reduction;
@@ -34,25 +36,6 @@ pub fn l2_normalize(x: &Tensor, floor: f64) -> Tensor {
     x / norm.clamp_min(floor)
 }
 
-/// `length · x/‖x‖` of each row, as [`l2_normalize`], forward and backward in one pass each.
-///
-/// Where a row is under the floor, or so long that its square overflows, [`l2_normalize`] does it in
-/// more passes.
-pub(super) fn unit_rows(rows: &Tensor, length: f64) -> Tensor {
-    let lengths = Tensor::full([rows.size()[0], 1], length, (rows.kind(), rows.device()));
-    let (unit, norms) = Tensor::internal_weight_norm_interface(&rows.contiguous(), &lengths, 0);
-    // Read at once: every look at a device waits for it. Norms beyond single precision are beyond it as such, too.
-    let mut lengths = vec![0.0f32; norms.numel()];
-    norms.to_kind(Kind::Float).copy_data(&mut lengths, norms.numel());
-    if lengths.iter().all(|&length| f64::from(length) > NORM_FLOOR && length.is_finite()) {
-        return unit;
-    }
-    const SAFE: f64 = 1e15;
-    // The length of a long row does not count: first make it one whose square is finite.
-    let excess = rows.detach().abs().amax([-1i64].as_slice(), true).clamp_min(SAFE) / SAFE;
-    l2_normalize(&(rows / excess), NORM_FLOOR) * length
-}
-
 /// `cos θ[b, c] = x̂_b · ŵ_c`.
 ///
 /// # Shapes
@@ -71,11 +54,36 @@ pub fn cosine_similarity(embeddings: &Tensor, prototypes: &Tensor) -> Tensor {
 }
 
 /// `features · rowsᵀ + bias`.
-pub(super) fn logits(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>) -> Tensor {
+pub(super) fn linear_logits(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>) -> Tensor {
     match bias {
         Some(bias) => bias.addmm(features, &rows.tr()),
         None => features.mm(&rows.tr()),
     }
+}
+
+/// The logit of the true class, and log-sum-exp of the others: `−log softmax(z)[y] = −log σ(own − others)`.
+///
+/// # Shapes
+/// `[B, C]`, `[B]` → `[B]`, `[B]`.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::functional::own_and_others, tch::Tensor};
+/// let logits = Tensor::from_slice2(&[[1.5, 2.0, 2.0]]);
+/// let (own, others) = own_and_others(&logits, &Tensor::from_slice(&[0i64]));
+/// assert_eq!(own.double_value(&[0]), 1.5);
+/// assert!((others.double_value(&[0]) - (2.0 + 2f64.ln())).abs() < 1e-12);
+/// ```
+pub fn own_and_others(logits: &Tensor, labels: &Tensor) -> (Tensor, Tensor) {
+    let labels = labels.unsqueeze(1);
+    let own = logits.gather(1, &labels, false).squeeze_dim(1);
+    let others = logits.scatter_value(1, &labels, lowest(logits.kind()));
+    (own, others.logsumexp([1i64].as_slice(), false))
+}
+
+/// The lowest finite number.
+pub(super) fn lowest(kind: Kind) -> f64 {
+    if kind == Kind::Double { f64::MIN } else { f64::from(f32::MIN) }
 }
 
 /// Scaled logits with the margin taken off the true class only: `s·(cos θ[b, c] − m·1[c = y_b])`.
@@ -96,14 +104,14 @@ pub(super) fn logits(features: &Tensor, rows: &Tensor, bias: Option<&Tensor>) ->
 /// # References
 /// H. Wang et al., *CosFace*, CVPR 2018, Eq. 4.
 pub fn large_margin_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margin: f64) -> Tensor {
-    less_margin(cosine, labels, margin) * scale
+    with_own(cosine, labels, |own| own - margin) * scale
 }
 
-/// `z[b, c] − m·1[c = y_b]`.
-pub(super) fn less_margin(logits: &Tensor, labels: &Tensor, margin: f64) -> Tensor {
+/// The logits, with a change of those of the true classes.
+fn with_own(logits: &Tensor, labels: &Tensor, change: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
     let labels = labels.unsqueeze(1);
-    let penalty = Tensor::full(labels.size(), -margin, (logits.kind(), logits.device()));
-    logits.scatter_add(1, &labels, &penalty)
+    let own = logits.gather(1, &labels, false);
+    logits.scatter_add(1, &labels, &(change(&own) - own))
 }
 
 /// Scaled logits with the angle of the true class enlarged: `s·cos(θ[b, y] + m)`, others `s·cos θ`.
@@ -127,9 +135,7 @@ pub(super) fn less_margin(logits: &Tensor, labels: &Tensor, margin: f64) -> Tens
 /// J. Deng et al., *ArcFace*, CVPR 2019, Eq. 3; the continuation is that of
 /// pytorch-metric-learning's `ArcFaceLoss`.
 pub fn additive_angular_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margin: f64) -> Tensor {
-    let labels = labels.unsqueeze(1);
-    let target = cosine.gather(1, &labels, false);
-    cosine.scatter_add(1, &labels, &(of_enlarged_angles(&target, margin) - target)) * scale
+    with_own(cosine, labels, |own| of_enlarged_angles(own, margin)) * scale
 }
 
 /// `cos(θ + m)`, and beyond `θ + m > π` its continuation.
@@ -139,6 +145,87 @@ pub(super) fn of_enlarged_angles(cosine: &Tensor, margin: f64) -> Tensor {
     let rotated = cosine * margin.cos() - sine * margin.sin();
     let continued = cosine - margin * margin.sin();
     rotated.where_self(&cosine.greater(-margin.cos()), &continued)
+}
+
+/// Scaled logits with the combined margin on the true class: `s·(ψ(m₁θ[b, y] + m₂) − m₃)`, others `s·cos θ`.
+///
+/// `ψ(φ) = (−1)ᵏ·cos φ − 2k` with `k = ⌊φ/π⌋` is `cos φ` up to π and goes on falling beyond, where the cosine would rise
+/// again.
+///
+/// # Shapes
+/// `[B, C]`, `[B]` → `[B, C]`; `m₂` in radians.
+///
+/// # Examples
+/// ```
+/// # use soft_lmccl::{loss::functional::combined_margin_logits, tch::Tensor};
+/// let angle = 1.0f64;
+/// let cosine = Tensor::from_slice2(&[[angle.cos(), 0.25]]);
+/// let logits = combined_margin_logits(&cosine, &Tensor::from_slice(&[0i64]), 8.0, [1.1, 0.3, 0.2]);
+/// assert!((logits.double_value(&[0, 0]) - 8.0 * ((1.1 * angle + 0.3).cos() - 0.2)).abs() < 1e-12);
+/// assert_eq!(logits.double_value(&[0, 1]), 8.0 * 0.25);
+/// ```
+///
+/// # References
+/// J. Deng et al., *ArcFace*, CVPR 2019, Eq. 4; ψ is that of W. Liu et al., *SphereFace*, CVPR 2017, Eq. 7.
+pub fn combined_margin_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margins: [f64; 3]) -> Tensor {
+    with_own(cosine, labels, |own| of_combined_margins(own, margins)) * scale
+}
+
+/// `ψ(m₁θ + m₂) − m₃`.
+pub(super) fn of_combined_margins(cosine: &Tensor, [factor, angle, cosine_margin]: [f64; 3]) -> Tensor {
+    let angles = angles(cosine) * factor + angle;
+    let turns = (&angles / PI).floor().detach();
+    let sign = turns.remainder(2.0) * -2.0 + 1.0;
+    angles.cos() * sign - turns * 2.0 - cosine_margin
+}
+
+/// `θ`, whose derivative by `cos θ` is infinite at 0 and π, and cut off there.
+fn angles(cosine: &Tensor) -> Tensor {
+    let largest =
+        (1.0 - if cosine.kind() == Kind::Double { SINE_SQUARED_FLOOR } else { f64::from(f32::EPSILON) }).sqrt();
+    cosine.clamp(-largest, largest).acos()
+}
+
+/// How far the norms of embeddings lie from their mean: `ẑ = clip(h·(‖x‖ − μ)/(σ + 10⁻³), −1, 1)`, outside the graph.
+///
+/// # Shapes
+/// `[B]`, `[]`, `[]` → `[B]`.
+///
+/// # References
+/// M. Kim et al., *AdaFace*, CVPR 2022, Eq. 10, and the authors' code.
+pub fn norm_quality(norms: &Tensor, mean: &Tensor, deviation: &Tensor, concentration: f64) -> Tensor {
+    ((norms - mean) / (deviation + 1e-3) * concentration).clamp(-1.0, 1.0).detach()
+}
+
+/// Scaled logits with AdaFace's margin on the true class: `s·(cos(θ[b, y] − m·ẑ_b) − (m + m·ẑ_b))`, others `s·cos θ`.
+///
+/// The changed angle is kept within `10⁻³..π − 10⁻³`, as in the authors' code.
+///
+/// # Shapes
+/// `[B, C]`, `[B]`, `[B]` → `[B, C]`.
+///
+/// # Examples
+/// Of middling quality it is LMCL; of low quality, ArcFace.
+/// ```
+/// # use soft_lmccl::{loss::functional::{adaptive_margin_logits, additive_angular_logits, large_margin_logits}, tch::Tensor};
+/// let (cosine, labels) = (Tensor::from_slice2(&[[0.5, 0.25]]), Tensor::from_slice(&[0i64]));
+/// let of = |quality: f64| adaptive_margin_logits(&cosine, &labels, &Tensor::from_slice(&[quality]), 8.0, 0.4);
+/// let difference = |a: Tensor, b: Tensor| (a - b).abs().max().double_value(&[]);
+/// assert!(difference(of(0.0), large_margin_logits(&cosine, &labels, 8.0, 0.4)) < 1e-12);
+/// assert!(difference(of(-1.0), additive_angular_logits(&cosine, &labels, 8.0, 0.4)) < 1e-12);
+/// ```
+///
+/// # References
+/// M. Kim et al., *AdaFace: Quality Adaptive Margin for Face Recognition*, CVPR 2022, Eqs. 9, 12–14.
+pub fn adaptive_margin_logits(cosine: &Tensor, labels: &Tensor, quality: &Tensor, scale: f64, margin: f64) -> Tensor {
+    with_own(cosine, labels, |own| of_adaptive_margin(own, &quality.unsqueeze(1), margin)) * scale
+}
+
+/// `cos(θ − m·ẑ) − (m + m·ẑ)`.
+pub(super) fn of_adaptive_margin(cosine: &Tensor, quality: &Tensor, margin: f64) -> Tensor {
+    const WITHIN: f64 = 1e-3;
+    let turned = (angles(cosine) - quality * margin).clamp(WITHIN, PI - WITHIN);
+    turned.cos() - (quality + 1.0) * margin
 }
 
 /// `−log softmax(logits)[b, y_b]`, averaged or summed over the batch, by log-sum-exp.

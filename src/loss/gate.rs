@@ -10,6 +10,8 @@ use crate::{Error, Result, error::require_defined};
 pub(super) struct Gate {
     pub num_classes: i64,
     pub embedding_dim: i64,
+    /// The label of samples that take no part.
+    pub ignore: Option<i64>,
 }
 
 /// A batch that keeps the contract of [`Loss`]: what the formulas take.
@@ -30,10 +32,6 @@ impl Labels {
     pub(super) fn new(on_host: Vec<i64>, device: Device) -> Self {
         Self { tensor: Tensor::from_slice(&on_host).to_device(device), on_host }
     }
-
-    pub(super) fn shallow_clone(&self) -> Self {
-        Self { tensor: self.tensor.shallow_clone(), on_host: self.on_host.clone() }
-    }
 }
 
 impl Gate {
@@ -43,10 +41,14 @@ impl Gate {
         for (field, value, least) in [("num_classes", num_classes, least_classes), ("embedding_dim", embedding_dim, 1)]
         {
             if value < least {
-                return Err(Error::Config { field, expected: format!("at least {least}"), got: value.to_string() });
+                return Err(Error::config(field, format!("at least {least}"), value));
             }
         }
-        Ok(Self { num_classes, embedding_dim })
+        Ok(Self { num_classes, embedding_dim, ignore: None })
+    }
+
+    pub(super) fn ignoring(self, ignore: Option<i64>) -> Self {
+        Self { ignore, ..self }
     }
 
     /// The embeddings in the kind of `weight`, if they are `[B, D]`, floating and beside it.
@@ -86,10 +88,24 @@ impl Gate {
         }
         // libtorch answers a label out of range with 4 kB of C++ trace, on CUDA with a dead context.
         let on_host = Vec::<i64>::try_from(labels)?;
-        if let Some(position) = on_host.iter().position(|label| !(0..self.num_classes).contains(label)) {
+        let takes_part = |label: &i64| Some(*label) != self.ignore;
+        let outside = |label: &i64| takes_part(label) && !(0..self.num_classes).contains(label);
+        if let Some(position) = on_host.iter().position(outside) {
             return Err(Error::Label { position, label: on_host[position], num_classes: self.num_classes });
         }
-        Ok(Batch { embeddings, labels: Labels { tensor: labels.to_device(weight.device()), on_host } })
+        if on_host.iter().all(takes_part) {
+            return Ok(Batch { embeddings, labels: Labels { tensor: labels.to_device(weight.device()), on_host } });
+        }
+        let (places, kept): (Vec<_>, Vec<_>) = (0i64..).zip(on_host).filter(|(_, label)| takes_part(label)).unzip();
+        if kept.is_empty() {
+            return Err(Error::Tensor {
+                what: "labels",
+                expected: "one at least that is not ignored".into(),
+                got: format!("{batch} times {}", self.ignore.unwrap_or_default()),
+            });
+        }
+        let places = Tensor::from_slice(&places).to_device(weight.device());
+        Ok(Batch { embeddings: embeddings.index_select(0, &places), labels: Labels::new(kept, weight.device()) })
     }
 }
 
@@ -113,7 +129,7 @@ fn require(field: &'static str, value: f64, in_range: bool, expected: &str) -> R
         true => format!("at most {LARGEST:e}"),
         false => expected.to_owned(),
     };
-    Err(Error::Config { field, expected, got: value.to_string() })
+    Err(Error::config(field, expected, value))
 }
 
 /// Refuses embeddings that hold NaN or infinity before they reach the inner loss.
@@ -167,7 +183,7 @@ impl<L: Loss> Loss for Guarded<L> {
     }
 }
 
-pub(super) fn require_finite(embeddings: &Tensor) -> Result<()> {
+fn require_finite(embeddings: &Tensor) -> Result<()> {
     require_defined("embeddings", embeddings)?;
     let finite = embeddings.detach().isfinite();
     if bool::try_from(finite.all())? {

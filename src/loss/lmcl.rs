@@ -4,13 +4,11 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::{
-    GradientPath, Loss, LossKind, LossTerms, Negatives, Reduction,
-    chunked_head::ChunkedHead,
-    cosine_head::CosineHead,
-    gate::{Batch, Gate, require_non_negative, require_scale},
-    scores::Scores,
+    Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
+    gate::{Batch, require_non_negative},
+    head::{Head, HeadConfig, Scores},
 };
-use crate::{Error, Result, params};
+use crate::{Error, Result};
 
 /// Hyper-parameters of [`Lmcl`]. Sizes are not here: they come from the data, at [`init`](Self::init).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,12 +24,17 @@ pub struct LmclConfig {
     /// A learned bias for each class, added after scaling, as the Soft LMCCL paper prints the
     /// formula. Default false: CosFace fixes it to 0, and so does the authors' code.
     pub bias: bool,
+    /// Prototypes of a class, of which the closest counts, 1 to 1000. Default 1; 3 makes it a sub-center loss (J. Deng
+    /// et al., *Sub-center ArcFace*, ECCV 2020).
+    pub subcenters: i64,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
     /// Which of the classes absent from the batch take part. Default: all of them.
     pub negatives: Negatives,
-    /// Default [`GradientPath::BySize`].
-    pub gradient: GradientPath,
+    /// Smoothing, and labels to ignore. Default: neither.
+    pub targets: Targets,
+    /// How much of the logits is held at a time.
+    pub chunks: Chunks,
 }
 
 impl Default for LmclConfig {
@@ -40,9 +43,11 @@ impl Default for LmclConfig {
             scale: 16.0,
             margin: 0.35,
             bias: false,
+            subcenters: 1,
             reduction: Reduction::Mean,
             negatives: Negatives::default(),
-            gradient: GradientPath::default(),
+            targets: Targets::default(),
+            chunks: Chunks::default(),
         }
     }
 }
@@ -55,9 +60,13 @@ impl LmclConfig {
     /// of negatives a number in 0..=1, not 0;
     /// [`init`](Self::init), which knows C, also refuses a margin above C/(C−1).
     pub fn validate(&self) -> Result<()> {
-        require_scale(self.scale)?;
         require_non_negative("margin", self.margin)?;
-        self.negatives.validate()
+        self.head().validate()
+    }
+
+    fn head(&self) -> HeadConfig {
+        let Self { scale, subcenters, bias, reduction, negatives, targets, chunks, .. } = *self;
+        HeadConfig { scale: Some(scale), centers: subcenters, bias, reduction, negatives, targets, chunks }
     }
 
     /// Creates the loss; its prototypes `weight: [num_classes, embedding_dim]` are trainable at
@@ -68,11 +77,10 @@ impl LmclConfig {
     /// that no arrangement of the classes can satisfy; [`Error::NameTaken`].
     pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<Lmcl> {
         self.validate()?;
-        let gate = Gate::new(num_classes, 2, embedding_dim)?;
-        require_margin_within_bound(self.margin, num_classes)?;
-        let head = CosineHead::init(path, gate, self.negatives)?;
-        let bias = params::bias(path, self.bias, num_classes)?;
-        Ok(Lmcl { config: self, head, bias })
+        if num_classes > 1 {
+            require_margin_within_bound(self.margin, num_classes)?;
+        }
+        Ok(Lmcl { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
     }
 }
 
@@ -84,11 +92,7 @@ fn require_margin_within_bound(margin: f64, num_classes: i64) -> Result<()> {
     if margin <= bound {
         return Ok(());
     }
-    Err(Error::Config {
-        field: "margin",
-        expected: format!("at most C/(C-1) = {bound} for C = {num_classes} classes"),
-        got: margin.to_string(),
-    })
+    Err(Error::config("margin", format!("at most C/(C-1) = {bound} for C = {num_classes} classes"), margin))
 }
 
 /// Large-margin cosine loss (CosFace).
@@ -129,8 +133,7 @@ fn require_margin_within_bound(margin: f64, num_classes: i64) -> Result<()> {
 #[derive(Debug)]
 pub struct Lmcl {
     config: LmclConfig,
-    head: CosineHead,
-    bias: Option<Tensor>,
+    head: Head,
 }
 
 impl Lmcl {
@@ -145,16 +148,12 @@ impl Lmcl {
     /// # Errors
     /// [`Error::Tensor`] if the embeddings do not fit.
     pub fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
-        let logits = self.head.similarity(embeddings)? * self.config.scale;
-        Ok(match &self.bias {
-            Some(bias) => logits + bias,
-            None => logits,
-        })
+        self.head.logits(embeddings)
     }
 
-    /// The class prototypes `W`, `[C, D]`, of any length.
+    /// The class prototypes `W`, `[C, D]` (those of a class one after the other, `[C·k, D]`), of any length.
     pub fn prototypes(&self) -> &Tensor {
-        self.head.prototypes()
+        &self.head.weight
     }
 
     /// The hyper-parameters in force.
@@ -173,35 +172,38 @@ impl Lmcl {
         Ok(())
     }
 
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless there is one for each class.
+    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(weights)?;
+        Ok(self)
+    }
+
+    pub(super) fn set_class_weights(&mut self, weights: &[f64]) -> Result<()> {
+        self.head.set_class_weights(weights)
+    }
+
     pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
         self.head.batch(embeddings, labels)
     }
 
     /// What the term, and a softmax on the same prototypes, are made of.
-    pub(super) fn scores(&self, batch: &Batch) -> Scores {
-        let LmclConfig { scale, gradient, .. } = self.config;
-        self.head.scores(batch, scale, self.bias.as_ref(), gradient)
+    pub(super) fn scores(&self, batch: &Batch, heads: usize) -> Result<Scores> {
+        self.head.scores(batch, heads)
     }
 
     pub(super) fn term(&self, scores: &Scores) -> LossTerms {
-        let LmclConfig { scale, margin, reduction, .. } = self.config;
-        LossTerms::single(Self::NAME, scores.cross_entropy(scale * margin, reduction))
+        let LmclConfig { scale, margin, .. } = self.config;
+        LossTerms::single(Self::NAME, self.head.cross_entropy(scores, |own| own - scale * margin))
     }
 
     /// Cross entropy of `s·cos θ`, without margin and bias.
-    pub(super) fn softmax(&self, scores: &Scores, batch: &Batch) -> Tensor {
-        let LmclConfig { scale, reduction, gradient, .. } = self.config;
-        match &self.bias {
-            None => scores.cross_entropy(0.0, reduction),
-            // With a bias the two have no logits in common.
-            Some(_) => self.head.scores(batch, scale, None, gradient).cross_entropy(0.0, reduction),
-        }
-    }
-
-    /// The head in chunks, with its bias if it has one and that is wanted.
-    pub(super) fn chunked_head(&self, batch: &Batch, biased: bool) -> ChunkedHead {
-        let bias = self.bias.as_ref().filter(|_| biased);
-        self.head.chunked(batch, self.config.scale, bias)
+    pub(super) fn softmax(&self, scores: &Scores, batch: &Batch) -> Result<Tensor> {
+        // With a bias the two have no logits in common.
+        let unbiased = self.config.bias.then(|| self.head.scores_with(batch, 2, None)).transpose()?;
+        Ok(self.head.cross_entropy(unbiased.as_ref().unwrap_or(scores), Tensor::shallow_clone))
     }
 
     /// Draws other negatives from now on, if it draws any.
@@ -212,7 +214,7 @@ impl Lmcl {
 
 impl Loss for Lmcl {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        Ok(self.term(&self.scores(&self.batch(embeddings, labels)?)))
+        Ok(self.term(&self.scores(&self.batch(embeddings, labels)?, 1)?))
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
@@ -230,7 +232,7 @@ impl Loss for Lmcl {
     }
 
     fn variables(&self) -> Vec<(String, Tensor)> {
-        let bias = self.bias.as_ref().map(|bias| ("lmcl.bias".to_owned(), bias.shallow_clone()));
+        let bias = self.head.bias.as_ref().map(|bias| ("lmcl.bias".to_owned(), bias.shallow_clone()));
         std::iter::once(("lmcl.weight".to_owned(), self.prototypes().shallow_clone())).chain(bias).collect()
     }
 

@@ -10,29 +10,35 @@
 //! | [`NormalizedSoftmax`] | cross entropy of `s·cos θ` | prototypes |
 //! | [`Lmcl`] | cross entropy of `s·(cos θ − m·1[c = y])` | prototypes |
 //! | [`ArcFace`] | cross entropy of `s·cos(θ + m·1[c = y])` | prototypes |
+//! | [`CombinedMargin`] | cross entropy of `s·(cos(m₁θ + m₂) − m₃)` at `c = y` | prototypes |
+//! | [`AdaFace`] | the same with `m₂ = −m·ẑ`, `m₃ = m + m·ẑ`, `ẑ` by the embedding's norm | prototypes |
 //! | [`CenterLoss`] | `½‖x − c_y‖²`, `c` a running center | none (centers are a buffer) |
 //! | [`SoftLmccl`] | LMCL + λ·center + softmax | prototypes, `W`, `b` |
+//!
+//! Every head takes several prototypes of a class, weights of the classes, smoothed targets, labels to ignore
+//! ([`Targets`]) and a share of the negatives ([`Negatives`]), and any number of classes in bounded memory ([`Chunks`]):
+//! `forward` and `backward` meet the classes a chunk at a time, with the gradient in closed form
+//! ([`autograd`](crate::autograd)). Under `create_graph` the gradient is that of the formulas in [`functional`], so second
+//! derivatives are right, but at an embedding or a row of zeros, where a norm has none.
+//! Where a gradient is there already it is added to, which takes one more tensor of the size of the weights.
 //!
 //! # Shapes
 //! `B` batch, `D` embedding dimension, `C` classes. Embeddings may be `f16`, `bf16`, `f32` or `f64`;
 //! heads, centers and logits are `f32` (`f64` after `VarStore::double`). What casts the whole store afterwards casts
 //! them too: cast the network alone, as in `(vs.root() / "net").bfloat16()`.
 
+mod adaface;
 mod arcface;
 mod center;
-mod chunked_head;
+mod combined;
 mod compose;
-mod cosine_head;
-mod few_logits;
+mod config;
 mod forgotten;
 pub mod functional;
 mod gate;
+mod head;
 mod kind;
-mod large;
 mod lmcl;
-mod log_odds;
-mod negatives;
-mod scores;
 mod soft_lmccl;
 mod softmax;
 mod terms;
@@ -40,17 +46,17 @@ mod terms;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+pub use adaface::{AdaFace, AdaFaceConfig};
 pub use arcface::{ArcFace, ArcFaceConfig};
 pub use center::{CenterDistance, CenterLoss, CenterLossConfig, CenterSpace, CenterUpdate};
-pub use chunked_head::Chunks;
+pub use combined::{CombinedMargin, CombinedMarginConfig};
 pub use compose::{Scaled, Sum};
+pub use config::LossConfig;
 pub use gate::Guarded;
+pub use head::{Chunks, Negatives, Targets};
 pub(crate) use kind::short_type_name;
 pub use kind::{LossKind, LossPart};
-pub use large::{Chunked, FirstPass};
 pub use lmcl::{Lmcl, LmclConfig};
-pub use negatives::Negatives;
-pub use scores::GradientPath;
 pub use soft_lmccl::{SoftLmccl, SoftLmcclConfig, SoftmaxBranch};
 pub use softmax::{NormalizedSoftmax, NormalizedSoftmaxConfig, SoftmaxHead, SoftmaxHeadConfig};
 pub use terms::{LossReport, LossTerms, Term, TermReport};

@@ -112,6 +112,9 @@ impl SoftLmcclConfig {
     pub fn validate(&self) -> Result<()> {
         self.lmcl.validate()?;
         self.center.validate()?;
+        if let SoftmaxBranch::Own(softmax) = &self.softmax {
+            softmax.validate()?;
+        }
         require_non_negative("center_weight", self.center_weight)?;
         require_non_negative("softmax_weight", self.softmax_weight)
     }
@@ -126,7 +129,7 @@ impl SoftLmcclConfig {
         let center = self.center.init(&(path / CenterLoss::NAME), num_classes, embedding_dim)?;
         let softmax = match self.softmax {
             SoftmaxBranch::Own(config) => {
-                Softmax::Own(config.init(&(path / SoftmaxHead::NAME), num_classes, embedding_dim)?)
+                Softmax::Own(Box::new(config.init(&(path / SoftmaxHead::NAME), num_classes, embedding_dim)?))
             }
             SoftmaxBranch::SharedCosine => Softmax::SharedCosine,
         };
@@ -177,7 +180,7 @@ pub struct SoftLmccl {
 
 #[derive(Debug)]
 enum Softmax {
-    Own(SoftmaxHead),
+    Own(Box<SoftmaxHead>),
     SharedCosine,
 }
 
@@ -208,7 +211,20 @@ impl SoftLmccl {
         }
     }
 
-    /// Checked once for all parts, which `init` made alike.
+    /// Gives every class a weight in the margin term and in the softmax term, as [`Targets`](super::Targets) says;
+    /// checkpoints do not hold them.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) unless there is one for each class, finite and > 0.
+    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
+        self.lmcl.set_class_weights(weights)?;
+        if let Softmax::Own(head) = &mut self.softmax.inner {
+            head.set_class_weights(weights)?;
+        }
+        Ok(self)
+    }
+
+    /// Checked once for all parts, which `init` made alike; labels to ignore are those of the margin term.
     pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
         self.lmcl.batch(embeddings, labels)
     }
@@ -263,10 +279,12 @@ impl SoftLmccl {
 impl Loss for SoftLmccl {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         let batch = self.batch(embeddings, labels)?;
-        let scores = self.lmcl.scores(&batch);
+        let shared = matches!(self.softmax.inner, Softmax::SharedCosine) && !self.lmcl.config().bias;
+        let heads = if shared { 1 } else { 2 };
+        let scores = self.lmcl.scores(&batch, heads)?;
         let softmax = match &self.softmax.inner {
-            Softmax::Own(head) => head.term(&batch),
-            Softmax::SharedCosine => LossTerms::single(SoftmaxHead::NAME, self.lmcl.softmax(&scores, &batch)),
+            Softmax::Own(head) => head.term(&batch, heads)?,
+            Softmax::SharedCosine => LossTerms::single(SoftmaxHead::NAME, self.lmcl.softmax(&scores, &batch)?),
         };
         Ok(self.lmcl.term(&scores) + self.center_term(&batch) + self.softmax.weight * softmax)
     }
@@ -279,6 +297,9 @@ impl Loss for SoftLmccl {
         let batch = self.batch(embeddings, labels)?;
         self.center.inner.follow(&batch)?;
         self.lmcl.advance();
+        if let Softmax::Own(head) = &mut self.softmax.inner {
+            head.advance();
+        }
         Ok(())
     }
 

@@ -1,17 +1,14 @@
 //! Cross entropy over classes: on a linear head, and on the hypersphere.
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, autocast, nn};
+use tch::{Tensor, nn};
 
 use super::{
-    GradientPath, Loss, LossKind, LossTerms, Negatives, Reduction,
-    chunked_head::ChunkedHead,
-    cosine_head::CosineHead,
-    gate::{Batch, Gate, require_scale},
-    negatives::Classes,
-    scores::Scores,
+    Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
+    gate::Batch,
+    head::{Head, HeadConfig},
 };
-use crate::{Result, params};
+use crate::Result;
 
 /// Hyper-parameters of [`SoftmaxHead`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -21,30 +18,48 @@ pub struct SoftmaxHeadConfig {
     pub bias: bool,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
-    /// Default [`GradientPath::BySize`].
-    pub gradient: GradientPath,
+    /// Which of the classes absent from the batch take part. Default: all of them.
+    pub negatives: Negatives,
+    /// Smoothing, and labels to ignore. Default: neither.
+    pub targets: Targets,
+    /// How much of the logits is held at a time.
+    pub chunks: Chunks,
 }
 
 impl Default for SoftmaxHeadConfig {
     fn default() -> Self {
-        Self { bias: true, reduction: Reduction::Mean, gradient: GradientPath::default() }
+        Self {
+            bias: true,
+            reduction: Reduction::Mean,
+            negatives: Negatives::default(),
+            targets: Targets::default(),
+            chunks: Chunks::default(),
+        }
     }
 }
 
 impl SoftmaxHeadConfig {
+    /// Checks the values without building anything.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for a share of negatives, a smoothing or chunks out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.head().validate()
+    }
+
+    fn head(&self) -> HeadConfig {
+        let Self { bias, reduction, negatives, targets, chunks, .. } = *self;
+        HeadConfig { scale: None, centers: 1, bias, reduction, negatives, targets, chunks }
+    }
+
     /// Creates the loss; `weight: [num_classes, embedding_dim]` (Glorot-uniform at first) is
     /// trainable at `path` under weight decay, `bias: [num_classes]` (zero at first) without.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for fewer than two classes;
+    /// As [`validate`](Self::validate); [`Error::Config`](crate::Error::Config) for fewer than two classes;
     /// [`Error::NameTaken`](crate::Error::NameTaken).
     pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<SoftmaxHead> {
-        let gate = Gate::new(num_classes, 2, embedding_dim)?;
-        let init = params::glorot_uniform(num_classes, embedding_dim);
-        let decayed = path.set_group(params::DECAY_GROUP);
-        let weight = params::trainable(&decayed, "weight", &[num_classes, embedding_dim], init)?;
-        let bias = params::bias(path, self.bias, num_classes)?;
-        Ok(SoftmaxHead { config: self, gate, weight, bias })
+        Ok(SoftmaxHead { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
     }
 }
 
@@ -70,9 +85,7 @@ impl SoftmaxHeadConfig {
 #[derive(Debug)]
 pub struct SoftmaxHead {
     config: SoftmaxHeadConfig,
-    gate: Gate,
-    weight: Tensor,
-    bias: Option<Tensor>,
+    head: Head,
 }
 
 impl SoftmaxHead {
@@ -84,17 +97,17 @@ impl SoftmaxHead {
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if the embeddings do not fit.
     pub fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
-        Ok(self.linear(&self.gate.embeddings(embeddings, &self.weight)?))
+        self.head.logits(embeddings)
     }
 
     /// `W`, `[C, D]`.
     pub fn weight(&self) -> &Tensor {
-        &self.weight
+        &self.head.weight
     }
 
     /// `b`, `[C]`, if the head has one.
     pub fn bias(&self) -> Option<&Tensor> {
-        self.bias.as_ref()
+        self.head.bias.as_ref()
     }
 
     /// The hyper-parameters in force.
@@ -102,37 +115,44 @@ impl SoftmaxHead {
         self.config
     }
 
-    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
-        self.gate.batch(embeddings, labels, &self.weight)
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) unless there is one for each class.
+    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(weights)?;
+        Ok(self)
     }
 
-    pub(super) fn term(&self, Batch { embeddings, labels, .. }: &Batch) -> LossTerms {
-        let SoftmaxHeadConfig { reduction, gradient, .. } = self.config;
-        let scores = Scores::of(embeddings, &self.weight, self.bias.as_ref(), labels.shallow_clone(), gradient);
-        LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction))
+    pub(super) fn set_class_weights(&mut self, weights: &[f64]) -> Result<()> {
+        self.head.set_class_weights(weights)
     }
 
-    pub(super) fn chunked_head(&self, Batch { embeddings, labels, .. }: &Batch) -> ChunkedHead {
-        let (embeddings, labels) = (embeddings.shallow_clone(), labels.tensor.shallow_clone());
-        ChunkedHead::new(embeddings, &self.weight, self.bias.as_ref(), Classes::All, labels, false)
+    /// Of a checked batch. `heads` of the loss share the room for logits.
+    pub(super) fn term(&self, batch: &Batch, heads: usize) -> Result<LossTerms> {
+        let scores = self.head.scores(batch, heads)?;
+        Ok(LossTerms::single(Self::NAME, self.head.cross_entropy(&scores, Tensor::shallow_clone)))
     }
 
-    fn linear(&self, embeddings: &Tensor) -> Tensor {
-        autocast(false, || embeddings.linear(&self.weight, self.bias.as_ref()))
+    /// Draws other negatives from now on, if it draws any.
+    pub(super) fn advance(&mut self) {
+        self.head.advance();
     }
 }
 
 impl Loss for SoftmaxHead {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        Ok(self.term(&self.batch(embeddings, labels)?))
+        self.term(&self.head.batch(embeddings, labels)?, 1)
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.batch(embeddings, labels).map(drop)
+        self.head.batch(embeddings, labels).map(drop)
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.check(embeddings, labels)
+        self.check(embeddings, labels)?;
+        self.head.advance();
+        Ok(())
     }
 
     fn kind(&self) -> LossKind {
@@ -140,12 +160,12 @@ impl Loss for SoftmaxHead {
     }
 
     fn variables(&self) -> Vec<(String, Tensor)> {
-        let bias = self.bias.as_ref().map(|bias| ("softmax.bias".to_owned(), bias.shallow_clone()));
-        std::iter::once(("softmax.weight".to_owned(), self.weight.shallow_clone())).chain(bias).collect()
+        let bias = self.bias().map(|bias| ("softmax.bias".to_owned(), bias.shallow_clone()));
+        std::iter::once(("softmax.weight".to_owned(), self.weight().shallow_clone())).chain(bias).collect()
     }
 
     fn num_classes(&self) -> Option<i64> {
-        Some(self.gate.num_classes)
+        Some(self.head.num_classes())
     }
 }
 
@@ -155,15 +175,29 @@ impl Loss for SoftmaxHead {
 pub struct NormalizedSoftmaxConfig {
     /// `s`, the radius of the hypersphere, finite and > 0. Default 16, as for LMCL.
     pub scale: f64,
+    /// Prototypes of a class, of which the closest counts, 1 to 1000. Default 1; 3 makes it a sub-center loss (J. Deng
+    /// et al., *Sub-center ArcFace*, ECCV 2020).
+    pub subcenters: i64,
     /// Default [`Reduction::Mean`].
     pub reduction: Reduction,
-    /// Default [`GradientPath::BySize`].
-    pub gradient: GradientPath,
+    /// Which of the classes absent from the batch take part. Default: all of them.
+    pub negatives: Negatives,
+    /// Smoothing, and labels to ignore. Default: neither.
+    pub targets: Targets,
+    /// How much of the logits is held at a time.
+    pub chunks: Chunks,
 }
 
 impl Default for NormalizedSoftmaxConfig {
     fn default() -> Self {
-        Self { scale: 16.0, reduction: Reduction::Mean, gradient: GradientPath::default() }
+        Self {
+            scale: 16.0,
+            subcenters: 1,
+            reduction: Reduction::Mean,
+            negatives: Negatives::default(),
+            targets: Targets::default(),
+            chunks: Chunks::default(),
+        }
     }
 }
 
@@ -173,7 +207,12 @@ impl NormalizedSoftmaxConfig {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) unless `scale` is finite and positive.
     pub fn validate(&self) -> Result<()> {
-        require_scale(self.scale)
+        self.head().validate()
+    }
+
+    fn head(&self) -> HeadConfig {
+        let Self { scale, subcenters, reduction, negatives, targets, chunks, .. } = *self;
+        HeadConfig { scale: Some(scale), centers: subcenters, bias: false, reduction, negatives, targets, chunks }
     }
 
     /// Creates the loss; its prototypes `weight: [num_classes, embedding_dim]` are trainable at
@@ -184,8 +223,7 @@ impl NormalizedSoftmaxConfig {
     /// classes; [`Error::NameTaken`](crate::Error::NameTaken).
     pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<NormalizedSoftmax> {
         self.validate()?;
-        let gate = Gate::new(num_classes, 2, embedding_dim)?;
-        Ok(NormalizedSoftmax { config: self, head: CosineHead::init(path, gate, Negatives::default())? })
+        Ok(NormalizedSoftmax { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
     }
 }
 
@@ -216,7 +254,7 @@ impl NormalizedSoftmaxConfig {
 #[derive(Debug)]
 pub struct NormalizedSoftmax {
     config: NormalizedSoftmaxConfig,
-    head: CosineHead,
+    head: Head,
 }
 
 impl NormalizedSoftmax {
@@ -228,12 +266,12 @@ impl NormalizedSoftmax {
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if the embeddings do not fit.
     pub fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
-        Ok(self.head.similarity(embeddings)? * self.config.scale)
+        self.head.logits(embeddings)
     }
 
-    /// The class prototypes `W`, `[C, D]`, of any length.
+    /// The class prototypes `W`, `[C, D]` (those of a class one after the other, `[C·k, D]`), of any length.
     pub fn prototypes(&self) -> &Tensor {
-        self.head.prototypes()
+        &self.head.weight
     }
 
     /// The hyper-parameters in force.
@@ -241,16 +279,20 @@ impl NormalizedSoftmax {
         self.config
     }
 
-    pub(super) fn chunked_head(&self, embeddings: &Tensor, labels: &Tensor) -> Result<ChunkedHead> {
-        Ok(self.head.chunked(&self.head.batch(embeddings, labels)?, self.config.scale, None))
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) unless there is one for each class.
+    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(weights)?;
+        Ok(self)
     }
 }
 
 impl Loss for NormalizedSoftmax {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        let NormalizedSoftmaxConfig { scale, reduction, gradient } = self.config;
-        let scores = self.head.scores(&self.head.batch(embeddings, labels)?, scale, None, gradient);
-        Ok(LossTerms::single(Self::NAME, scores.cross_entropy(0.0, reduction)))
+        let scores = self.head.scores(&self.head.batch(embeddings, labels)?, 1)?;
+        Ok(LossTerms::single(Self::NAME, self.head.cross_entropy(&scores, Tensor::shallow_clone)))
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
@@ -258,7 +300,9 @@ impl Loss for NormalizedSoftmax {
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.check(embeddings, labels)
+        self.check(embeddings, labels)?;
+        self.head.advance();
+        Ok(())
     }
 
     fn kind(&self) -> LossKind {
@@ -270,6 +314,6 @@ impl Loss for NormalizedSoftmax {
     }
 
     fn num_classes(&self) -> Option<i64> {
-        Some(self.prototypes().size()[0])
+        Some(self.head.num_classes())
     }
 }

@@ -55,12 +55,6 @@ impl LossTerms {
         weighted.fold(first, |sum, term| sum + term)
     }
 
-    /// The same terms outside the graph.
-    pub(super) fn detached(self) -> Self {
-        let terms = self.terms.into_iter().map(|term| Term { value: term.value.detach(), ..term });
-        Self { terms: terms.collect() }
-    }
-
     /// The unweighted value of a term.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.iter().find(|term| term.name == name).map(|term| &term.value)

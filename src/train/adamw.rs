@@ -12,7 +12,7 @@ use tch::{
     no_grad_guard,
 };
 
-use super::{Optimizer, optimizer::require_weight_decay};
+use super::{Optimizer, optimizer::require_weight_decay, rows::Rows};
 use crate::{
     Error, Result,
     params::{NO_DECAY_GROUP, at_least_single, is_under},
@@ -95,6 +95,10 @@ impl AdamWConfig {
 ///
 /// Of variables in half precision (`f16`, `bf16`), moments and a copy of the value are kept in single precision, and the
 /// variable is that copy, rounded: a step of 1e-3 from 1 is lost in `bf16`, a hundred of them are not.
+///
+/// Of a row-sparse gradient, as [`Negatives::sparse`](crate::loss::Negatives) makes it, only the rows that it has are read
+/// and moved, as in PyTorch's `SparseAdam`: the others neither decay nor forget, and `t` counts for all rows together. Dense
+/// AdamW would shrink the moments and the weights of absent rows and move them on along old gradients.
 ///
 /// The results are those of libtorch's AdamW but for the rounding of single operations. Written anew
 /// because `tch` gives no way to its state, without which no run can be continued exactly.
@@ -218,12 +222,22 @@ impl AdamW {
 
     /// Moves one variable along its gradient.
     fn descend(
-        &AdamWConfig { learning_rate, beta1, beta2, eps, .. }: &AdamWConfig,
+        config @ &AdamWConfig { learning_rate, beta1, beta2, eps, .. }: &AdamWConfig,
         decay: f64,
         variable: &mut Tensor,
         gradient: &Tensor,
         Moments { steps, first, second, .. }: &mut Moments,
     ) -> Result<()> {
+        if let Some(rows) = Rows::of(gradient)? {
+            let mut some = rows.take(variable)?;
+            let mut moments =
+                Moments { steps: *steps, first: rows.take(first)?, second: rows.take(second)?, master: None };
+            Self::descend(config, decay, &mut some, &rows.gradient, &mut moments)?;
+            *steps = moments.steps;
+            rows.put(variable, &some)?;
+            rows.put(first, &moments.first)?;
+            return rows.put(second, &moments.second);
+        }
         *steps += 1;
         let unbiased = |beta: f64| 1.0 - beta.powf(f64::from(*steps));
         if decay > 0.0 {

@@ -48,6 +48,14 @@ pub(super) fn require_finite_loss(report: &LossReport) -> Result<()> {
     Err(Error::NotFinite(format!("the loss is {report}: {bad}")))
 }
 
+/// The numbers of a gradient: of a row-sparse one those of its rows, each row once.
+fn numbers(gradient: &Tensor) -> Result<Tensor> {
+    Ok(match gradient.is_sparse() {
+        true => gradient.f_coalesce()?.f_values()?,
+        false => gradient.shallow_clone(),
+    })
+}
+
 /// What the optimizer moves in this step, each with its gradient.
 fn gradients(optimizer: &(impl Optimizer + ?Sized)) -> Result<Vec<(Tensor, Tensor)>> {
     let mut gradients = Vec::new();
@@ -71,9 +79,10 @@ fn finite_norm(optimizer: &mut (impl Optimizer + ?Sized), gradients: &[(Tensor, 
         .iter()
         .map(|(_, gradient)| {
             let kind = if gradient.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-            gradient.f_norm_scalaropt_dtype(2, kind)?.f_to_kind(Kind::Double)?.f_to_device(first.device())
+            let norm = numbers(gradient)?.f_norm_scalaropt_dtype(2, kind)?;
+            Ok(norm.f_to_kind(Kind::Double)?.f_to_device(first.device())?)
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>>>()?;
     let norm = f64::try_from(Tensor::f_stack(&lengths, 0)?.f_norm()?)?;
     if norm.is_finite() {
         return Ok(norm);
@@ -81,6 +90,7 @@ fn finite_norm(optimizer: &mut (impl Optimizer + ?Sized), gradients: &[(Tensor, 
     // Squares of finite numbers may overflow.
     let mut squares = 0.0;
     for (variable, gradient) in gradients {
+        let gradient = numbers(gradient)?;
         if !bool::try_from(gradient.f_isfinite()?.f_all()?)? {
             let name = optimizer.name_of(variable).map(|name| format!("`{name}`"));
             let name = name.unwrap_or_else(|| format!("a variable of shape {:?}", variable.size()));
@@ -98,8 +108,9 @@ pub(super) fn clip(optimizer: &mut (impl Optimizer + ?Sized), longest: Option<f6
     let norm = finite_norm(optimizer, &gradients)?;
     let Some(longest) = longest.filter(|&longest| norm > longest) else { return Ok(()) };
     let _frozen = no_grad_guard();
-    for (_, mut gradient) in gradients {
-        let _ = gradient.f_mul_scalar_(longest / norm)?;
+    for (_, gradient) in gradients {
+        let mut numbers = if gradient.is_sparse() { gradient.f_internal_values()? } else { gradient };
+        let _ = numbers.f_mul_scalar_(longest / norm)?;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ mod optimizer;
 mod options;
 mod origin;
 mod parts;
+mod rows;
 mod sampler;
 mod samples;
 mod schedule;
@@ -37,7 +38,7 @@ pub use optimizer::{Optimizer, set_weight_decay};
 pub use sampler::{Sampler, Sampling};
 pub use samples::{InMemory, TrainingSet};
 pub use schedule::{Schedule, WarmUp};
-pub use step::{backward_step, backward_step_in_chunks};
+pub use step::backward_step;
 #[cfg(feature = "cect")]
 pub use subtomograms::{Augmented, Samples};
 pub use trainer::{End, Outcome, Trainer};

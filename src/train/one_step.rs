@@ -32,7 +32,7 @@ impl<L: Loss + ?Sized> Trainer<'_, L> {
         let RunState { optimizer, sampler, progress } = state;
         let step = progress.step;
         let mut last = None;
-        let mut part = |index: usize| {
+        let part = |index: usize| {
             let indices = sampler.next_batch();
             let labels: Vec<i64> = indices.iter().map(|&index| data.labels()[index]).collect();
             let inputs = data.inputs(&indices, step * parts + index)?.f_to_device(to.0)?;
@@ -41,10 +41,9 @@ impl<L: Loss + ?Sized> Trainer<'_, L> {
             last = Some(Drawn { indices, inputs });
             Ok((embeddings, Tensor::f_from_slice(&labels)?))
         };
-        let taken = match (own, &mut self.take_step) {
-            (Some(own), _) => accumulate(loss, own.as_mut(), parts, self.config.clip_norm, part),
-            (None, Some(take)) => part(0).and_then(|(embeddings, labels)| take(loss, optimizer, &embeddings, &labels)),
-            (None, None) => accumulate(loss, optimizer as &mut AdamW, parts, self.config.clip_norm, part),
+        let taken = match own {
+            Some(own) => accumulate(loss, own.as_mut(), parts, self.config.clip_norm, part),
+            None => accumulate(loss, optimizer as &mut AdamW, parts, self.config.clip_norm, part),
         };
         let taken = taken.and_then(|report| match report.total.is_finite() {
             true => Ok(report),

@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tch::nn;
 
-use super::{Optimizer, Trainer, checkpoint::Meta, origin::own_type_name, step::backward_step_in_chunks};
-use crate::{
-    Error, Result,
-    loss::{Chunked, Chunks, Loss},
-};
+use super::{Optimizer, Trainer, checkpoint::Meta, origin::own_type_name};
+use crate::{Error, Result, loss::Loss};
 
 impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// What checkpoints say of themselves, and what must agree for a run to go on, as all of [`FitConfig`] and the
@@ -121,18 +118,6 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// ```
     pub fn optimizer(mut self, build: impl FnOnce(&nn::VarStore) -> Result<Box<dyn Optimizer>> + 'a) -> Self {
         self.optimizer = Some(Box::new(build));
-        self
-    }
-
-    /// Goes through the classes of the loss in chunks, where its logits have no room. Other chunks give other last
-    /// bits, so a run that is resumed wants the same.
-    pub fn in_chunks(mut self, chunks: Chunks) -> Self
-    where
-        L: Chunked,
-    {
-        self.take_step = Some(Box::new(move |loss, optimizer, embeddings, labels| {
-            backward_step_in_chunks(loss, optimizer, embeddings, labels, chunks)
-        }));
         self
     }
 }

@@ -10,22 +10,17 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 use soft_lmccl_files::{remove_partials, require_writable};
-use tch::{Tensor, nn};
+use tch::nn;
 
 use super::{
-    AdamW, AdamWConfig, Best, FitConfig, Optimizer, Progress, RunState, Sampler, Schedule, Step, TrainingSet,
+    AdamWConfig, Best, FitConfig, Optimizer, Progress, RunState, Sampler, Schedule, Step, TrainingSet,
     buffers::Buffers,
     checkpoint::{self, Meta, Origin},
     log::Log,
     one_step::kind_of_network,
     set_weight_decay,
 };
-use crate::{
-    Error, Result,
-    loss::{Loss, LossReport},
-    notice::notice,
-    params,
-};
+use crate::{Error, Result, loss::Loss, notice::notice, params};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -55,7 +50,6 @@ pub struct Outcome {
 }
 
 type BeforeStep<'a, L> = Box<dyn FnMut(&mut L, f64) -> Result<()> + 'a>;
-type TakeStep<'a, L> = Box<dyn FnMut(&mut L, &mut AdamW, &Tensor, &Tensor) -> Result<LossReport> + 'a>;
 type Validate<'a, L> = Box<dyn FnMut(&L) -> Result<f64> + 'a>;
 type BuildOptimizer<'a> = Box<dyn FnOnce(&nn::VarStore) -> Result<Box<dyn Optimizer>> + 'a>;
 
@@ -117,7 +111,6 @@ pub struct Trainer<'a, L: ?Sized> {
     pub(super) best: Option<PathBuf>,
     pub(super) validate: Option<Validate<'a, L>>,
     pub(super) before_step: Option<BeforeStep<'a, L>>,
-    pub(super) take_step: Option<TakeStep<'a, L>>,
     pub(super) schedule: Option<Box<dyn Fn(f64) -> f64 + 'a>>,
     pub(super) optimizer: Option<BuildOptimizer<'a>>,
     pub(super) rates: Vec<(String, f64)>,
@@ -155,7 +148,6 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             config_type: None,
             origin: Origin::default(),
             before_step: None,
-            take_step: None,
             schedule: None,
             optimizer: None,
             rates: Vec::new(),

@@ -10,7 +10,7 @@ use std::{
 
 use soft_lmccl::{
     Error, Result,
-    autograd::{Backward, function},
+    autograd::{Backward, function, gradients},
     tch::{Device, Kind, Tensor, no_grad_guard},
 };
 
@@ -71,6 +71,46 @@ fn second_derivatives_of_recorded_operations() {
     assert_eq!(values(&first), [27.0]);
     let second = Tensor::run_backward(&[first], &[&x], false, false).remove(0);
     assert_eq!(values(&second), [18.0]);
+}
+
+/// A backward within the closure that comes by its own node again, and lets go of the graph.
+#[test]
+fn a_backward_within_the_closure() {
+    let (count, held) = counter();
+    let x = leaf(&[3.0]);
+    let outputs = function(&[&x], || {
+        let backward = move |backward: &Backward<'_>| {
+            let _held = &held;
+            let gradient = backward.gradient(0).unwrap();
+            if gradient.requires_grad() {
+                gradient.f_backward()?;
+            }
+            Ok(vec![Some(gradient * &backward.inputs()[0] * 2.0)])
+        };
+        Ok((vec![x.square()], backward))
+    });
+    let y = outputs.unwrap().remove(0);
+    // dy²/dy = 2y depends on y, so on x by the closure: d(2y)/dx = 4x.
+    let gradient = Tensor::run_backward(&[y.square()], &[&x], true, true).remove(0);
+    assert_eq!((values(&gradient), values(&x.grad())), (vec![108.0], vec![12.0]));
+    drop((y, gradient));
+    x.shallow_clone().zero_grad();
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+/// The gradients by the outputs are constants of the sum, and yet in the graph.
+#[test]
+fn gradients_take_those_by_the_outputs() {
+    let (x, by) = (leaf(&[3.0, -1.0]), leaf(&[1.0, 10.0]));
+    let found = gradients(&[&(&x * &x * &x)], &[&(&by * &x)], &[&x]).unwrap().remove(0).unwrap();
+    // by·x times 3x².
+    assert_eq!(values(&found), [81.0, -30.0]);
+    found.sum(Kind::Double).backward();
+    assert_eq!((values(&x.grad()), values(&by.grad())), (vec![81.0, 90.0], vec![81.0, -3.0]));
+    let ones = Tensor::from_slice(&[1.0, 1.0]);
+    assert!(gradients(&[&x.square()], &[&ones], &[&by]).unwrap()[0].is_none());
+    let error = gradients(&[&ones], &[&ones], &[&x]).unwrap_err();
+    assert!(error.to_string().contains("does not require grad"), "{error}");
 }
 
 #[test]

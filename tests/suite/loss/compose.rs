@@ -164,6 +164,7 @@ fn defaults_and_presets_have_the_values_of_their_sources() {
         distance: CenterDistance::Euclidean,
         space: CenterSpace::Raw,
         reduction: Reduction::Sum,
+        ignore: None,
     };
     assert_eq!(literal.center, center);
 }

@@ -3,8 +3,9 @@
 use soft_lmccl::{
     Result,
     loss::{
-        ArcFaceConfig, CenterDistance, CenterLossConfig, Chunked, Chunks, Guarded, LmclConfig, Loss, Negatives,
-        NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig, functional::class_residuals,
+        AdaFaceConfig, ArcFaceConfig, CenterDistance, CenterLossConfig, CombinedMarginConfig, Guarded, LmclConfig,
+        Loss, LossConfig, Negatives, NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig, Targets,
+        functional::class_residuals,
     },
     params::NO_DECAY_GROUP,
     tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig, no_grad_guard},
@@ -177,66 +178,65 @@ fn validate_looks_at_every_level() {
     assert_eq!(arcface.to_string(), "invalid `scale`: expected a finite number > 0, got NaN");
 }
 
+/// What every head may be asked for, refused before anything is built.
 #[test]
-fn a_refused_chunked_pass_leaves_no_gradient() {
-    let vs = nn::VarStore::new(Device::Cpu);
-    let loss = SoftLmcclConfig::default().init(&vs.root(), C, D).unwrap();
-    let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5]]).set_requires_grad(true);
-    let chunks = Chunks::default();
-    for (labels, chunks, message) in [
-        (0, Chunks { classes: 0, ..chunks }, "invalid `classes`: expected at least 1, got 0"),
-        (3, chunks, "label 3 at position 0 is outside 0..3"),
-    ] {
-        let refused = loss.forward_backward(&embeddings, &Tensor::from_slice(&[labels as i64]), chunks);
-        assert_eq!(refused.unwrap_err().to_string(), message);
-        assert!(vs.variables().values().chain([&embeddings]).all(|tensor| !tensor.grad().defined()));
-    }
-}
-
-/// In a sum the second loss may refuse what the first has gone through.
-#[test]
-fn a_refused_chunked_sum_leaves_no_gradient() {
-    let vs = nn::VarStore::new(Device::Cpu);
-    let many = LmclConfig::default().init(&(vs.root() / "many"), C + 2, D).unwrap();
-    let few = LmclConfig::default().init(&(vs.root() / "few"), C, D).unwrap();
-    let mut loss = many + 0.5 * few;
-    let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5]]).set_requires_grad(true);
-    let refused = |loss: &dyn Chunked, label: i64, message: &str| {
-        let refused = loss.forward_backward(&embeddings, &Tensor::from_slice(&[label]), Chunks::default());
-        assert_eq!(refused.unwrap_err().to_string(), message);
-        assert!(vs.variables().values().chain([&embeddings]).all(|tensor| !tensor.grad().defined()));
+fn options_of_heads_out_of_range() {
+    let refused = |change: &dyn Fn(&mut LmclConfig), message: &str| {
+        let mut config = LmclConfig::default();
+        change(&mut config);
+        assert_eq!(config.validate().unwrap_err().to_string(), message);
     };
-    refused(&loss, C, "label 3 at position 0 is outside 0..3");
-    loss.right.weight = f64::NAN;
-    refused(&loss, 0, "invalid `weight`: expected a finite number, got NaN");
-    let guarded = Guarded { inner: loss.left };
-    let not_a_number = Tensor::from_slice2(&[[1.0f32, f32::NAN]]);
-    let error = guarded.forward_backward(&not_a_number, &Tensor::from_slice(&[0i64]), Chunks::default()).unwrap_err();
-    assert_eq!(error.to_string(), "embeddings: expected finite numbers, got NaN in row 0, column 1");
+    refused(&|c| c.chunks.classes = Some(0), "invalid `chunks.classes`: expected at least 1, got 0");
+    refused(&|c| c.subcenters = 0, "invalid `subcenters`: expected 1 to 1000, got 0");
+    refused(&|c| (c.bias, c.subcenters) = (true, 2), "invalid `subcenters`: expected 1 in a head with a bias, got 2");
+    refused(&|c| c.targets.smoothing = 1.0, "invalid `targets.smoothing`: expected a number in 0..1, got 1");
+    refused(&|c| c.targets.smoothing = f64::NAN, "invalid `targets.smoothing`: expected a number in 0..1, got NaN");
+    let vs = nn::VarStore::new(Device::Cpu);
+    let make = |name: &str| LmclConfig::default().init(&(vs.root() / name), C, D).unwrap();
+    for (name, weights) in [("a", &[1.0, 2.0][..]), ("b", &[1.0, 0.0, 1.0]), ("c", &[1.0, f64::NAN, 1.0])] {
+        let error = make(name).with_class_weights(weights).unwrap_err();
+        let expected = "invalid `class_weights`: expected 3 finite numbers > 0, one for each class, got ";
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+    let combined = CombinedMarginConfig { factor: 0.5, ..Default::default() }.validate().unwrap_err();
+    assert_eq!(combined.to_string(), "invalid `factor`: expected a number in 1..=10, got 0.5");
+    let combined = CombinedMarginConfig { angle: 2.0, ..Default::default() }.validate().unwrap_err();
+    assert_eq!(combined.to_string(), "invalid `angle`: expected an angle in 0..=pi/2 radians, got 2");
+    let adaface = AdaFaceConfig { concentration: 0.0, ..Default::default() }.validate().unwrap_err();
+    assert_eq!(adaface.to_string(), "invalid `concentration`: expected a finite number > 0, got 0");
+    let adaface = AdaFaceConfig { margin: 1.5, ..Default::default() }.validate().unwrap_err();
+    assert_eq!(adaface.to_string(), "invalid `margin`: expected a number in 0..=1, got 1.5");
 }
 
 #[test]
-fn a_chunked_pass_without_a_gradient_says_so() {
-    const NOWHERE: &str = "embeddings: expected a gradient that reaches the network or a head of the loss, \
-                           got none: all of them are frozen, or gradients are off";
+fn a_batch_of_ignored_samples_alone() {
     let vs = nn::VarStore::new(Device::Cpu);
-    let lmcl = LmclConfig::default().init(&(vs.root() / "lmcl"), C, D).unwrap();
-    let center = CenterLossConfig::default().init(&(vs.root() / "center"), C, D).unwrap();
-    let (embeddings, labels) = (Tensor::from_slice2(&[[1.0f32, 0.5]]), Tensor::from_slice(&[1i64]));
-    let refused = |loss: &dyn Chunked, embeddings: &Tensor| {
-        let refused = loss.forward_backward(embeddings, &labels, Chunks::default());
-        assert_eq!(refused.unwrap_err().to_string(), NOWHERE);
-    };
-    refused(&center, &embeddings);
-    let loss = lmcl + center;
-    {
-        let _off = no_grad_guard();
-        refused(&loss, &embeddings.copy().set_requires_grad(true));
+    let config = LmclConfig { targets: Targets { ignore: Some(-1), ..Default::default() }, ..Default::default() };
+    let loss = config.init(&vs.root(), C, D).unwrap();
+    let embeddings = Tensor::from_slice2(&[[1.0f32, 0.5], [0.5, 1.0]]);
+    let error = loss.forward(&embeddings, &Tensor::from_slice(&[-1i64, -1])).unwrap_err();
+    assert_eq!(error.to_string(), "labels: expected one at least that is not ignored, got 2 times -1");
+    let error = loss.forward(&embeddings, &Tensor::from_slice(&[-1i64, -2])).unwrap_err();
+    assert_eq!(error.to_string(), "label -2 at position 1 is outside 0..3");
+}
+
+/// Every name makes a loss, and a configuration says its name and reads it again.
+#[test]
+fn losses_by_name() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    for name in LossConfig::NAMES {
+        let config = LossConfig::by_name(name).unwrap();
+        assert_eq!(config.name(), *name);
+        config.validate().unwrap();
+        let json = serde_json::to_value(config).unwrap();
+        assert_eq!(json["name"], *name);
+        assert_eq!(serde_json::from_value::<LossConfig>(json).unwrap(), config);
+        let loss = config.init(&(vs.root() / name), C, D).unwrap();
+        let terms = loss.forward(&Tensor::from_slice2(&[[1.0f32, 0.5]]), &Tensor::from_slice(&[1i64])).unwrap();
+        assert!(terms.iter().next().unwrap().name == *name || *name == "soft_lmccl");
     }
-    assert!(loss.forward_backward(&embeddings, &labels, Chunks::default()).is_ok());
-    let _ = loss.left.prototypes().set_requires_grad(false);
-    refused(&loss, &embeddings);
-    assert!(loss.forward_backward(&embeddings.set_requires_grad(true), &labels, Chunks::default()).is_ok());
+    assert!(LossConfig::by_name("hinge").is_none());
+    assert!(serde_json::from_str::<LossConfig>(r#"{"name": "lmcl", "margins": 0.4}"#).is_err());
 }
 
 #[test]

@@ -77,6 +77,6 @@ fn losses_tell_their_configuration() {
     assert_eq!(softmax.init(&(&root / "softmax"), 3, 2).unwrap().config(), softmax);
     let normalized = NormalizedSoftmaxConfig { scale: 7.0, reduction, ..Default::default() };
     assert_eq!(normalized.init(&(&root / "normalized"), 3, 2).unwrap().config(), normalized);
-    let arcface = ArcFaceConfig { scale: 7.0, margin: 0.2, reduction };
+    let arcface = ArcFaceConfig { scale: 7.0, margin: 0.2, reduction, ..Default::default() };
     assert_eq!(arcface.init(&(&root / "arcface"), 3, 2).unwrap().config(), arcface);
 }

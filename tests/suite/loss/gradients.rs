@@ -2,8 +2,9 @@
 
 use soft_lmccl::{
     loss::{
-        ArcFaceConfig, CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, GradientPath, LmclConfig, Loss,
-        NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+        AdaFaceConfig, ArcFaceConfig, CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate,
+        CombinedMarginConfig, LmclConfig, Loss, NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch,
+        SoftmaxHeadConfig, Targets,
     },
     tch::{Kind, Tensor, nn, no_grad_guard},
 };
@@ -70,18 +71,18 @@ fn check(name: &str, vs: &nn::VarStore, loss: &dyn Loss) {
     }
 }
 
-/// Each way to the gradient with each reduction.
-fn ways() -> impl Iterator<Item = (GradientPath, Reduction)> {
-    [GradientPath::BySize, GradientPath::ClosedForm, GradientPath::Plain]
-        .into_iter()
-        .flat_map(|gradient| [Reduction::Mean, Reduction::Sum].map(|reduction| (gradient, reduction)))
+/// With and without smoothing, with each reduction.
+fn ways() -> impl Iterator<Item = (Targets, Reduction)> {
+    [0.0, 0.2].into_iter().flat_map(|smoothing| {
+        [Reduction::Mean, Reduction::Sum].map(|reduction| (Targets { smoothing, ignore: None }, reduction))
+    })
 }
 
 #[test]
 fn softmax() {
     for bias in [true, false] {
-        for (gradient, reduction) in ways() {
-            let config = SoftmaxHeadConfig { bias, reduction, gradient };
+        for (targets, reduction) in ways() {
+            let config = SoftmaxHeadConfig { bias, reduction, targets, ..Default::default() };
             let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
             check(&format!("{config:?}"), &vs, &loss);
         }
@@ -90,8 +91,8 @@ fn softmax() {
 
 #[test]
 fn normalized_softmax() {
-    for (gradient, reduction) in ways() {
-        let config = NormalizedSoftmaxConfig { scale: 8.0, reduction, gradient };
+    for (targets, reduction) in ways() {
+        let config = NormalizedSoftmaxConfig { scale: 8.0, reduction, targets, ..Default::default() };
         let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
         check(&format!("{config:?}"), &vs, &loss);
     }
@@ -100,8 +101,8 @@ fn normalized_softmax() {
 #[test]
 fn lmcl() {
     for (margin, bias) in [(0.0, false), (0.35, false), (0.35, true), (4.0 / 3.0, false)] {
-        for (gradient, reduction) in ways() {
-            let config = LmclConfig { scale: 8.0, margin, bias, reduction, gradient, ..Default::default() };
+        for (targets, reduction) in ways() {
+            let config = LmclConfig { scale: 8.0, margin, bias, reduction, targets, ..Default::default() };
             let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
             check(&format!("{config:?}"), &vs, &loss);
         }
@@ -113,10 +114,44 @@ fn arcface() {
     // With 2.5 rad most angles of the fixture are beyond theta + m > pi, the continued branch.
     for margin in [0.0, 0.5, 1.5] {
         for reduction in [Reduction::Mean, Reduction::Sum] {
-            let config = ArcFaceConfig { scale: 8.0, margin, reduction };
+            let config = ArcFaceConfig { scale: 8.0, margin, reduction, ..Default::default() };
             let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
             check(&format!("{config:?}"), &vs, &loss);
         }
+    }
+}
+
+#[test]
+fn combined_margin() {
+    for (factor, angle, cosine) in [(1.0, 0.0, 0.0), (1.0, 0.3, 0.2), (1.7, 0.2, 0.1), (4.0, 0.5, 0.0)] {
+        for subcenters in [1, 3] {
+            let config = CombinedMarginConfig { scale: 8.0, factor, angle, cosine, subcenters, ..Default::default() };
+            let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
+            check(&format!("{config:?}"), &vs, &loss);
+        }
+    }
+}
+
+/// Without the quality's own dependence on the norm, which has no gradient: a difference sees it where embeddings move.
+#[test]
+fn adaface() {
+    for margin in [0.0, 0.4] {
+        for subcenters in [1, 2] {
+            // So concentrated that every quality is 1 or −1, whatever moves.
+            let config = AdaFaceConfig { scale: 8.0, margin, subcenters, concentration: 1e6, ..Default::default() };
+            let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
+            check(&format!("{config:?}"), &vs, &loss);
+        }
+    }
+}
+
+#[test]
+fn class_weights() {
+    let weights = [0.5, 2.0, 1.5, 0.7];
+    for (targets, reduction) in ways() {
+        let config = LmclConfig { scale: 8.0, targets, reduction, ..Default::default() };
+        let (vs, loss) = double(|path| config.init(path, CLASSES, DIM)?.with_class_weights(&weights));
+        check(&format!("{config:?}"), &vs, &loss);
     }
 }
 

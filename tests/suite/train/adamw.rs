@@ -143,3 +143,67 @@ fn weight_decay_finds_variables_that_came_after_the_optimizer() {
     assert!((decayed.double_value(&[0]) - 0.95).abs() < 1e-6);
     assert_eq!(Vec::<f32>::try_from(spared.detach()).unwrap(), [1.0]);
 }
+
+/// Rows that have a gradient move as in a dense step of theirs alone; the others keep weights and moments to the bit.
+#[test]
+fn a_sparse_gradient_moves_its_rows() {
+    let config = AdamWConfig { learning_rate: 0.1, ..Default::default() };
+    let start = Tensor::from_slice2(&[[1.0f32, -2.0], [3.0, 4.0], [-5.0, 6.0], [0.5, 0.25]]);
+    let made = |rows: &[i64]| {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let values = start.index_select(0, &Tensor::from_slice(rows));
+        let weight = vs.root().var_copy("weight", &values);
+        (config.build(&vs).unwrap(), weight)
+    };
+    let (mut sparse, all) = made(&[0, 1, 2, 3]);
+    let (mut dense, some) = made(&[1, 3]);
+    let slopes = Tensor::from_slice2(&[[2.0f32, -1.0], [0.3, 0.7]]);
+    for step in 1..4 {
+        sparse.zero_grad();
+        dense.zero_grad();
+        // Accumulated over two backwards, the rows named in another order in the second.
+        for [order, back] in [[[1i64, 3], [0, 1]], [[3, 1], [1, 0]]] {
+            let rows = Tensor::embedding(&all, &Tensor::from_slice(&order), -1, false, true);
+            (rows * slopes.index_select(0, &Tensor::from_slice(&back)) * step)
+                .sum(None::<soft_lmccl::tch::Kind>)
+                .backward();
+            (&some * &slopes * step).sum(None::<soft_lmccl::tch::Kind>).backward();
+        }
+        assert!(all.grad().is_sparse());
+        sparse.step().unwrap();
+        dense.step().unwrap();
+    }
+    let [moved, still] = [[1i64, 3], [0, 2]].map(|rows| all.detach().index_select(0, &Tensor::from_slice(&rows)));
+    assert!(moved.allclose(&some.detach(), 1e-6, 0.0, false), "{moved:?}");
+    assert_eq!(still, start.index_select(0, &Tensor::from_slice(&[0i64, 2])));
+    sparse.zero_grad();
+    assert!(!all.grad().defined());
+}
+
+/// A step of a whole loss with row-sparse gradients: checked, clipped and stepped as a dense one.
+#[test]
+fn a_step_with_sampled_negatives() {
+    use soft_lmccl::loss::{LmclConfig, Loss, Negatives};
+    let labels = Tensor::from_slice(&[3i64, 150, 3]);
+    let embeddings = Tensor::from_slice2(&[[0.3f32, -1.2, 0.8], [1.0, 0.4, -0.1], [-0.5, 0.2, 0.9]]);
+    let vs = nn::VarStore::new(Device::Cpu);
+    let negatives = Negatives { share: 0.1, seed: 1, sparse: true };
+    let mut loss = LmclConfig { negatives, ..Default::default() }.init(&vs.root(), 200, 3).unwrap();
+    let mut optimizer = AdamWConfig { learning_rate: 0.05, ..Default::default() }.build(&vs).unwrap();
+    let before = loss.prototypes().detach().copy();
+    let first = soft_lmccl::train::backward_step(&mut loss, &mut optimizer, &embeddings, &labels).unwrap();
+    assert!(loss.prototypes().grad().is_sparse());
+    let moved = (loss.prototypes().detach() - before).abs().amax([1i64].as_slice(), false).gt(0.0);
+    // 2 shown, a tenth of 198 others.
+    assert_eq!(moved.sum(soft_lmccl::tch::Kind::Int64).int64_value(&[]), 22);
+    for _ in 0..50 {
+        soft_lmccl::train::backward_step(&mut loss, &mut optimizer, &embeddings, &labels).unwrap();
+    }
+    let last = loss.forward(&embeddings, &labels).unwrap().report().unwrap();
+    assert!(last.total < 0.5 * first.total, "{first}, {last}");
+    let bad = embeddings.copy();
+    let _ = bad.get(0).fill_(f64::NAN);
+    let weights = loss.prototypes().detach().copy();
+    soft_lmccl::train::backward_step(&mut loss, &mut optimizer, &bad, &labels).unwrap_err();
+    assert_eq!(loss.prototypes().detach(), weights);
+}

@@ -2,15 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use approx::assert_relative_eq;
 use serde_json::json;
 use soft_lmccl::{
     Result,
-    loss::{CenterLossConfig, Chunks, LmclConfig, Loss, LossTerms, SoftLmcclConfig},
+    loss::{CenterLossConfig, LmclConfig, Loss, LossTerms, SoftLmcclConfig},
     metrics::{PairProtocol, VerificationReport},
     model::{CompactNetConfig, compact_net},
     tch::{self, Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig, no_grad_guard},
-    train::{End, FitConfig, InMemory, Trainer, backward_step, embed, fit},
+    train::{End, FitConfig, backward_step, embed, fit},
 };
 
 use super::waves;
@@ -254,41 +253,4 @@ fn a_step_and_the_end_of_a_run_have_the_keys_that_scripts_read() {
     assert_eq!(steps[1]["loss"]["terms"][0]["name"], "lmcl");
     let outcome = serde_json::to_value(outcome.unwrap()).unwrap();
     assert_eq!((&outcome["end"], &outcome["steps"], &outcome["best"]), (&json!("finished"), &json!(2), &json!(null)));
-}
-
-#[test]
-fn a_run_in_chunks_is_the_run() {
-    const SINGLE_REL: f64 = 1e-4;
-    let (volumes, labels) = volumes(0..3, 8, 4);
-    let data = InMemory::new(&volumes, &labels).unwrap();
-    let config = FitConfig { epochs: 1, batch_size: 6, learning_rate: 1e-4, ..Default::default() };
-    let totals = |chunks: Option<Chunks>| -> Vec<f64> {
-        let vs = nn::VarStore::new(Device::Cpu);
-        let net = compact_net(&(vs.root() / "net"), SIDE, CompactNetConfig { channels: vec![4], embedding_dim: 4 });
-        let lmcl = LmclConfig::default().init(&(vs.root() / "lmcl"), 3, 4).unwrap();
-        let mut loss = lmcl + 0.3 * CenterLossConfig::default().init(&(vs.root() / "center"), 3, 4).unwrap();
-        for (mut variable, seed) in vs.trainable_variables().into_iter().zip(1..) {
-            let values = waves(&variable.size(), f64::from(seed));
-            let _frozen = no_grad_guard();
-            variable.copy_(&(values * 0.3));
-        }
-        let mut totals = Vec::new();
-        let trainer = Trainer::new(config).unwrap();
-        let trainer = if let Some(chunks) = chunks { trainer.in_chunks(chunks) } else { trainer };
-        let outcome = trainer.run(&net.unwrap(), &mut loss, &vs, &data, |step| {
-            totals.push(step.loss.total);
-            ControlFlow::Continue(())
-        });
-        assert_eq!(outcome.unwrap().end, End::Finished);
-        totals
-    };
-    let (whole, chunked) = (totals(None), totals(Some(Chunks { classes: 2, keep: 0 })));
-    assert_eq!(whole.len(), 4);
-    assert_relative_eq!(whole[..], chunked[..], max_relative = SINGLE_REL);
-    let refused = Trainer::new(config).unwrap().in_chunks(Chunks { classes: 0, keep: 0 });
-    let vs = nn::VarStore::new(Device::Cpu);
-    let net = compact_net(&(vs.root() / "net"), SIDE, CompactNetConfig { channels: vec![4], embedding_dim: 4 });
-    let mut loss = LmclConfig::default().init(&(vs.root() / "lmcl"), 3, 4).unwrap();
-    let error = refused.run(&net.unwrap(), &mut loss, &vs, &data, |_| panic!("no step")).unwrap_err();
-    assert_eq!(error.to_string(), "invalid `classes`: expected at least 1, got 0");
 }

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use approx::assert_relative_eq;
 use soft_lmccl::{
     Error, Result,
-    loss::{Chunked, Chunks, FirstPass, Loss, LossReport, LossTerms},
+    loss::{Loss, LossTerms},
     tch::{Device, Kind, Tensor, nn, nn::ModuleT, nn::OptimizerConfig, no_grad_guard},
-    train::{End, FitConfig, backward_step, backward_step_in_chunks, embed, embed_raw, fit},
+    train::{End, FitConfig, backward_step, embed, embed_raw, fit},
 };
 
 /// `Σ x`; notes the parameter and its gradient as `update` finds them.
@@ -36,12 +36,6 @@ impl Loss for Watch {
     }
 }
 
-impl Chunked for Watch {
-    fn first_pass(&self, embeddings: &Tensor, labels: &Tensor, _: &mut Chunks) -> Result<FirstPass> {
-        Ok(FirstPass::whole(self.forward(embeddings, labels)?))
-    }
-}
-
 /// A parameter of 2, an optimizer of it, what watches it, and the labels of a batch.
 fn watched() -> (Tensor, nn::Optimizer, Watch, Tensor) {
     let vs = nn::VarStore::new(Device::Cpu);
@@ -51,41 +45,30 @@ fn watched() -> (Tensor, nn::Optimizer, Watch, Tensor) {
     (parameter, optimizer, watch, Tensor::from_slice(&[0i64]))
 }
 
-type Step = fn(&mut Watch, &mut nn::Optimizer, &Tensor, &Tensor) -> Result<LossReport>;
-
-/// Both kinds of step do the same in the same order.
-const STEPS: [Step; 2] = [backward_step, |loss, optimizer, embeddings, labels| {
-    backward_step_in_chunks(loss, optimizer, embeddings, labels, Chunks::default())
-}];
-
 #[test]
 fn the_update_sees_fresh_gradients_and_weights_that_have_not_moved() {
-    for step in STEPS {
-        let (parameter, mut optimizer, mut watch, labels) = watched();
-        for value in [6.0, 1.5] {
-            let report = step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap();
-            assert_relative_eq!(report.total, value);
-        }
-        assert_eq!(watch.seen, [[2.0, 3.0], [0.5, 3.0]]);
-        watch.refuses = true;
-        step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap_err();
-        assert_relative_eq!(parameter.double_value(&[]), -1.0);
+    let (parameter, mut optimizer, mut watch, labels) = watched();
+    for value in [6.0, 1.5] {
+        let report = backward_step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap();
+        assert_relative_eq!(report.total, value);
     }
+    assert_eq!(watch.seen, [[2.0, 3.0], [0.5, 3.0]]);
+    watch.refuses = true;
+    backward_step(&mut watch, &mut optimizer, &(&parameter * 3.0), &labels).unwrap_err();
+    assert_relative_eq!(parameter.double_value(&[]), -1.0);
 }
 
 #[test]
 fn a_step_that_nothing_takes_part_in_is_refused() {
     let message = "embeddings: expected a gradient that reaches the network or a head of the loss, \
                    got none: all of them are frozen, or gradients are off";
-    for step in STEPS {
-        let (parameter, mut optimizer, mut watch, labels) = watched();
-        let frozen = Tensor::from_slice(&[1.0f32]);
-        assert_eq!(step(&mut watch, &mut optimizer, &frozen, &labels).unwrap_err().to_string(), message);
-        let _frozen = no_grad_guard();
-        let moved = &parameter * 3.0;
-        assert_eq!(step(&mut watch, &mut optimizer, &moved, &labels).unwrap_err().to_string(), message);
-        assert!(watch.seen.is_empty());
-    }
+    let (parameter, mut optimizer, mut watch, labels) = watched();
+    let frozen = Tensor::from_slice(&[1.0f32]);
+    assert_eq!(backward_step(&mut watch, &mut optimizer, &frozen, &labels).unwrap_err().to_string(), message);
+    let _frozen = no_grad_guard();
+    let moved = &parameter * 3.0;
+    assert_eq!(backward_step(&mut watch, &mut optimizer, &moved, &labels).unwrap_err().to_string(), message);
+    assert!(watch.seen.is_empty());
 }
 
 /// `x·w` on the network's side; nothing to learn on the loss', which notes the labels of each batch.

@@ -1,18 +1,17 @@
 //! A random share of the negative classes.
 
-use rand::{SeedableRng, seq::index};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn, no_grad_guard};
 
-use super::gate::Labels;
-use crate::{Error, Result, params};
+use crate::{Error, Result, loss::gate::Labels, params};
 
 /// How many of the classes that a batch does not show take part in its softmax.
 ///
 /// The classes of the batch always do. With millions of classes a tenth of the others trains as well
 /// at a tenth of the cost; only the rows drawn have a gradient. The draw depends on the seed and on
-/// how often [`Loss::update`](super::Loss::update) has been called, nothing else: a draw stays until
+/// how often [`Loss::update`](crate::loss::Loss::update) has been called, nothing else: a draw stays until
 /// then, and a checkpoint goes on where it was.
 ///
 /// # References
@@ -26,24 +25,24 @@ pub struct Negatives {
     pub share: f64,
     /// Seed of the draws. Default 0; any will do.
     pub seed: u64,
+    /// Whether the gradient of the rows is sparse: a step then takes time and memory for the rows drawn, not for all
+    /// classes. Default false. [`train::AdamW`](crate::train::AdamW) takes such gradients and moves the rows drawn alone;
+    /// of tch's optimizers SGD without momentum and weight decay does, the others stop with libtorch's error.
+    pub sparse: bool,
 }
 
 impl Default for Negatives {
     fn default() -> Self {
-        Self { share: 1.0, seed: 0 }
+        Self { share: 1.0, seed: 0, sparse: false }
     }
 }
 
 impl Negatives {
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(in super::super) fn validate(&self) -> Result<()> {
         if self.share > 0.0 && self.share <= 1.0 {
             return Ok(());
         }
-        Err(Error::Config {
-            field: "negatives.share",
-            expected: "a number in 0..=1, not 0".into(),
-            got: self.share.to_string(),
-        })
+        Err(Error::config("negatives.share", "a number in 0..=1, not 0", self.share))
     }
 }
 
@@ -82,8 +81,7 @@ impl Sampler {
         let count = ((self.negatives.share * others as f64).ceil() as usize).min(others);
         let mut rng = ChaCha8Rng::seed_from_u64(self.negatives.seed);
         rng.set_stream(self.draws.int64_value(&[0]).cast_unsigned());
-        let mut drawn = index::sample(&mut rng, others, count).into_vec();
-        drawn.sort_unstable();
+        let drawn = sample(&mut rng, others, count);
         let classes = merge(&shown, &drawn);
         let place = |label: &i64| classes.partition_point(|class| class < label) as i64;
         let device = labels.tensor.device();
@@ -99,42 +97,72 @@ impl Sampler {
 }
 
 /// The classes shown, and of the others those with the ranks `drawn`; all ascending.
-fn merge(shown: &[i64], drawn: &[usize]) -> Vec<i64> {
+fn merge(shown: &[i64], drawn: &[i64]) -> Vec<i64> {
     let mut classes = Vec::with_capacity(shown.len() + drawn.len());
     let mut shown = shown.iter().copied().peekable();
     let mut before = 0;
     for &rank in drawn {
-        while let Some(class) = shown.next_if(|&class| class <= rank as i64 + before) {
+        while let Some(class) = shown.next_if(|&class| class <= rank + before) {
             classes.push(class);
             before += 1;
         }
-        classes.push(rank as i64 + before);
+        classes.push(rank + before);
     }
     classes.extend(shown);
     classes
 }
 
-/// The classes that take part in a batch.
-#[derive(Debug)]
-pub(super) enum Classes {
-    All,
-    /// Ascending.
-    Drawn(Tensor),
+/// The rows of classes that have so many each.
+pub(super) fn rows(classes: &Tensor, centers: i64) -> Tensor {
+    (classes.unsqueeze(1) * centers + Tensor::arange(centers, (Kind::Int64, classes.device()))).view([-1])
 }
 
-impl Classes {
-    /// What belongs to these classes, of a tensor with an entry for each class.
-    pub(super) fn of(&self, all: &Tensor) -> Tensor {
-        match self {
-            Self::All => all.shallow_clone(),
-            Self::Drawn(classes) => all.index_select(0, classes),
-        }
+/// So many of the numbers below `length`, ascending, every set as likely as any other.
+///
+/// Time and memory go by `count`, not by `length`: what is missing is drawn until enough differ.
+fn sample(rng: &mut impl Rng, length: usize, count: usize) -> Vec<i64> {
+    if count > length / 2 {
+        let left_out = sample(rng, length, length - count);
+        let mut left_out = left_out.iter().copied().peekable();
+        return (0..length as i64).filter(|&number| left_out.next_if_eq(&number).is_none()).collect();
     }
+    let mut drawn = Vec::with_capacity(count);
+    while drawn.len() < count {
+        let missing = count - drawn.len();
+        drawn.extend((0..missing).map(|_| rng.random_range(0..length as i64)));
+        drawn.sort_unstable();
+        drawn.dedup();
+    }
+    drawn
 }
 
 #[cfg(test)]
 mod tests {
-    use super::merge;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::{merge, sample};
+
+    #[test]
+    fn every_number_is_drawn_as_often_as_any_other() {
+        const TIMES: usize = 4000;
+        for (length, count) in [(5, 1), (5, 2), (5, 4), (5, 5), (40, 13), (7, 0)] {
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            let mut seen = vec![0usize; length];
+            for _ in 0..TIMES {
+                let drawn = sample(&mut rng, length, count);
+                assert_eq!(drawn.len(), count);
+                assert!(drawn.windows(2).all(|pair| pair[0] < pair[1]), "{drawn:?}");
+                drawn.iter().for_each(|&number| seen[number as usize] += 1);
+            }
+            // Six standard deviations of a binomial.
+            let share = count as f64 / length as f64;
+            let within = 6.0 * (TIMES as f64 * share * (1.0 - share)).sqrt();
+            for seen in seen {
+                assert!((seen as f64 - TIMES as f64 * share).abs() <= within, "{seen} of {TIMES} at {share}");
+            }
+        }
+    }
 
     #[test]
     fn ranks_skip_what_is_shown() {

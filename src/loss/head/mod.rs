@@ -1,0 +1,189 @@
+//! A softmax over classes with its variables: what every head is, whatever its margin.
+
+mod chunks;
+mod negatives;
+mod odds;
+mod targets;
+mod unit;
+
+use tch::{Tensor, autocast, nn};
+
+pub use chunks::Chunks;
+pub use negatives::Negatives;
+use negatives::Sampler;
+use odds::{Logits, Odds};
+pub use targets::Targets;
+
+use super::{
+    Reduction,
+    functional::{cosine_similarity, linear_logits},
+    gate::{Batch, Gate},
+};
+use crate::{Error, Result, params};
+
+/// What a head is made with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadConfig {
+    /// `s` of prototypes on the hypersphere; none of a linear head.
+    pub scale: Option<f64>,
+    /// Prototypes of a class.
+    pub centers: i64,
+    pub bias: bool,
+    pub reduction: Reduction,
+    pub negatives: Negatives,
+    pub targets: Targets,
+    pub chunks: Chunks,
+}
+
+impl HeadConfig {
+    pub(super) fn validate(&self) -> Result<()> {
+        if let Some(scale) = self.scale {
+            super::gate::require_scale(scale)?;
+        }
+        let most = if self.bias { 1 } else { 1000 };
+        if !(1..=most).contains(&self.centers) {
+            let expected = if self.bias { "1 in a head with a bias".to_owned() } else { format!("1 to {most}") };
+            return Err(Error::config("subcenters", expected, self.centers));
+        }
+        self.negatives.validate()?;
+        self.targets.validate()?;
+        self.chunks.validate()
+    }
+
+    /// Trainable `weight: [C·centers, D]`, under weight decay for a linear head, and `bias: [C]` if there is one.
+    pub(super) fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<Head> {
+        self.validate()?;
+        let gate = Gate::new(num_classes, 2, embedding_dim)?.ignoring(self.targets.ignore);
+        // Decay would only change the prototypes' lengths, which no cosine sees.
+        let group = if self.scale.is_some() { params::NO_DECAY_GROUP } else { params::DECAY_GROUP };
+        let init = params::glorot_uniform(num_classes, embedding_dim);
+        let dims = [num_classes * self.centers, embedding_dim];
+        let weight = params::trainable(&path.set_group(group), "weight", &dims, init)?;
+        let bias = params::bias(path, self.bias, num_classes)?;
+        let sampler = Sampler::init(path, self.negatives, num_classes)?;
+        Ok(Head { config: self, gate, weight, bias, sampler, class_weights: None })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Head {
+    config: HeadConfig,
+    gate: Gate,
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+    sampler: Option<Sampler>,
+    /// One for each class.
+    class_weights: Option<Vec<f64>>,
+}
+
+/// What cross entropies of a batch are made of, with and without a margin.
+#[derive(Debug)]
+pub(super) struct Scores {
+    odds: Odds,
+    /// `w_y`, `[B]`.
+    weights: Option<Tensor>,
+    /// `u_y`, `[B]`, and `Σ_j u_j`.
+    shares: Option<(Tensor, Tensor)>,
+}
+
+impl Head {
+    pub(super) fn num_classes(&self) -> i64 {
+        self.gate.num_classes
+    }
+
+    /// Gives every class a weight, as [`Targets`] says.
+    pub(super) fn set_class_weights(&mut self, weights: &[f64]) -> Result<()> {
+        let fits = weights.len() as i64 == self.gate.num_classes;
+        if !fits || !weights.iter().all(|weight| weight.is_finite() && *weight > 0.0) {
+            let expected = format!("{} finite numbers > 0, one for each class", self.gate.num_classes);
+            return Err(Error::config("class_weights", expected, format!("{} numbers", weights.len())));
+        }
+        self.class_weights = Some(weights.to_vec());
+        Ok(())
+    }
+
+    /// The batch, checked, without the samples to ignore.
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
+        self.gate.batch(embeddings, labels, &self.weight)
+    }
+
+    /// One pass over the classes. `heads` of the loss share the room for logits.
+    pub(super) fn scores(&self, batch: &Batch, heads: usize) -> Result<Scores> {
+        self.scores_with(batch, heads, self.bias.as_ref())
+    }
+
+    /// The scores with another bias, or with none.
+    pub(super) fn scores_with(&self, batch: &Batch, heads: usize, bias: Option<&Tensor>) -> Result<Scores> {
+        let HeadConfig { scale, centers, negatives, targets, chunks, .. } = self.config;
+        let kind = params::at_least_single(self.weight.kind());
+        let placed = |weights| Tensor::from_slice(weights).to_device(self.weight.device()).to_kind(kind);
+        let weights = self.class_weights.as_deref().map(placed);
+        let drawn = self.sampler.as_ref().map(|sampler| sampler.draw(&batch.labels));
+        let (rows, bias, weights, labels) = match &drawn {
+            None => (self.weight.shallow_clone(), bias.map(Tensor::shallow_clone), weights, &batch.labels),
+            Some(draw) => {
+                let of = |all: &Tensor| rows_of(all, &draw.classes, negatives.sparse);
+                let rows = match centers {
+                    1 => of(&self.weight),
+                    _ => rows_of(&self.weight, &negatives::rows(&draw.classes, centers), negatives.sparse),
+                };
+                (rows, bias.map(of), weights.map(|all| all.index_select(0, &draw.classes)), &draw.labels)
+            }
+        };
+        let classes = rows.size()[0] / centers;
+        let shares = (targets.smoothing > 0.0).then(|| match &weights {
+            Some(weights) => weights / classes as f64,
+            None => Tensor::full([classes], 1.0 / classes as f64, (kind, rows.device())),
+        });
+        let of_labels = |all: &Tensor| all.index_select(0, &labels.tensor);
+        let weights = weights.as_ref().map(of_labels);
+        let own_shares = shares.as_ref().map(|all| (of_labels(all), all.sum(all.kind())));
+        let logits = Logits { scale, centers, chunks, heads, shares };
+        // A store that was cast as a whole has its heads in half precision.
+        let single = |tensor: &Tensor| tensor.to_kind(params::at_least_single(tensor.kind()));
+        let odds =
+            logits.odds(&single(&batch.embeddings), &single(&rows), bias.as_ref().map(single).as_ref(), labels)?;
+        Ok(Scores { odds, weights, shares: own_shares })
+    }
+
+    /// The cross entropy, with `margin` applied to the logits of the true classes, `[B]`.
+    pub(super) fn cross_entropy(&self, scores: &Scores, margin: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
+        autocast(false, || {
+            let HeadConfig { reduction, targets, .. } = self.config;
+            let own = margin(&scores.odds.own);
+            targets.cross_entropy(&own, scores, reduction)
+        })
+    }
+
+    /// Logits without labels and margin, `[B, D]` → `[B, C]`.
+    pub(super) fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
+        let embeddings = self.gate.embeddings(embeddings, &self.weight)?;
+        let HeadConfig { scale, centers, .. } = self.config;
+        Ok(autocast(false, || match scale {
+            None => linear_logits(&embeddings, &self.weight, self.bias.as_ref()),
+            Some(scale) => {
+                let cosine = cosine_similarity(&embeddings, &self.weight);
+                let best = cosine.view([cosine.size()[0], -1, centers]).amax([2i64].as_slice(), false);
+                match &self.bias {
+                    Some(bias) => best * scale + bias,
+                    None => best * scale,
+                }
+            }
+        }))
+    }
+
+    /// Draws other negatives from now on, if it draws any.
+    pub(super) fn advance(&mut self) {
+        if let Some(sampler) = &mut self.sampler {
+            sampler.advance();
+        }
+    }
+}
+
+/// Some rows, in the graph; their gradient holds those rows alone if it is to be sparse.
+fn rows_of(all: &Tensor, rows: &Tensor, sparse: bool) -> Tensor {
+    match sparse && all.size().len() == 2 {
+        true => Tensor::embedding(all, rows, -1, false, true),
+        false => all.index_select(0, rows),
+    }
+}
