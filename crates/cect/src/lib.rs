@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Every data set is a [`Dataset`]: samples by index, each a pure function of it. On top of one lie
-//! [`AugmentedDataset`], [`CachedDataset`] (made once, kept) and [`Prefetch`] (made ahead, not kept).
+//! [`CachedDataset`]: made once, kept.
 //!
 //! Nothing here needs libtorch; `soft_lmccl::train::Batch` hands samples to a network.
 
@@ -23,8 +23,8 @@ mod template;
 mod volume;
 
 pub use dataset::{
-    AugmentConfig, AugmentedDataset, Augmenter, CacheConfig, CachedDataset, CrowdClass, CrowdConfig, CrowdedDataset,
-    Dataset, FilesConfig, LabeledFiles, Particle, Precision, Prefetch, Sample, SimulatedDataset, neuron, render,
+    AugmentConfig, Augmenter, CacheConfig, CachedDataset, CrowdClass, CrowdConfig, CrowdedDataset, Dataset,
+    FilesConfig, LabeledFiles, Particle, Precision, Sample, SimulatedDataset, neuron, render,
 };
 pub use error::{Error, Result};
 pub use io::{Map, annotate_star};

@@ -5,11 +5,9 @@ use rand_distr::{Distribution, StandardNormal, UnitSphere};
 use rustfft::num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Sample};
 use crate::{
     Error, Result,
     simulate::SimulationConfig,
-    split::ClassId,
     stream::stream,
     volume::fourier::{Filter, Fourier, Scratch},
     volume::{HalfTurn, Pose, Volume, rearranged},
@@ -240,70 +238,6 @@ fn rotated(volume: &Volume, matrix: &[[f64; 3]; 3]) -> Volume {
         }
     }
     Volume::from_finite(side, voxels)
-}
-
-/// A data set several times over, each copy augmented anew.
-///
-/// Sample `index` is sample `index % len` of the data set, augmented with `(seed, index)`. A trainer that makes
-/// `copies` passes of one copy each never sees the same volume twice.
-///
-/// # Examples
-/// ```
-/// use soft_lmccl_cect::{AugmentConfig, AugmentedDataset, Dataset, SimulatedDataset, SimulationConfig, catalogue};
-///
-/// let config = SimulationConfig { side: 16, ..Default::default() };
-/// let dataset = SimulatedDataset::new(catalogue::templates().split_off(21), config, 3, 1)?;
-/// let augmented = AugmentedDataset::new(dataset, AugmentConfig::default(), 4, 1)?;
-/// assert_eq!(augmented.len(), 24);
-/// assert_eq!(augmented.class(7), augmented.class(1));
-/// assert_ne!(augmented.sample(7)?, augmented.sample(1)?);
-/// # Ok::<(), soft_lmccl_cect::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct AugmentedDataset<D> {
-    dataset: D,
-    augmenter: Augmenter,
-    copies: usize,
-    seed: u64,
-}
-
-impl<D: Dataset> AugmentedDataset<D> {
-    /// `copies` augmented copies of `dataset`.
-    ///
-    /// # Errors
-    /// As [`Augmenter::new`]; [`Error::Config`] for no copies or no samples; the error of the first sample, whose
-    /// side is taken.
-    pub fn new(dataset: D, config: AugmentConfig, copies: usize, seed: u64) -> Result<Self> {
-        if copies == 0 || dataset.is_empty() || dataset.len().checked_mul(copies).is_none() {
-            return Err(Error::config(
-                "copies",
-                "one at least of one sample at least",
-                format!("{copies} of {}", dataset.len()),
-            ));
-        }
-        let augmenter = Augmenter::new(config, dataset.sample(0)?.volume.side())?;
-        Ok(Self { dataset, augmenter, copies, seed })
-    }
-}
-
-impl<D: Dataset> Dataset for AugmentedDataset<D> {
-    fn classes(&self) -> &[String] {
-        self.dataset.classes()
-    }
-
-    fn len(&self) -> usize {
-        self.dataset.len() * self.copies
-    }
-
-    fn class(&self, index: usize) -> ClassId {
-        self.dataset.class(index % self.dataset.len())
-    }
-
-    fn sample(&self, index: usize) -> Result<Sample> {
-        super::check_index(index, self.len())?;
-        let Sample { volume, class } = self.dataset.sample(index % self.dataset.len())?;
-        Ok(Sample { volume: self.augmenter.augment(&volume, self.seed, index as u64)?, class })
-    }
 }
 
 #[cfg(test)]

@@ -41,8 +41,7 @@ impl Precision {
 
 /// Samples of a data set, made once, standardized and kept.
 ///
-/// This suits a training run of many epochs. [`Prefetch`](crate::Prefetch) on the data set itself makes every sample
-/// anew and needs no memory. In half precision the paper's full size takes 2.7 GiB.
+/// This suits a training run of many epochs. In half precision the paper's full size takes 2.7 GiB.
 ///
 /// # Examples
 /// ```

@@ -5,14 +5,12 @@ mod cached;
 mod crowd;
 mod labeled_files;
 pub mod neuron;
-mod prefetch;
 mod source;
 
-pub use augment::{AugmentConfig, AugmentedDataset, Augmenter};
+pub use augment::{AugmentConfig, Augmenter};
 pub use cached::{CacheConfig, CachedDataset, Precision};
 pub use crowd::{CrowdClass, CrowdConfig, CrowdedDataset, Particle};
 pub use labeled_files::{FilesConfig, LabeledFiles};
-pub use prefetch::Prefetch;
 
 use std::{
     collections::HashSet,

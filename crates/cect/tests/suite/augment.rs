@@ -2,10 +2,7 @@
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use proptest::prelude::*;
-use soft_lmccl_cect::{
-    AugmentConfig, AugmentedDataset, Augmenter, Dataset, HalfTurn, NoiseColor, SimulatedDataset, SimulationConfig,
-    Simulator, Volume,
-};
+use soft_lmccl_cect::{AugmentConfig, Augmenter, HalfTurn, NoiseColor, SimulationConfig, Simulator, Volume};
 
 use super::{lopsided, spectrum, told};
 
@@ -272,29 +269,6 @@ fn noise_is_not_that_of_the_simulation() {
     let largest = (0..24).map(correlation).fold(0.0, f64::max);
     // Five standard errors of 4096 voxels are 0.08.
     assert!(largest < 0.1, "{largest}");
-}
-
-#[test]
-fn copies_differ_and_keep_their_class() {
-    let config = SimulationConfig { side: 12, ..Default::default() };
-    let templates = ["a", "b", "c"].map(lopsided).to_vec();
-    let dataset = SimulatedDataset::new(templates, config, 2, 8).unwrap();
-    let augmented = AugmentedDataset::new(&dataset, AugmentConfig::default(), 5, 1).unwrap();
-    assert_eq!((augmented.len(), augmented.classes()), (30, dataset.classes()));
-    let mut distinct = Vec::new();
-    for copy in 0..5 {
-        let sample = augmented.sample(copy * 6 + 4).unwrap();
-        assert_eq!(sample.class, dataset.class(4));
-        assert_eq!(augmented.class(copy * 6 + 4), dataset.class(4));
-        assert_eq!(sorted(&sample.volume), sorted(&dataset.sample(4).unwrap().volume));
-        if !distinct.contains(&sample.volume) {
-            distinct.push(sample.volume);
-        }
-    }
-    assert!(distinct.len() > 3);
-    assert_eq!(told(&augmented.sample(30).unwrap_err()), "invalid `index`: expected less than 30, got 30");
-    let error = AugmentedDataset::new(&dataset, AugmentConfig::default(), 0, 1).unwrap_err();
-    assert_eq!(told(&error), "invalid `copies`: expected one at least of one sample at least, got 0 of 6");
 }
 
 #[test]

@@ -1,15 +1,9 @@
-//! Data sets in memory and batches made ahead.
+//! Data sets in memory.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::f16;
-use soft_lmccl_cect::{
-    CacheConfig, CachedDataset, ClassId, Dataset, Error, Precision, Prefetch, Result, Sample, SimulatedDataset,
-    SimulationConfig, Volume,
-};
+use soft_lmccl_cect::{CacheConfig, CachedDataset, ClassId, Dataset, Precision, SimulatedDataset, SimulationConfig};
 
 use super::{lopsided, told};
 
@@ -47,16 +41,6 @@ fn what_is_kept_is_what_was_made() {
     }
 }
 
-/// Whoever lets go of batches made ahead leaves nobody at work on them.
-#[test]
-fn the_worker_ends_with_its_batches() {
-    let dataset = Arc::new(dataset(4));
-    let mut batches = Prefetch::new(dataset.clone(), vec![(0..12).collect::<Vec<_>>(); 50], 1);
-    assert_eq!(batches.next().unwrap().unwrap().len(), 12);
-    drop(batches);
-    assert_eq!(Arc::strong_count(&dataset), 1);
-}
-
 /// The paper's full size stays below 4 GiB: three quarters of it in half precision, whatever is streamed.
 #[test]
 fn the_full_size_fits() {
@@ -79,87 +63,4 @@ fn caches_that_cannot_be_say_why() {
     );
     let missing = CachedDataset::new(&dataset, &[1, 12], CacheConfig::default(), |_| {}).unwrap_err();
     assert_eq!(told(&missing), "invalid `index`: expected less than 12, got 12");
-}
-
-#[test]
-fn batches_come_in_order_and_whole() {
-    let dataset = Arc::new(dataset(40));
-    let batches: Vec<Vec<usize>> = vec![vec![5, 5, 0], vec![], vec![119], (0..7).collect()];
-    for depth in [0, 1, 8] {
-        let made: Vec<Vec<Sample>> =
-            Prefetch::new(dataset.clone(), batches.clone(), depth).collect::<Result<_>>().unwrap();
-        assert_eq!(made.len(), batches.len());
-        for (samples, indices) in made.iter().zip(&batches) {
-            assert_eq!(samples.len(), indices.len());
-            for (sample, &index) in samples.iter().zip(indices) {
-                assert_eq!(*sample, dataset.sample(index).unwrap());
-            }
-        }
-    }
-}
-
-/// Counts what is made; fails or panics where it is told to.
-struct Counting {
-    names: Vec<String>,
-    made: Mutex<Vec<usize>>,
-    panics_at: usize,
-}
-
-impl Dataset for Counting {
-    fn classes(&self) -> &[String] {
-        &self.names
-    }
-
-    fn len(&self) -> usize {
-        1000
-    }
-
-    fn class(&self, _: usize) -> ClassId {
-        ClassId(0)
-    }
-
-    fn sample(&self, index: usize) -> Result<Sample> {
-        assert!(index != self.panics_at, "no sample {index}");
-        if index >= self.len() {
-            return Err(Error::Volume(format!("no sample {index}")));
-        }
-        self.made.lock().unwrap().push(index);
-        Ok(Sample { volume: Volume::new(1, vec![index as f32])?, class: ClassId(0) })
-    }
-}
-
-fn counting(panics_at: usize) -> Arc<Counting> {
-    Arc::new(Counting { names: vec!["a".into()], made: Mutex::default(), panics_at })
-}
-
-#[test]
-fn no_more_is_made_than_the_depth_allows() {
-    let dataset = counting(usize::MAX);
-    let mut prefetch = Prefetch::new(dataset.clone(), (0..1000).map(|index| vec![index]), 2);
-    prefetch.next().unwrap().unwrap();
-    // One in use, two waiting, one in the making, however long the receiver takes.
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    assert!(dataset.made.lock().unwrap().len() <= 4, "{:?}", dataset.made);
-    drop(prefetch);
-    let made = dataset.made.lock().unwrap().len();
-    assert!(made <= 5, "{made}");
-    assert_eq!(Arc::strong_count(&dataset), 1, "the worker has ended");
-}
-
-#[test]
-fn an_error_is_the_last_batch() {
-    let dataset = counting(usize::MAX);
-    let mut prefetch = Prefetch::new(dataset.clone(), vec![vec![1], vec![2, 1000], vec![3]], 4);
-    assert!(prefetch.next().unwrap().is_ok());
-    assert_eq!(told(&prefetch.next().unwrap().unwrap_err()), "volume: no sample 1000");
-    assert!(prefetch.next().is_none());
-    assert!(prefetch.next().is_none());
-    assert!(!dataset.made.lock().unwrap().contains(&3));
-}
-
-#[test]
-#[should_panic(expected = "no sample 7")]
-fn a_panic_is_not_the_end_of_the_data() {
-    let mut prefetch = Prefetch::new(counting(7), vec![vec![1], vec![7], vec![3]], 4);
-    while prefetch.next().is_some() {}
 }
