@@ -5,6 +5,7 @@ mod contrast;
 pub(crate) mod fourier;
 mod half_turn;
 mod pose;
+mod radial;
 
 pub(crate) use back_projection::{ImageAxes, back_projected};
 pub use contrast::Contrast;

@@ -15,6 +15,7 @@ mod invent;
 mod labeled_files;
 mod mrc;
 mod pose;
+mod radial;
 mod repeats;
 mod resample;
 mod simulate;
