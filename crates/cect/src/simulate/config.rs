@@ -24,8 +24,8 @@ pub enum NoiseColor {
     /// The first term is what detector and reconstruction leave of white noise, the second solvent and neighbors. One
     /// tomogram decided the two numbers; a fuller specimen has more of the second.
     Ice,
-    /// As the paper's authors' toolbox has it, low-pass filters of the signal included; needs a side that is even to
-    /// be what the toolbox does to the last detail.
+    /// As the paper's authors' toolbox has it, low-pass filters of the signal included. The toolbox draws white noise
+    /// to estimate the mean below, and centers the CTF half an entry off if the side is odd; here both are exact.
     ///
     /// ```text
     /// L·M·(C·(L·density + n₁) + D·n₂)      var n₁ = var n₂ = var(C·M·density) / (2·SNR·mean (C·M)²)

@@ -11,7 +11,7 @@
 //!
 //! Simulated sets of the field differ in what they call the same. What the paper's authors' toolbox
 //! (AITom, `reconstruction__simple_convolution.py`) does, and what is done here by default;
-//! [`SimulationConfig::aitom`] does what the toolbox does, from the row "SNR" on:
+//! [`SimulationConfig::aitom`] does what the toolbox does, from the row "SNR" on, but for the sign of Cs:
 //!
 //! | | AITom | here | why |
 //! |---|---|---|---|
@@ -21,7 +21,7 @@
 //! | SNR | var(CTF × wedge × signal) / var(noise), the noise counted as white noise behind CTF and wedge, no low-pass counted | var(signal) / var(noise) over all voxels of the final box, met in each sample | one definition, testable |
 //! | noise | half before the CTF, half after it through a soft low-pass of its own | all of it through CTF and wedge ([`NoiseColor::ThroughOptics`]); also [`NoiseColor::White`], [`NoiseColor::HalfHalf`] and [`NoiseColor::Ice`] | nothing in the wedge that the signal does not have |
 //! | low-pass | soft sphere of a quarter of the side in Fourier space, before and after | none but the envelope | it would remove what the classes differ in |
-//! | sphere in Fourier space | touches the faces of the spectrum | none | the envelope leaves nothing there |
+//! | sphere in Fourier space | touches the faces of the spectrum | none | corners are detail like the rest |
 //! | CTF | sin((π/2)(Cs λ³ k⁴ − 2 Δz λ k²)), Δz < 0 | −sin(π λ Δz k² − (π/2) Cs λ³ k⁴ + asin w), Δz > 0 is underfocus | the sign of textbooks; at 10 Å voxels the Cs term is 0.002 rad at the Nyquist frequency and 0.018 in the corners of the spectrum |
 //! | envelope | exp(−(k/(σ·Nyquist))²), σ = 0.4: 0.2 cycles a voxel | exp(−(k/0.4)²), k in cycles a voxel | twice as wide |
 //! | tilts | a wedge | a wedge ([`SimulationConfig::tilt_step`] `None`), or single tilts with gaps and radiation damage | both exist |
