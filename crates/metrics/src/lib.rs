@@ -70,6 +70,8 @@ mod shares;
 mod spread;
 mod standard;
 mod templates;
+#[cfg(feature = "tch")]
+mod tensor;
 mod threshold;
 pub mod verify;
 

@@ -1,5 +1,7 @@
 //! Open-set identification: the enrolled class, if any, and how well it is found.
 
+use std::{collections::BTreeSet, fmt};
+
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{PairCounts, PairScores};
@@ -51,6 +53,14 @@ pub struct DirPoint {
     pub resolvable: bool,
 }
 
+impl fmt::Display for DirPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target_fpir, dir, fpir, threshold, resolvable, .. } = self;
+        write!(f, "DIR {dir:.4} at FPIR {fpir:.2e} (asked {target_fpir:.0e}) from score {threshold:.4}")?;
+        if *resolvable { Ok(()) } else { f.write_str("; too few unknown probes for that rate") }
+    }
+}
+
 /// A search of probes against a [`Gallery`](super::Gallery), from which the open-set figures are read.
 ///
 /// # Examples
@@ -80,6 +90,57 @@ impl Identification {
     /// `probes` searched in a gallery of `enrolled` classes.
     pub(super) fn new(enrolled: usize, probes: Vec<Probe>) -> Self {
         Self { enrolled, probes }
+    }
+
+    /// Searches whose results come from elsewhere: the class that was found for each probe, with its score (higher is more
+    /// alike), and the probe's own class.
+    ///
+    /// A probe whose label is not among `enrolled` is unknown. Of a probe that was taken for another class, neither rank
+    /// nor score of its own class is known: it stands behind all others, and [`cmc`](Self::cmc) beyond its first entry is
+    /// a lower bound.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for lists of different lengths, no probe, a score that is not finite, or a class found that is not
+    /// enrolled.
+    ///
+    /// # Examples
+    /// ```
+    /// use soft_lmccl_metrics::Identification;
+    ///
+    /// let found = Identification::from_predictions(&[0, 1], &[0.9, 0.7, 0.8, 0.1], &[0, 1, 0, 1], &[0, 1, 1, 5])?;
+    /// assert_eq!(found.closed_set_accuracy()?, 2.0 / 3.0);
+    /// assert_eq!(found.auroc()?, 1.0); // the probe of class 5 has the lowest score
+    /// assert_eq!((found.known(), found.unknown()), (3, 1));
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    pub fn from_predictions(
+        enrolled: &[u32],
+        scores: &[f64],
+        predicted: &[u32],
+        labels: &[u32],
+    ) -> Result<Self, Error> {
+        let enrolled: BTreeSet<u32> = enrolled.iter().copied().collect();
+        if scores.is_empty() || scores.len() != predicted.len() || scores.len() != labels.len() {
+            let got = format!("{} scores, {} predictions, {} labels", scores.len(), predicted.len(), labels.len());
+            return Err(Error::config("probes", "as many scores as predictions and labels, one at least", got));
+        }
+        let mut probes = Vec::with_capacity(scores.len());
+        for (place, ((&score, &nearest), &label)) in scores.iter().zip(predicted).zip(labels).enumerate() {
+            if !score.is_finite() {
+                return Err(Error::config("scores", "finite numbers", format!("{score} at position {place}")));
+            }
+            if !enrolled.contains(&nearest) {
+                let got = format!("{nearest} at position {place}");
+                return Err(Error::config("predicted", "classes that are enrolled", got));
+            }
+            let (rank, own) = match enrolled.contains(&label) {
+                false => (None, None),
+                true if nearest == label => (Some(1), Some(score)),
+                true => (Some(enrolled.len()), Some(f64::NEG_INFINITY)),
+            };
+            probes.push(Probe { label, nearest, score, rank, own });
+        }
+        Ok(Self { enrolled: enrolled.len(), probes })
     }
 
     /// How many classes are enrolled.

@@ -385,6 +385,10 @@ impl fmt::Display for VerificationReport {
             let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
             write!(f, "\n{}", cells.collect::<Vec<_>>().join(GAP).trim_end())?;
         }
+        // Worse than a coin by so much is the wrong way round, not bad luck.
+        if self.auc < 0.25 {
+            write!(f, "\nan AUC far below 0.5: are these distances? A higher score has to mean more alike")?;
+        }
         Ok(())
     }
 }

@@ -47,6 +47,19 @@ impl TryFrom<Unchecked> for OperatingPoint {
     }
 }
 
+impl std::fmt::Display for OperatingPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TAR {:.4}, FAR {:.2e} from score {:.4}", self.tar(), self.far(), self.threshold)
+    }
+}
+
+impl std::fmt::Display for FarPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (asked {:.0e})", self.point, self.target_far)?;
+        if self.resolvable { Ok(()) } else { f.write_str("; too few non-matching pairs for that rate") }
+    }
+}
+
 impl OperatingPoint {
     /// Refuses counts that no pairs have, or so many that their sum overflows.
     pub(super) fn checked(self) -> Result<Self, String> {

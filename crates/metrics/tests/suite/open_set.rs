@@ -422,3 +422,34 @@ fn a_gallery_is_kept_to_the_last_bit_and_no_other_file_is_one() {
         assert!(error.starts_with(&path.display().to_string()) && error.contains(problem), "{json}: {error}");
     }
 }
+
+#[test]
+fn results_from_elsewhere_are_checked() {
+    use soft_lmccl_metrics::Identification;
+    let found = Identification::from_predictions(&[3, 8], &[0.9, 0.2, 0.4], &[3, 3, 8], &[3, 8, 1]).unwrap();
+    assert_eq!((found.enrolled(), found.known(), found.unknown()), (2, 2, 1));
+    let point = found.dir_at_fpir(0.5).unwrap();
+    assert_eq!(
+        point.to_string(),
+        "DIR 0.5000 at FPIR 0.00e0 (asked 5e-1) from score 0.9000; too few unknown probes for that rate"
+    );
+    for (scores, predicted, labels, message) in [
+        (
+            &[0.9][..],
+            &[3u32, 8][..],
+            &[3u32][..],
+            "invalid `probes`: expected as many scores as predictions and labels, one at least, got 1 scores, 2 predictions, 1 labels",
+        ),
+        (
+            &[],
+            &[],
+            &[],
+            "invalid `probes`: expected as many scores as predictions and labels, one at least, got 0 scores, 0 predictions, 0 labels",
+        ),
+        (&[f64::NAN], &[3], &[3], "invalid `scores`: expected finite numbers, got NaN at position 0"),
+        (&[0.5], &[4], &[3], "invalid `predicted`: expected classes that are enrolled, got 4 at position 0"),
+    ] {
+        let error = Identification::from_predictions(&[3, 8], scores, predicted, labels).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+}
