@@ -9,7 +9,7 @@ use super::{Optimizer, Trainer, checkpoint::Meta, origin::own_type_name};
 use crate::{Error, Result, loss::Loss};
 
 impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
-    /// What checkpoints say of themselves, and what must agree for a run to go on, as all of [`FitConfig`] and the
+    /// What checkpoints say of themselves, and what must agree for a run to go on, as all of [`FitConfig`](super::FitConfig) and the
     /// labels must: the configuration that made network, loss and data, and the class names in the order of their labels.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         self
     }
 
-    /// Writes the weights of the epoch with the highest validation score, to be [`load`](checkpoint::load)ed: a file
+    /// Writes the weights of the epoch with the highest validation score, to be [`load`](super::checkpoint::load)ed: a file
     /// of their own, and [`validate`](Self::validate) has to be there.
     pub fn keep_best(mut self, path: impl Into<PathBuf>) -> Self {
         self.best = Some(path.into());
