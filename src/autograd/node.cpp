@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
+#include <torch/headeronly/version.h>
 
 #include <cstdio>
 #include <memory>
@@ -94,6 +95,17 @@ struct ClosureNode : Node {
   }
 };
 
+// libtorch 2.13 counts the owners of a node in the node, earlier ones beside it.
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 13
+c10::intrusive_ptr<ClosureNode> new_node(void* closure, Backward backward, Drop drop) {
+  return c10::make_intrusive<ClosureNode>(closure, backward, drop);
+}
+#else
+std::shared_ptr<ClosureNode> new_node(void* closure, Backward backward, Drop drop) {
+  return {new ClosureNode(closure, backward, drop), deleteNode};
+}
+#endif
+
 }  // namespace
 
 // Takes over the closure. Makes each output one of this node's, if an input takes a gradient and gradients are on;
@@ -101,7 +113,7 @@ struct ClosureNode : Node {
 extern "C" int soft_lmccl_attach(
     Tensor** inputs, int count, Tensor** outputs, int output_count, void* closure, Backward backward, Drop drop,
     char* message, int room) {
-  std::shared_ptr<ClosureNode> node(new ClosureNode(closure, backward, drop), deleteNode);
+  auto node = new_node(closure, backward, drop);
   return guarded(message, room, [&] {
     variable_list variables;
     for (int i = 0; i < count; ++i) variables.push_back(*inputs[i]);

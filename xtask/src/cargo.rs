@@ -3,9 +3,10 @@
 use std::env;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::surroundings::Surroundings;
+use crate::release::{RELEASES, Release};
+use crate::surroundings::{self, Surroundings};
 
 /// The main example.
 pub const DEMO: [&str; 7] = ["run", "--release", "--features", "cect", "--example", "open_set_cect", "--"];
@@ -45,6 +46,31 @@ pub fn run(around: &Surroundings, task: &[&str], args: &[String]) -> Result<Exit
 /// If cargo cannot be started.
 pub fn succeeds(around: &Surroundings, task: &[&str], args: &[String]) -> Result<bool> {
     Ok(command(around, task, args).status().context("cannot run cargo")?.success())
+}
+
+/// Locks the bindings that are made for the libtorch that the user names.
+///
+/// # Errors
+/// If the project is not tested with it, or cargo does not take them.
+pub fn lock(name: &str) -> Result<()> {
+    let Some(release) = Release::named(name) else {
+        let known = RELEASES.map(Release::short).join(" and ");
+        bail!("this project is tested with libtorch {known}, not with `{name}`");
+    };
+    let root = surroundings::root()?;
+    if Release::locked(&root).is_ok_and(|locked| locked == release) {
+        return Ok(());
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["update", "tch", "--precise", release.bindings])
+        .current_dir(&root)
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() || Release::locked(&root)? != release {
+        bail!("cargo could not lock tch {}: its own words are above", release.bindings);
+    }
+    Ok(())
 }
 
 fn command(around: &Surroundings, task: &[&str], args: &[String]) -> Command {

@@ -8,7 +8,7 @@ use std::thread;
 
 use crate::libtorch;
 use crate::pip::Pip;
-use crate::platform::{Platform, VERSION};
+use crate::platform::Platform;
 use crate::surroundings::Surroundings;
 
 /// The oldest Rust that builds the crate.
@@ -66,10 +66,10 @@ fn libtorch(around: &Surroundings, pip: Option<&Pip>) -> Finding {
         Ok(Some(found)) => Finding::Good(found.to_string()),
         Ok(None) if Platform::host().is_err() => Finding::Bad(
             format!("none found, and none is ready-made for {}-{}", env::consts::OS, env::consts::ARCH),
-            format!("export LIBTORCH=/path/to/libtorch   # a libtorch {VERSION}, with include/ and lib/"),
+            format!("export LIBTORCH=/path/to/libtorch   # a libtorch {}, with include/ and lib/", around.release),
         ),
         Ok(None) => Finding::Bad(
-            format!("none found; {VERSION} is needed"),
+            format!("none found; {} is needed", around.release),
             match pip {
                 Some(_) => "cargo xtask libtorch   # fetches about 0.55 GB, once".to_owned(),
                 None => "cargo xtask libtorch   # once pip is there".to_owned(),
@@ -99,7 +99,8 @@ fn cuda(around: &Surroundings) -> Finding {
         }
         (false, Some(_)) => Finding::Note(format!(
             "there is an NVIDIA driver, but no libtorch_cuda.so: for the GPU, run `python3 -m pip \
-             install torch=={VERSION}` and set LIBTORCH_USE_PYTORCH=1"
+             install torch=={}` and set LIBTORCH_USE_PYTORCH=1",
+            around.release
         )),
         (false, None) => Finding::Note("none; all runs on the CPU".to_owned()),
     }

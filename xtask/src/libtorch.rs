@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::platform::{Platform, VERSION};
+use crate::platform::Platform;
+use crate::release::Release;
 use crate::surroundings::Surroundings;
 use crate::wheel;
 
@@ -77,12 +78,12 @@ pub fn find(around: &Surroundings) -> Result<Option<Libtorch>> {
         return Ok(None);
     };
     let dir = cached(around, &platform);
-    Ok(inspect(&dir).ok().map(|version| Libtorch { dir, version, source: Source::Cache }))
+    Ok(inspect(&dir, around.release).ok().map(|version| Libtorch { dir, version, source: Source::Cache }))
 }
 
 /// Where a libtorch for this machine lies in the cache, if it was ever provided.
 pub fn cached(around: &Surroundings, platform: &Platform) -> PathBuf {
-    around.cache.join(format!("libtorch-{VERSION}-{}", platform.name))
+    around.cache.join(format!("libtorch-{}-{}", around.release, platform.name))
 }
 
 fn of_pytorch(around: &Surroundings, python: &str) -> Result<Libtorch> {
@@ -90,8 +91,9 @@ fn of_pytorch(around: &Surroundings, python: &str) -> Result<Libtorch> {
                        print(torch.__version__)\n\
                        print(os.path.dirname(torch.__file__))";
     let chosen = "LIBTORCH_USE_PYTORCH is set";
+    let needed = around.release;
     let ways = format!(
-        "run `{python} -m pip install torch=={VERSION}`, or unset LIBTORCH_USE_PYTORCH and run \
+        "run `{python} -m pip install torch=={needed}`, or unset LIBTORCH_USE_PYTORCH and run \
          `cargo xtask libtorch`"
     );
     let answer = around.command(python).args(["-c", ASK]).output();
@@ -102,16 +104,18 @@ fn of_pytorch(around: &Surroundings, python: &str) -> Result<Libtorch> {
         let last = last.lines().last().unwrap_or("it printed nothing").to_owned();
         return Err(anyhow!(last).context(format!("{chosen} but `{python}` has no torch: {ways}")));
     };
-    if !fits(version) && !around.any_version {
-        bail!("{chosen} but `{python}` has torch {version}, and {VERSION} is needed: {ways}");
+    if !needed.fits(version) && !around.any_version {
+        let other = Release::way_to(version);
+        bail!("{chosen} but `{python}` has torch {version}, and {needed} is needed: {ways}{other}");
     }
     Ok(Libtorch { dir: dir.into(), version: version.clone(), source: Source::PyTorch })
 }
 
 fn of_variable(around: &Surroundings, dir: &Path) -> Result<Libtorch> {
     let shown = dir.display();
+    let needed = around.release;
     let ways = format!(
-        "set LIBTORCH to the folder of a libtorch {VERSION}, or unset it and run \
+        "set LIBTORCH to the folder of a libtorch {needed}, or unset it and run \
          `cargo xtask libtorch`"
     );
     if dir.is_relative() {
@@ -123,8 +127,9 @@ fn of_variable(around: &Surroundings, dir: &Path) -> Result<Libtorch> {
             return Err(flaw.context(format!("LIBTORCH is {shown}, where no libtorch is: {ways}")));
         }
     };
-    if !fits(&version) && !around.any_version {
-        bail!("LIBTORCH is {shown}, a libtorch {version}, and {VERSION} is needed: {ways}");
+    if !needed.fits(&version) && !around.any_version {
+        let other = Release::way_to(&version);
+        bail!("LIBTORCH is {shown}, a libtorch {version}, and {needed} is needed: {ways}{other}");
     }
     Ok(Libtorch { dir: dir.to_path_buf(), version, source: Source::Variable })
 }
@@ -134,7 +139,7 @@ fn in_target(around: &Surroundings) -> Result<Option<Libtorch>> {
     let Ok(metadata) = link.symlink_metadata() else {
         return Ok(None);
     };
-    match inspect(&link) {
+    match inspect(&link, around.release) {
         Ok(version) => {
             let dir = link.canonicalize().unwrap_or(link);
             Ok(Some(Libtorch { dir, version, source: Source::Target }))
@@ -142,9 +147,10 @@ fn in_target(around: &Surroundings) -> Result<Option<Libtorch>> {
         // Links are ours to replace.
         Err(_) if metadata.is_symlink() => Ok(None),
         Err(flaw) => Err(flaw.context(format!(
-            "{} is in the way, and it is not a libtorch {VERSION}: move it elsewhere and run \
+            "{} is in the way, and it is not a libtorch {}: move it elsewhere and run \
              `cargo xtask libtorch`",
-            link.display()
+            link.display(),
+            around.release
         ))),
     }
 }
@@ -153,10 +159,10 @@ fn in_target(around: &Surroundings) -> Result<Option<Libtorch>> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn inspect(dir: &Path) -> Result<String> {
+pub fn inspect(dir: &Path, needed: Release) -> Result<String> {
     let version = inspect_any(dir)?;
-    if !fits(&version) {
-        bail!("{} holds libtorch {version}, not {VERSION}", dir.display());
+    if !needed.fits(&version) {
+        bail!("{} holds libtorch {version}, not {needed}", dir.display());
     }
     wheel::check_contents(dir)?;
     Ok(version)
@@ -179,11 +185,6 @@ fn inspect_any(dir: &Path) -> Result<String> {
         .with_context(|| format!("{} does not say its version", dir.display()))
 }
 
-/// Whether a version such as `2.11.0+cu130` is [`VERSION`]; what comes after `+` is the build.
-fn fits(version: &str) -> bool {
-    version.split('+').next() == Some(VERSION)
-}
-
 fn version_in_header(text: &str) -> Option<String> {
     let part = |name: &str| {
         text.lines().find_map(|line| {
@@ -197,9 +198,10 @@ fn version_in_header(text: &str) -> Option<String> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::release::RELEASES;
 
-    /// The `torch-sys` for which [`VERSION`] was written down.
-    const TORCH_SYS: &str = "0.24.";
+    /// The libtorch that the tests need.
+    pub const NEEDED: &str = RELEASES[0].libtorch;
 
     /// A folder with just enough in it to pass for a libtorch.
     pub fn fake(dir: &Path, version: &str) {
@@ -221,6 +223,7 @@ pub mod tests {
             libtorch: None,
             pytorch: None,
             any_version: false,
+            release: RELEASES[0],
             path: dir.join("bin").into(),
         }
     }
@@ -236,17 +239,7 @@ pub mod tests {
     }
 
     #[test]
-    fn the_lock_file_has_the_torch_sys_that_wants_this_version() {
-        let lock = include_str!("../../Cargo.lock");
-        let (_, entry) = lock.split_once("name = \"torch-sys\"\nversion = \"").unwrap();
-        assert!(entry.starts_with(TORCH_SYS), "{}", entry.lines().next().unwrap());
-    }
-
-    #[test]
     fn versions() {
-        for (version, expected) in [("2.11.0", true), ("2.11.0+cu130", true), ("2.11.01", false), ("2.8.0", false)] {
-            assert_eq!(fits(version), expected, "{version}");
-        }
         let header = "#pragma once\n#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n\
                       #define TORCH_VERSION_PATCH 0\n#define TORCH_VERSION \\\n  \"x\"\n";
         assert_eq!(version_in_header(header).as_deref(), Some("2.11.0"));
@@ -263,20 +256,20 @@ pub mod tests {
         let Ok(platform) = Platform::host() else {
             return;
         };
-        fake(&cached(&around, &platform), VERSION);
+        fake(&cached(&around, &platform), NEEDED);
         assert_eq!(find(&around).unwrap().unwrap().source, Source::Cache);
 
-        fake(&around.link(), VERSION);
+        fake(&around.link(), NEEDED);
         assert_eq!(find(&around).unwrap().unwrap().source, Source::Target);
 
         let own = dir.path().join("own");
-        fake(&own, "2.11.0+cu130");
+        fake(&own, "2.13.0+cu130");
         around.libtorch = Some(own.clone());
         let found = find(&around).unwrap().unwrap();
         assert_eq!((found.source, found.dir), (Source::Variable, own));
 
         let package = dir.path().join("torch").display().to_string();
-        program(&around, "python3", &format!("echo 2.11.0; echo {package}"));
+        program(&around, "python3", &format!("echo 2.13.0; echo {package}"));
         around.pytorch = Some("python3");
         let found = find(&around).unwrap().unwrap();
         assert_eq!((found.source, found.dir), (Source::PyTorch, package.into()));
@@ -286,7 +279,7 @@ pub mod tests {
     fn a_wrong_choice_is_said_and_never_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let mut around = nothing(dir.path());
-        fake(&around.link(), VERSION);
+        fake(&around.link(), NEEDED);
         let mut said = |libtorch: &Path| {
             around.libtorch = Some(libtorch.to_path_buf());
             find(&around).unwrap_err().to_string()
@@ -295,8 +288,12 @@ pub mod tests {
         let old = dir.path().join("old");
         fake(&old, "2.8.0+cpu");
         let text = said(&old);
-        assert!(text.contains("a libtorch 2.8.0+cpu, and 2.11.0 is needed"), "{text}");
+        assert!(text.contains("a libtorch 2.8.0+cpu, and 2.13.0 is needed"), "{text}");
         assert!(text.contains("or unset it"), "{text}");
+        let locked_once = dir.path().join("locked once");
+        fake(&locked_once, "2.11.0");
+        let text = said(&locked_once);
+        assert!(text.ends_with("or run `cargo xtask libtorch 2.11`, which locks tch 0.24.0"), "{text}");
         let text = said(&dir.path().join("none"));
         assert!(text.contains("where no libtorch is"), "{text}");
         let text = said(Path::new("libtorch"));
@@ -321,7 +318,7 @@ pub mod tests {
         assert_eq!(error.root_cause().to_string(), "No module named torch");
         program(&around, "python3", "echo 2.10.0+cpu; echo /x");
         let text = find(&around).unwrap_err().to_string();
-        assert!(text.contains("has torch 2.10.0+cpu, and 2.11.0 is needed"), "{text}");
+        assert!(text.contains("has torch 2.10.0+cpu, and 2.13.0 is needed"), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod libtorch;
 mod pip;
 mod platform;
 mod provide;
+mod release;
 mod surroundings;
 mod wheel;
 
@@ -24,7 +25,9 @@ Usage: cargo xtask <command>
                    (ARGS go to the example; `cargo xtask demo -- --help` lists them)
   test [ARGS]      provide libtorch if there is none, then run every test and doctest
   bench [ARGS]     provide libtorch if there is none, then run the benches
-  libtorch         provide libtorch only, and say where it is
+  libtorch [VERSION]
+                   provide libtorch only, and say where it is; with a VERSION (2.13 or 2.11), lock the
+                   bindings made for it first
   doctor           say what was found on this machine, and how to get what was not
   catalogue DIR    provide libtorch if there is none, then rebuild the embedded densities from the structures in DIR
   help             this text
@@ -61,7 +64,10 @@ fn run(args: &[String]) -> Result<ExitCode> {
         ("test", _) => test(rest),
         ("bench", _) => with_libtorch(&cargo::BENCH, program_args),
         ("catalogue", [_]) => with_libtorch(&cargo::CATALOGUE, rest),
-        ("libtorch", []) => {
+        ("libtorch", [] | [_]) => {
+            if let [name] = rest {
+                cargo::lock(name)?;
+            }
             let libtorch = provide::ensure(&Surroundings::from_env()?)?;
             println!("{libtorch}");
             Ok(ExitCode::SUCCESS)

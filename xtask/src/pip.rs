@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::platform::{Platform, VERSION};
+use crate::platform::Platform;
 use crate::surroundings::Surroundings;
 
 const CANDIDATES: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
@@ -56,15 +56,16 @@ impl Pip {
         for tag in platform.tags {
             pip.args(["--platform", tag]);
         }
-        pip.arg("--dest").arg(into).arg(format!("torch=={VERSION}")).args(platform.companions);
+        pip.arg("--dest").arg(into).arg(format!("torch=={}", around.release)).args(platform.companions);
         pip.env("TMPDIR", scratch).stdin(Stdio::null());
         let status = pip.status().with_context(|| format!("cannot run `{}`", self.command()))?;
         if !status.success() {
             bail!(
                 "`{}` could not fetch the wheels of libtorch ({status}, its own words are above): \
                  see that it reaches its package index and try again, or set LIBTORCH to the \
-                 folder of a libtorch {VERSION}",
-                self.command()
+                 folder of a libtorch {}",
+                self.command(),
+                around.release
             );
         }
         Ok(())

@@ -4,9 +4,6 @@ use std::env::consts::{ARCH, OS};
 
 use anyhow::{Result, bail};
 
-/// The libtorch that the locked `torch-sys` is made for; its build script refuses any other.
-pub const VERSION: &str = "2.11.0";
-
 /// A kind of machine for which a CPU build of libtorch can be cut out of Python wheels.
 ///
 /// The lists of libraries are what `libtorch_cpu` of each wheel is linked to (its `NEEDED` entries,
@@ -101,7 +98,7 @@ impl Platform {
             ("linux", "aarch64", false) => Ok(LINUX_AARCH64),
             ("macos", "aarch64", _) => Ok(MACOS_ARM64),
             _ => bail!(
-                "there is no ready-made libtorch {VERSION} for {os} on {arch}{}: unpack or build \
+                "there is no ready-made libtorch for {os} on {arch}{}: unpack or build \
                  one by hand and set LIBTORCH to its folder (the one with `include` and `lib`)",
                 if musl { " with musl" } else { "" }
             ),

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use crate::doctor;
 use crate::libtorch::{self, Libtorch, Source};
 use crate::pip::Pip;
-use crate::platform::{Platform, VERSION};
+use crate::platform::Platform;
+use crate::release::Release;
 use crate::surroundings::Surroundings;
 use crate::wheel;
 
@@ -32,7 +33,7 @@ pub fn ensure(around: &Surroundings) -> Result<Libtorch> {
         None => {
             let platform = Platform::host()?;
             let dir = provide(around, &platform).map_err(|error| explain_full_disk(error, around))?;
-            Libtorch { dir, version: VERSION.to_owned(), source: Source::Cache }
+            Libtorch { dir, version: around.release.to_string(), source: Source::Cache }
         }
     };
     if libtorch.source == Source::Cache {
@@ -46,8 +47,9 @@ fn provide(around: &Surroundings, platform: &Platform) -> Result<PathBuf> {
     let Some(pip) = Pip::find(around) else {
         bail!(
             "libtorch is fetched with pip, and no pip was found: run `{}`, or set LIBTORCH to the \
-             folder of a libtorch {VERSION}",
-            doctor::install_pip(around)
+             folder of a libtorch {}",
+            doctor::install_pip(around),
+            around.release
         );
     };
     let cache = &around.cache;
@@ -63,20 +65,20 @@ fn provide(around: &Surroundings, platform: &Platform) -> Result<PathBuf> {
     let staging = Staging::new(cache)?;
     let wheels = staging.folder("wheels")?;
     let scratch = staging.folder("scratch")?;
-    eprintln!("1/3 fetching libtorch {VERSION} with `{}` (once, about 0.55 GB)", pip.command());
+    eprintln!("1/3 fetching libtorch {} with `{}` (once, about 0.55 GB)", around.release, pip.command());
     pip.download(around, platform, &wheels, &scratch)?;
 
     let tree = staging.folder("libtorch")?;
-    let files = assemble(platform, &wheels, &tree)?;
+    let files = assemble(around.release, platform, &wheels, &tree)?;
     let total: u64 = files.iter().map(|file| file.size).sum();
     eprintln!("3/3 checked {} files, {}", files.len(), megabytes(total));
     let dir = libtorch::cached(around, platform);
-    publish(&staging, &tree, &dir)?;
+    publish(around.release, &staging, &tree, &dir)?;
     Ok(dir)
 }
 
 /// Makes the libtorch folder out of the wheels.
-fn assemble(platform: &Platform, wheels: &Path, tree: &Path) -> Result<Vec<wheel::Unpacked>> {
+fn assemble(release: Release, platform: &Platform, wheels: &Path, tree: &Path) -> Result<Vec<wheel::Unpacked>> {
     let mut files = Vec::new();
     let mut archives: Vec<PathBuf> = list(wheels)?;
     archives.retain(|path| path.extension().is_some_and(|extension| extension == "whl"));
@@ -91,29 +93,29 @@ fn assemble(platform: &Platform, wheels: &Path, tree: &Path) -> Result<Vec<wheel
         if !files.iter().any(|file| file.path == library) {
             bail!(
                 "the wheels that pip fetched hold no {library}: set LIBTORCH to the folder of a \
-                 libtorch {VERSION} instead"
+                 libtorch {release} instead"
             );
         }
     }
-    finish(platform, tree, &files).with_context(|| format!("cannot write to {}", tree.display()))?;
-    libtorch::inspect(tree).context("the wheels that pip fetched do not hold a libtorch")?;
+    finish(release, platform, tree, &files).with_context(|| format!("cannot write to {}", tree.display()))?;
+    libtorch::inspect(tree, release).context("the wheels that pip fetched do not hold a libtorch")?;
     Ok(files)
 }
 
-fn finish(platform: &Platform, tree: &Path, files: &[wheel::Unpacked]) -> io::Result<()> {
+fn finish(release: Release, platform: &Platform, tree: &Path, files: &[wheel::Unpacked]) -> io::Result<()> {
     if let Some((name, target)) = platform.alias {
         symlink(Path::new(target), &tree.join("lib").join(name))?;
     }
-    fs::write(tree.join("build-version"), format!("{VERSION}\n"))?;
+    fs::write(tree.join("build-version"), format!("{release}\n"))?;
     wheel::write_contents(tree, files)?;
     File::open(tree)?.sync_all()
 }
 
 /// Gives the finished folder its name. Where another run was faster, its folder is used.
-fn publish(staging: &Staging, tree: &Path, dir: &Path) -> Result<()> {
+fn publish(release: Release, staging: &Staging, tree: &Path, dir: &Path) -> Result<()> {
     let rename = || fs::rename(tree, dir);
     if let Err(first) = rename() {
-        if libtorch::inspect(dir).is_ok() {
+        if libtorch::inspect(dir, release).is_ok() {
             return Ok(());
         }
         // What has the name is damaged: out of the way with it, into what is removed anyway.
@@ -243,7 +245,7 @@ fn symlink(_: &Path, _: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::libtorch::tests::{fake, nothing, program};
+    use crate::libtorch::tests::{NEEDED, fake, nothing, program};
     use crate::wheel::tests::make;
 
     const TORCH_H: &str = "torch/include/torch/csrc/api/include/torch/torch.h";
@@ -274,7 +276,7 @@ mod tests {
                 entries.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
             make(&wheels.join(file), &entries);
         };
-        write("torch-2.11.0.whl", &[torch, vec![TORCH_H.to_owned(), "torch/lib/libtorch_cuda.so".to_owned()]].concat());
+        write("torch-2.13.0.whl", &[torch, vec![TORCH_H.to_owned(), "torch/lib/libtorch_cuda.so".to_owned()]].concat());
         write("nvidia.whl", &cuda);
         wheels
     }
@@ -351,11 +353,11 @@ mod tests {
         let text = said();
         assert!(text.contains(&format!("hold no lib/{}", platform.torch[1])), "{text}");
 
-        let wheel = fake_wheels(dir.path(), &platform, "nothing").join("torch-2.11.0.whl");
+        let wheel = fake_wheels(dir.path(), &platform, "nothing").join("torch-2.13.0.whl");
         let whole = fs::read(&wheel).unwrap();
         fs::write(&wheel, &whole[..whole.len() - 100]).unwrap();
         let text = said();
-        assert!(text.starts_with("the wheel torch-2.11.0.whl is damaged"), "{text}");
+        assert!(text.starts_with("the wheel torch-2.13.0.whl is damaged"), "{text}");
 
         program(&around, "df", "echo; echo disk 1000000 1 999999 100% /");
         let text = said();
@@ -370,15 +372,15 @@ mod tests {
         fs::create_dir_all(&around.cache).unwrap();
         let staging = Staging::new(&around.cache).unwrap();
         let (tree, final_dir) = (staging.0.join("libtorch"), around.cache.join("libtorch"));
-        fake(&tree, VERSION);
+        fake(&tree, NEEDED);
         fs::write(tree.join("mine"), "").unwrap();
 
-        fake(&final_dir, VERSION);
-        publish(&staging, &tree, &final_dir).unwrap();
+        fake(&final_dir, NEEDED);
+        publish(around.release, &staging, &tree, &final_dir).unwrap();
         assert!(!final_dir.join("mine").exists(), "the faster one's stays");
 
         fs::remove_file(final_dir.join("build-version")).unwrap();
-        publish(&staging, &tree, &final_dir).unwrap();
+        publish(around.release, &staging, &tree, &final_dir).unwrap();
         assert!(final_dir.join("mine").exists(), "a damaged one is replaced");
         drop(staging);
         assert_eq!(left_in_cache(&around), ["libtorch"]);

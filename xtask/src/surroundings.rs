@@ -7,6 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::release::Release;
+
 /// The places and variables that decide which libtorch is used.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
@@ -20,6 +22,8 @@ pub struct Surroundings {
     pub pytorch: Option<&'static str>,
     /// `LIBTORCH_BYPASS_VERSION_CHECK` is set.
     pub any_version: bool,
+    /// The libtorch that `Cargo.lock` asks for.
+    pub release: Release,
     /// `PATH`, where programs are looked for.
     pub path: OsString,
 }
@@ -30,9 +34,7 @@ impl Surroundings {
     /// # Errors
     /// If the user's cache cannot be named.
     pub fn from_env() -> Result<Self> {
-        let manifest = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-        let manifest = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
-        let root = manifest.parent().context("xtask does not lie in the repository")?.to_path_buf();
+        let root = root()?;
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
         let cache = cache_dir(set("XDG_CACHE_HOME"), set("HOME"), cfg!(target_os = "macos"))
             .context("the user's cache cannot be found: set HOME or XDG_CACHE_HOME")?;
@@ -42,6 +44,7 @@ impl Surroundings {
             pytorch: env::var_os("LIBTORCH_USE_PYTORCH").map(|_| interpreter),
             any_version: env::var_os("LIBTORCH_BYPASS_VERSION_CHECK").is_some(),
             path: env::var_os("PATH").unwrap_or_default(),
+            release: Release::locked(&root)?,
             root,
             cache,
         })
@@ -58,6 +61,16 @@ impl Surroundings {
         command.env("PATH", &self.path);
         command
     }
+}
+
+/// The repository.
+///
+/// # Errors
+/// If this program was moved out of it.
+pub fn root() -> Result<PathBuf> {
+    let manifest = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let manifest = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    Ok(manifest.parent().context("xtask does not lie in the repository")?.to_path_buf())
 }
 
 /// Cargo sets `LIBTORCH` to `target/libtorch` for all that it runs, so that this one value says
