@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{load_json, save_json};
 use crate::pairs::PairScores;
-use crate::roc::RocCurve;
-use crate::{Error, Result};
+use crate::{Error, Result, RocCurve};
 
 /// A map from scores to log-likelihood ratios (natural logarithm) of matching over non-matching, fitted on pairs that are
 /// not those it will be used on.

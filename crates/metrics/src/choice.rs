@@ -4,12 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::classes::ClassCounts;
 use crate::confidence::Interval;
 use crate::costs::{CostPoint, DetectionCost};
 use crate::intervals::Intervals;
-use crate::roc::RocCurve;
+use crate::{Error, RocCurve};
 
 /// Thresholds all over a curve with what they attain and cost.
 ///

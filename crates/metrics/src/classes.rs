@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::Error;
 use crate::cuts::Cuts;
 use crate::embeddings::EmbeddingSet;
 use crate::pairs::{PairCounts, PairProtocol, PairScores};
-use crate::roc::RocCurve;
+use crate::{Error, RocCurve};
 
 /// Classes whose pairs are counted one by one. Of more classes so many are chosen, and their pairs stand for the rest.
 const FOLLOWED: usize = 256;

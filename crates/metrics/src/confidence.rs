@@ -7,9 +7,9 @@ use statrs::function::erf::erf_inv;
 
 use super::embeddings::EmbeddingSet;
 use super::pairs::{PairCounts, PairIndex, PairProtocol};
-use super::roc::{OperatingPoint, RocCurve, descending};
 use super::{Stream, seeded};
-use crate::Error;
+use crate::roc::descending;
+use crate::{Error, OperatingPoint, RocCurve};
 
 /// A two-sided confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -1,9 +1,7 @@
 //! What errors cost: detection costs, the convex hull of a curve, and the cost of scores as log-likelihood ratios.
 
+use crate::{Error, OperatingPoint, RocCurve};
 use serde::{Deserialize, Serialize};
-
-use crate::Error;
-use crate::roc::{OperatingPoint, RocCurve};
 
 /// What each error costs, and how often matching pairs come.
 ///

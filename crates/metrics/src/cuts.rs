@@ -1,8 +1,6 @@
 //! Thresholds at which classes are counted.
 
-use crate::Error;
-use crate::roc::RocCurve;
-
+use crate::{Error, RocCurve};
 /// Thresholds, strictly decreasing, and the bits by which they are one or two. No NaN.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cuts(Vec<f64>);

@@ -4,9 +4,9 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{PairCounts, PairScores};
-use super::roc::{OperatingPoint, descending, require_rate, tied};
 use super::{Stream, seeded};
-use crate::Error;
+use crate::roc::{descending, require_rate, tied};
+use crate::{Error, OperatingPoint};
 
 /// Accuracy over folds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -2,13 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::classes::ClassCounts;
 use crate::confidence::{Interval, require_level};
 use crate::pairs::PairCounts;
-use crate::roc::{Curve, EerMethod};
 use crate::shares::trials;
 use crate::spread::{Spread, Weight};
+use crate::{Curve, EerMethod, Error};
 
 /// A figure, its interval, and what the interval was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

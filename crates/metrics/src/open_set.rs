@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{PairCounts, PairScores};
-use super::roc::{RocCurve, descending, infinity_as_null, require_rate};
-use crate::Error;
+use crate::operating_point::infinity_as_null;
+use crate::roc::{descending, require_rate};
+use crate::{Error, RocCurve};
 
 /// The result of the search for one probe.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -12,9 +12,10 @@ use super::embeddings::EmbeddingSet;
 use super::folds::FoldedAccuracy;
 use super::intervals::{ClassEstimate, Intervals};
 use super::pairs::{PairCounts, PairProtocol, PairScores};
-use super::roc::{Curve, EerMethod, FarPoint, infinity_as_null, require_rate};
-use crate::Error;
+use crate::operating_point::infinity_as_null;
+use crate::roc::require_rate;
 use crate::verify::{AllPairs, ClassCuts, CountProgress};
+use crate::{Curve, EerMethod, Error, FarPoint};
 
 /// What [`VerificationReport::of`] measures.
 ///

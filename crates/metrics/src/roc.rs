@@ -1,245 +1,8 @@
 //! The exact receiver operating characteristic: integer counts once, every rate derived.
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::pairs::{PairCounts, PairScores};
-use crate::Error;
-
-/// Counts at one threshold; a pair is accepted when `score >= threshold`.
-///
-/// Counts are integers, and rates are derived from them: an `f32` counter stops at 2²⁴ pairs, which 5,800 embeddings
-/// make. In JSON the threshold `+∞` is `null`. A threshold of `-∞` or NaN is refused, and so are contradictory
-/// counts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Unchecked")]
-pub struct OperatingPoint {
-    /// `+∞` if no pair is accepted.
-    #[serde(with = "infinity_as_null")]
-    pub threshold: f64,
-    /// Matching pairs accepted.
-    pub true_accepts: u64,
-    /// Non-matching pairs accepted.
-    pub false_accepts: u64,
-    /// Matching pairs in all.
-    pub matching: u64,
-    /// Non-matching pairs in all.
-    pub non_matching: u64,
-}
-
-/// An [`OperatingPoint`] as it is read; nothing in it is checked yet.
-#[derive(Deserialize)]
-struct Unchecked {
-    #[serde(with = "infinity_as_null")]
-    threshold: f64,
-    true_accepts: u64,
-    false_accepts: u64,
-    matching: u64,
-    non_matching: u64,
-}
-
-impl TryFrom<Unchecked> for OperatingPoint {
-    type Error = String;
-
-    fn try_from(unchecked: Unchecked) -> Result<Self, String> {
-        let Unchecked { threshold, true_accepts, false_accepts, matching, non_matching } = unchecked;
-        Self { threshold, true_accepts, false_accepts, matching, non_matching }.checked()
-    }
-}
-
-impl std::fmt::Display for OperatingPoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TAR {:.4}, FAR {:.2e} from score {:.4}", self.tar(), self.far(), self.threshold)
-    }
-}
-
-impl std::fmt::Display for FarPoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (asked {:.0e})", self.point, self.target_far)?;
-        if self.resolvable { Ok(()) } else { f.write_str("; too few non-matching pairs for that rate") }
-    }
-}
-
-impl OperatingPoint {
-    /// Refuses counts that no pairs have, or so many that their sum overflows.
-    pub(super) fn checked(self) -> Result<Self, String> {
-        let Self { true_accepts, false_accepts, matching, non_matching, .. } = self;
-        for (field, accepted, kind, all) in [
-            ("true_accepts", true_accepts, "matching", matching),
-            ("false_accepts", false_accepts, "non_matching", non_matching),
-        ] {
-            if all == 0 {
-                return Err(format!("`{kind}` must be at least 1, got 0"));
-            }
-            if accepted > all {
-                return Err(format!("`{field}` must be at most `{kind}` ({all}), got {accepted}"));
-            }
-        }
-        if matching.checked_add(non_matching).is_none() {
-            let most = u64::MAX - matching;
-            return Err(format!("`non_matching` must be at most {most} beside {matching}, got {non_matching}"));
-        }
-        Ok(self)
-    }
-
-    /// The start of a curve: no pair is accepted.
-    pub(super) fn nothing_accepted(counts: PairCounts) -> Self {
-        Self {
-            threshold: f64::INFINITY,
-            true_accepts: 0,
-            false_accepts: 0,
-            matching: counts.matching,
-            non_matching: counts.non_matching,
-        }
-    }
-
-    /// Lowers the threshold past a pair that counts `weight` times.
-    pub(super) fn accept(&mut self, threshold: f64, same: bool, weight: u64) {
-        self.threshold = threshold;
-        if same {
-            self.true_accepts += weight;
-        } else {
-            self.false_accepts += weight;
-        }
-    }
-
-    /// True accept rate (true-positive rate, recall).
-    #[must_use]
-    pub fn tar(&self) -> f64 {
-        self.true_accepts as f64 / self.matching as f64
-    }
-
-    /// False accept rate (false-positive rate).
-    #[must_use]
-    pub fn far(&self) -> f64 {
-        self.false_accepts as f64 / self.non_matching as f64
-    }
-
-    /// False reject rate, `1 − TAR`, from its own count.
-    #[must_use]
-    pub fn frr(&self) -> f64 {
-        self.false_rejects() as f64 / self.matching as f64
-    }
-
-    /// Fraction of all pairs judged right.
-    #[must_use]
-    pub fn accuracy(&self) -> f64 {
-        self.correct() as f64 / (self.matching + self.non_matching) as f64
-    }
-
-    /// Pairs judged right: matching ones accepted and non-matching ones rejected.
-    #[must_use]
-    pub fn correct(&self) -> u64 {
-        self.true_accepts + (self.non_matching - self.false_accepts)
-    }
-
-    fn false_rejects(&self) -> u64 {
-        self.matching - self.true_accepts
-    }
-
-    /// Whether `FAR < FRR`.
-    pub(super) fn accepts_less_than_it_rejects(&self) -> bool {
-        let (far, frr) = self.scaled_errors();
-        far < frr
-    }
-
-    /// `FAR` and `FRR` over their common denominator, so that they compare without rounding.
-    pub(super) fn scaled_errors(&self) -> (u128, u128) {
-        let far = u128::from(self.false_accepts) * u128::from(self.matching);
-        let frr = u128::from(self.false_rejects()) * u128::from(self.non_matching);
-        (far, frr)
-    }
-}
-
-/// The point at an asked false accept rate, and whether the pairs can resolve the rate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct FarPoint {
-    /// The lowest threshold whose FAR does not pass the target; its TAR is the largest possible.
-    pub point: OperatingPoint,
-    /// The rate asked for; the attained rate `point.far()` is at most this.
-    pub target_far: f64,
-    /// Whether one false accept is within the target: `1 / non_matching <= target_far`. If not, the TAR is that of no
-    /// false accept at all and says little about so low a rate.
-    pub resolvable: bool,
-}
-
-/// How the equal error rate is read off a curve of finitely many points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EerMethod {
-    /// Where `FAR = FRR` on the straight lines between the points, as facenet and the paper's authors do.
-    #[default]
-    Linear,
-    /// `(FAR + FRR) / 2` at the point of smallest `|FAR − FRR|`, as torchmetrics does. If two points tie, one on
-    /// either side, the higher threshold counts.
-    MinDifference,
-    /// `(FAR + FRR) / 2` at the crossing point, if `FAR = FRR` there. Otherwise the smaller such mean of the last
-    /// point with `FAR < FRR` and the next, as the Fingerprint Verification Competition and pyeer do.
-    SmallestSum,
-}
-
-/// A curve of exact counts, held by points in a [`RocCurve`] or by scores in a
-/// [`ScoreHistogram`](super::ScoreHistogram).
-pub trait Curve {
-    /// Number of pairs of each kind, at least one of both.
-    fn counts(&self) -> PairCounts;
-    /// Area under the curve, see [`RocCurve::auc`].
-    fn auc(&self) -> f64;
-    /// Equal error rate, see [`RocCurve::eer`].
-    fn eer(&self, method: EerMethod) -> f64;
-    /// The point of smallest `|FAR − FRR|`, see [`RocCurve::eer_point`].
-    fn eer_point(&self) -> OperatingPoint;
-    /// The point of the largest TAR with `FAR <= target_far`, see [`RocCurve::at_far`].
-    ///
-    /// # Errors
-    /// [`Error::Rate`] if `target_far` is NaN or outside `[0, 1]`.
-    fn at_far(&self, target_far: f64) -> Result<FarPoint, Error>;
-    /// The most accurate point, see [`RocCurve::best_accuracy`].
-    fn best_accuracy(&self) -> OperatingPoint;
-    /// The counts at a threshold, see [`RocCurve::at_threshold`].
-    fn at_threshold(&self, threshold: f64) -> OperatingPoint;
-    /// Whether its scores were rounded to the grid of a [`ScoreHistogram`](super::ScoreHistogram). If so, a score
-    /// must be rounded before it is compared with a threshold of this curve. False by default.
-    fn on_grid(&self) -> bool {
-        false
-    }
-}
-
-/// Each trait method calls the inherent one of the same name.
-macro_rules! impl_curve {
-    ($curve:ty) => {
-        impl Curve for $curve {
-            fn counts(&self) -> PairCounts {
-                self.counts()
-            }
-            fn auc(&self) -> f64 {
-                self.auc()
-            }
-            fn eer(&self, method: EerMethod) -> f64 {
-                self.eer(method)
-            }
-            fn eer_point(&self) -> OperatingPoint {
-                self.eer_point()
-            }
-            fn at_far(&self, target_far: f64) -> Result<FarPoint, Error> {
-                self.at_far(target_far)
-            }
-            fn best_accuracy(&self) -> OperatingPoint {
-                self.best_accuracy()
-            }
-            fn at_threshold(&self, threshold: f64) -> OperatingPoint {
-                self.at_threshold(threshold)
-            }
-            fn on_grid(&self) -> bool {
-                self.on_grid()
-            }
-        }
-    };
-}
-pub(crate) use impl_curve;
-
-impl_curve!(RocCurve);
+use crate::{EerMethod, Error, FarPoint, OperatingPoint, PairCounts, PairScores};
 
 /// Receiver operating characteristic, one point for each distinct score. Thresholds strictly decrease from `+∞`,
 /// where nothing is accepted, to the lowest score, where everything is.
@@ -452,35 +215,19 @@ impl RocCurve {
 }
 
 /// Sorts by score, highest first. Equal scores stay in no particular order: read them together, with [`tied`].
-pub(super) fn descending<T: Send>(mut items: Vec<(f64, T)>) -> Vec<(f64, T)> {
+pub(crate) fn descending<T: Send>(mut items: Vec<(f64, T)>) -> Vec<(f64, T)> {
     items.par_sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     items
 }
 
 /// Whether two scores are one threshold. They are finite and never -0.0, so bits decide.
-pub(super) fn tied<T>(a: &(f64, T), b: &(f64, T)) -> bool {
+pub(crate) fn tied<T>(a: &(f64, T), b: &(f64, T)) -> bool {
     a.0.total_cmp(&b.0).is_eq()
 }
 
 /// Refuses NaN and values outside `[0, 1]`.
-pub(super) fn require_rate(field: &'static str, value: f64) -> Result<(), Error> {
+pub(crate) fn require_rate(field: &'static str, value: f64) -> Result<(), Error> {
     if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Error::Rate { field, value }) }
-}
-
-/// JSON has no infinity: the threshold `+∞`, at which nothing is accepted, is `null`, and only that one.
-pub(super) mod infinity_as_null {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
-
-    pub(crate) fn serialize<S: Serializer>(threshold: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        if threshold.is_nan() || *threshold < f64::MIN {
-            return Err(S::Error::custom(format!("expected a finite number or +∞, which is null, got {threshold}")));
-        }
-        threshold.is_finite().then_some(threshold).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! How rates at a threshold vary from class to class, from counts by class alone.
 
-use crate::Error;
 use crate::classes::ClassCounts;
 use crate::intervals::ClassEstimate;
-use crate::roc::OperatingPoint;
 use crate::shares::{Shares, interval, trials};
+use crate::{Error, OperatingPoint};
 
 /// Counts by class with what their sizes say, see [`Intervals`](crate::Intervals) for the formulas.
 #[derive(Debug)]

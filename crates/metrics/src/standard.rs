@@ -2,11 +2,9 @@
 
 use std::fmt;
 
+use crate::{EerMethod, Error, FarPoint, OperatingPoint, RocCurve};
 use serde::{Deserialize, Serialize};
 use statrs::function::erf::erf_inv;
-
-use crate::Error;
-use crate::roc::{EerMethod, FarPoint, OperatingPoint, RocCurve};
 
 /// The standard's names. What this crate calls FAR and FRR are rates of comparisons, the standard's FMR and FNMR; the
 /// standard's own FAR and FRR are of transactions and count failures to acquire, see [`Failures`].

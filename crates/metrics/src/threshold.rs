@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    Error, Result,
+    Curve, Error, OperatingPoint, Result,
     confidence::Interval,
     embeddings::cosine,
     error::{load_json, save_json},
     grid::{is_on_grid, lowest_rounded_to},
     intervals::Intervals,
     pairs::{PairCounts, PairScores},
-    roc::{Curve, OperatingPoint, require_rate},
+    roc::require_rate,
 };
 
 /// The aim of fitting a [`VerificationThreshold`].

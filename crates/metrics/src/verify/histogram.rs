@@ -6,10 +6,7 @@ use rayon::prelude::*;
 
 use super::counts::{BLOCK, ScoreCounts};
 use crate::{
-    Error,
-    grid::score_of,
-    pairs::PairCounts,
-    roc::{Curve, EerMethod, FarPoint, OperatingPoint, RocCurve, impl_curve},
+    Curve, EerMethod, Error, FarPoint, OperatingPoint, RocCurve, curve::impl_curve, grid::score_of, pairs::PairCounts,
 };
 
 impl_curve!(ScoreHistogram);

@@ -22,6 +22,7 @@
 
 mod blocks;
 mod by_class;
+mod class_tally;
 pub(crate) mod counts;
 #[cfg(feature = "tch")]
 mod device;
