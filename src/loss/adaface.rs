@@ -6,7 +6,7 @@ use tch::{Kind, Tensor, nn, no_grad_guard};
 use super::{
     Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
     functional::{norm_quality, of_adaptive_margin},
-    gate::Batch,
+    gate::CheckedBatch,
     head::{Head, HeadConfig},
 };
 use crate::{Error, Result, params};
@@ -166,7 +166,7 @@ impl AdaFace {
         Ok(self)
     }
 
-    fn norms_of(&self, Batch { embeddings, .. }: &Batch) -> Tensor {
+    fn norms_of(&self, CheckedBatch { embeddings, .. }: &CheckedBatch) -> Tensor {
         let norms = embeddings.detach().norm_scalaropt_dim(2, [-1i64].as_slice(), false);
         norms.clamp(1e-3, 100.0).to_kind(self.norms.kind())
     }

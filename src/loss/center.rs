@@ -13,7 +13,7 @@ use super::{
     functional::{
         ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, column, l2_normalize, residuals,
     },
-    gate::{Batch, Gate},
+    gate::{CheckedBatch, Gate},
 };
 use crate::{Error, Result, params};
 
@@ -221,7 +221,7 @@ impl CenterLoss {
     }
 
     /// The embeddings where they are compared with the centers.
-    fn place(&self, batch: &Batch) -> Tensor {
+    fn place(&self, batch: &CheckedBatch) -> Tensor {
         // The head of a joint loss that checked the batch may have been cast to another precision than the centers.
         let embeddings = batch.embeddings.to_kind(self.centers.kind());
         match self.config.space {
@@ -230,7 +230,7 @@ impl CenterLoss {
         }
     }
 
-    pub(super) fn term(&self, batch: &Batch) -> LossTerms {
+    pub(super) fn term(&self, batch: &CheckedBatch) -> LossTerms {
         let (embeddings, labels) = (self.place(batch), &batch.labels.tensor);
         let CenterLossConfig { distance, reduction, .. } = self.config;
         let value = match distance {
@@ -246,7 +246,7 @@ impl CenterLoss {
     }
 
     /// Moves the centers towards the batch.
-    pub(super) fn follow(&mut self, batch: &Batch) -> Result<()> {
+    pub(super) fn follow(&mut self, batch: &CheckedBatch) -> Result<()> {
         let _frozen = no_grad_guard();
         self.since_update.updated();
         let present = residuals(&self.place(batch), &self.centers, &batch.labels.on_host);

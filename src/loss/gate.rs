@@ -15,7 +15,7 @@ pub(super) struct Gate {
 }
 
 /// A batch that keeps the contract of [`Loss`]: what the formulas take.
-pub(super) struct Batch {
+pub(super) struct CheckedBatch {
     /// `[B, D]`, in the kind of the loss.
     pub embeddings: Tensor,
     pub labels: Labels,
@@ -75,7 +75,7 @@ impl Gate {
     }
 
     /// Embeddings and labels, ready for the formulas of a loss whose variables are like `weight`.
-    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor, weight: &Tensor) -> Result<Batch> {
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor, weight: &Tensor) -> Result<CheckedBatch> {
         let embeddings = self.embeddings(embeddings, weight)?;
         let batch = embeddings.size()[0];
         require_defined("labels", labels)?;
@@ -94,7 +94,10 @@ impl Gate {
             return Err(Error::Label { position, label: on_host[position], num_classes: self.num_classes });
         }
         if on_host.iter().all(takes_part) {
-            return Ok(Batch { embeddings, labels: Labels { tensor: labels.to_device(weight.device()), on_host } });
+            return Ok(CheckedBatch {
+                embeddings,
+                labels: Labels { tensor: labels.to_device(weight.device()), on_host },
+            });
         }
         let (places, kept): (Vec<_>, Vec<_>) = (0i64..).zip(on_host).filter(|(_, label)| takes_part(label)).unzip();
         if kept.is_empty() {
@@ -105,7 +108,7 @@ impl Gate {
             });
         }
         let places = Tensor::from_slice(&places).to_device(weight.device());
-        Ok(Batch { embeddings: embeddings.index_select(0, &places), labels: Labels::new(kept, weight.device()) })
+        Ok(CheckedBatch { embeddings: embeddings.index_select(0, &places), labels: Labels::new(kept, weight.device()) })
     }
 }
 

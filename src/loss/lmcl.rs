@@ -5,8 +5,8 @@ use tch::{Tensor, nn};
 
 use super::{
     Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
-    gate::{Batch, require_non_negative},
-    head::{Head, HeadConfig, Scores},
+    gate::{CheckedBatch, require_non_negative},
+    head::{ClassScores, Head, HeadConfig},
 };
 use crate::{Error, Result};
 
@@ -185,22 +185,22 @@ impl Lmcl {
         self.head.set_class_weights(weights)
     }
 
-    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<CheckedBatch> {
         self.head.batch(embeddings, labels)
     }
 
     /// What the term, and a softmax on the same prototypes, are made of.
-    pub(super) fn scores(&self, batch: &Batch, heads: usize) -> Result<Scores> {
+    pub(super) fn scores(&self, batch: &CheckedBatch, heads: usize) -> Result<ClassScores> {
         self.head.scores(batch, heads)
     }
 
-    pub(super) fn term(&self, scores: &Scores) -> LossTerms {
+    pub(super) fn term(&self, scores: &ClassScores) -> LossTerms {
         let LmclConfig { scale, margin, .. } = self.config;
         LossTerms::single(Self::NAME, self.head.cross_entropy(scores, |own| own - scale * margin))
     }
 
     /// Cross entropy of `s·cos θ`, without margin and bias.
-    pub(super) fn softmax(&self, scores: &Scores, batch: &Batch) -> Result<Tensor> {
+    pub(super) fn softmax(&self, scores: &ClassScores, batch: &CheckedBatch) -> Result<Tensor> {
         // With a bias the two have no logits in common.
         let unbiased = self.config.bias.then(|| self.head.scores_with(batch, 2, None)).transpose()?;
         Ok(self.head.cross_entropy(unbiased.as_ref().unwrap_or(scores), Tensor::shallow_clone))

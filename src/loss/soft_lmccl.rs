@@ -6,7 +6,7 @@ use tch::{Tensor, nn};
 use super::{
     CenterDistance, CenterLoss, CenterLossConfig, CenterUpdate, Lmcl, LmclConfig, Loss, LossKind, LossTerms, Reduction,
     Scaled, SoftmaxHead, SoftmaxHeadConfig,
-    gate::{Batch, require_non_negative},
+    gate::{CheckedBatch, require_non_negative},
 };
 use crate::Result;
 
@@ -89,7 +89,7 @@ impl SoftLmcclConfig {
     ///
     /// With more than two samples of a class in a batch such a center overshoots and diverges: for
     /// study, not for use.
-    pub fn seed_literal() -> Self {
+    pub fn as_printed() -> Self {
         Self {
             lmcl: LmclConfig { scale: 64.0, bias: true, ..Default::default() },
             center: CenterLossConfig {
@@ -225,11 +225,11 @@ impl SoftLmccl {
     }
 
     /// Checked once for all parts, which `init` made alike; labels to ignore are those of the margin term.
-    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<CheckedBatch> {
         self.lmcl.batch(embeddings, labels)
     }
 
-    pub(super) fn center_term(&self, batch: &Batch) -> LossTerms {
+    pub(super) fn center_term(&self, batch: &CheckedBatch) -> LossTerms {
         self.center.weight * self.center.inner.term(batch)
     }
 

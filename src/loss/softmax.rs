@@ -5,7 +5,7 @@ use tch::{Tensor, nn};
 
 use super::{
     Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
-    gate::Batch,
+    gate::CheckedBatch,
     head::{Head, HeadConfig},
 };
 use crate::Result;
@@ -129,7 +129,7 @@ impl SoftmaxHead {
     }
 
     /// Of a checked batch. `heads` of the loss share the room for logits.
-    pub(super) fn term(&self, batch: &Batch, heads: usize) -> Result<LossTerms> {
+    pub(super) fn term(&self, batch: &CheckedBatch, heads: usize) -> Result<LossTerms> {
         let scores = self.head.scores(batch, heads)?;
         Ok(LossTerms::single(Self::NAME, self.head.cross_entropy(&scores, Tensor::shallow_clone)))
     }

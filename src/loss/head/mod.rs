@@ -9,15 +9,15 @@ mod unit;
 use tch::{Tensor, autocast, nn};
 
 pub use chunks::Chunks;
+use negatives::NegativeSampler;
 pub use negatives::Negatives;
-use negatives::Sampler;
 use odds::{Logits, Odds};
 pub use targets::Targets;
 
 use super::{
     Reduction,
     functional::{cosine_similarity, linear_logits},
-    gate::{Batch, Gate},
+    gate::{CheckedBatch, Gate},
 };
 use crate::{Error, Result, params};
 
@@ -60,7 +60,7 @@ impl HeadConfig {
         let dims = [num_classes * self.centers, embedding_dim];
         let weight = params::trainable(&path.set_group(group), "weight", &dims, init)?;
         let bias = params::bias(path, self.bias, num_classes)?;
-        let sampler = Sampler::init(path, self.negatives, num_classes)?;
+        let sampler = NegativeSampler::init(path, self.negatives, num_classes)?;
         Ok(Head { config: self, gate, weight, bias, sampler, class_weights: None })
     }
 }
@@ -71,14 +71,14 @@ pub(super) struct Head {
     gate: Gate,
     pub weight: Tensor,
     pub bias: Option<Tensor>,
-    sampler: Option<Sampler>,
+    sampler: Option<NegativeSampler>,
     /// One for each class.
     class_weights: Option<Vec<f64>>,
 }
 
 /// What cross entropies of a batch are made of, with and without a margin.
 #[derive(Debug)]
-pub(super) struct Scores {
+pub(super) struct ClassScores {
     odds: Odds,
     /// `w_y`, `[B]`.
     weights: Option<Tensor>,
@@ -103,17 +103,17 @@ impl Head {
     }
 
     /// The batch, checked, without the samples to ignore.
-    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Batch> {
+    pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<CheckedBatch> {
         self.gate.batch(embeddings, labels, &self.weight)
     }
 
     /// One pass over the classes. `heads` of the loss share the room for logits.
-    pub(super) fn scores(&self, batch: &Batch, heads: usize) -> Result<Scores> {
+    pub(super) fn scores(&self, batch: &CheckedBatch, heads: usize) -> Result<ClassScores> {
         self.scores_with(batch, heads, self.bias.as_ref())
     }
 
     /// The scores with another bias, or with none.
-    pub(super) fn scores_with(&self, batch: &Batch, heads: usize, bias: Option<&Tensor>) -> Result<Scores> {
+    pub(super) fn scores_with(&self, batch: &CheckedBatch, heads: usize, bias: Option<&Tensor>) -> Result<ClassScores> {
         let HeadConfig { scale, centers, negatives, targets, chunks, .. } = self.config;
         let kind = params::at_least_single(self.weight.kind());
         let placed = |weights| Tensor::from_slice(weights).to_device(self.weight.device()).to_kind(kind);
@@ -143,11 +143,11 @@ impl Head {
         let single = |tensor: &Tensor| tensor.to_kind(params::at_least_single(tensor.kind()));
         let odds =
             logits.odds(&single(&batch.embeddings), &single(&rows), bias.as_ref().map(single).as_ref(), labels)?;
-        Ok(Scores { odds, weights, shares: own_shares })
+        Ok(ClassScores { odds, weights, shares: own_shares })
     }
 
     /// The cross entropy, with `margin` applied to the logits of the true classes, `[B]`.
-    pub(super) fn cross_entropy(&self, scores: &Scores, margin: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
+    pub(super) fn cross_entropy(&self, scores: &ClassScores, margin: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
         autocast(false, || {
             let HeadConfig { reduction, targets, .. } = self.config;
             let own = margin(&scores.odds.own);

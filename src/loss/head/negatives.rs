@@ -48,7 +48,7 @@ impl Negatives {
 
 /// Draws classes; the count of draws is a buffer.
 #[derive(Debug)]
-pub(super) struct Sampler {
+pub(super) struct NegativeSampler {
     negatives: Negatives,
     num_classes: usize,
     draws: Tensor,
@@ -62,7 +62,7 @@ pub(super) struct Draw {
     pub labels: Labels,
 }
 
-impl Sampler {
+impl NegativeSampler {
     /// `None` where every class takes part.
     pub(super) fn init(path: &nn::Path<'_>, negatives: Negatives, num_classes: i64) -> Result<Option<Self>> {
         if negatives.share >= 1.0 {

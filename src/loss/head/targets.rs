@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::Scores;
+use super::ClassScores;
 use crate::{Error, Result, loss::Reduction};
 
 /// What a cross entropy aims at.
@@ -36,8 +36,8 @@ impl Targets {
     }
 
     /// Of the logits of the true classes, `[B]`, margin included.
-    pub(super) fn cross_entropy(self, own: &Tensor, scores: &Scores, reduction: Reduction) -> Tensor {
-        let Scores { odds, weights, shares } = scores;
+    pub(super) fn cross_entropy(self, own: &Tensor, scores: &ClassScores, reduction: Reduction) -> Tensor {
+        let ClassScores { odds, weights, shares } = scores;
         let hits = (own - &odds.others).log_sigmoid();
         let weighted = match weights {
             Some(weights) => &hits * weights,

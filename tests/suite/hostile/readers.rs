@@ -432,7 +432,7 @@ mod torch {
     pub fn configs() -> Vec<Vec<u8>> {
         vec![
             serde_json::to_vec(&SoftLmcclConfig::default()).unwrap(),
-            serde_json::to_vec_pretty(&SoftLmcclConfig::seed_literal()).unwrap(),
+            serde_json::to_vec_pretty(&SoftLmcclConfig::as_printed()).unwrap(),
         ]
     }
 

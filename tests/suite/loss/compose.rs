@@ -134,7 +134,7 @@ fn a_schedule_moves_weights_and_margin() {
 
 #[test]
 fn configurations_survive_json_and_refuse_unknown_fields() {
-    for config in [SoftLmcclConfig::default(), SoftLmcclConfig::official_code(), SoftLmcclConfig::seed_literal()] {
+    for config in [SoftLmcclConfig::default(), SoftLmcclConfig::official_code(), SoftLmcclConfig::as_printed()] {
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<SoftLmcclConfig>(&json).unwrap(), config);
     }
@@ -156,7 +156,7 @@ fn defaults_and_presets_have_the_values_of_their_sources() {
     let lmcl = LmclConfig { scale: 64.0, ..default.lmcl };
     assert_eq!(official, SoftLmcclConfig { lmcl, center, center_weight: 1.0, ..default });
 
-    let literal = SoftLmcclConfig::seed_literal();
+    let literal = SoftLmcclConfig::as_printed();
     assert_eq!((literal.lmcl.scale, literal.lmcl.bias), (64.0, true));
     let center = CenterLossConfig {
         rate: 1.0,

@@ -188,8 +188,7 @@ fn soft_lmccl() {
         ..config
     };
     let shared = SoftLmcclConfig { softmax: SoftmaxBranch::SharedCosine, ..Default::default() };
-    for config in
-        [SoftLmcclConfig::default(), SoftLmcclConfig::official_code(), SoftLmcclConfig::seed_literal(), shared]
+    for config in [SoftLmcclConfig::default(), SoftLmcclConfig::official_code(), SoftLmcclConfig::as_printed(), shared]
     {
         let config = small(config);
         let (vs, loss) = double(|path| config.init(path, CLASSES, DIM));
