@@ -27,7 +27,7 @@ use soft_lmccl::{
     loss::{LmclConfig, Loss, SoftLmcclConfig, SoftmaxHeadConfig},
     metrics::{EmbeddingSet, PairProtocol, ReportOptions, RocCurve, VerificationReport},
     model::{CompactNetConfig, compact_net},
-    tch::{self, Cuda, Device, nn},
+    tch::{self, Device, nn},
     train::{Batch, FitConfig, Step, embed, fit},
 };
 use soft_lmccl_report::{EmbeddingPanel, RocSeries, embedding_map, pca_2d, roc};
@@ -48,22 +48,8 @@ struct Args {
     seed: u64,
 
     /// Where to train: cpu, cuda or cuda:N.
-    #[arg(long, default_value = "cpu", value_parser = device)]
+    #[arg(long, default_value = "cpu", value_parser = soft_lmccl::device)]
     device: Device,
-}
-
-fn device(text: &str) -> Result<Device, String> {
-    let number = match text {
-        "cpu" => return Ok(Device::Cpu),
-        "cuda" => Some(0),
-        _ => text.strip_prefix("cuda:").and_then(|number| number.parse().ok()),
-    };
-    let found = usize::try_from(Cuda::device_count()).unwrap_or(0);
-    match number {
-        Some(number) if number < found => Ok(Device::Cuda(number)),
-        Some(_) => Err(format!("this libtorch sees {found} CUDA devices")),
-        None => Err("expected cpu, cuda or cuda:N".to_owned()),
-    }
 }
 
 /// Subtomograms that go through the network together when it only embeds.

@@ -42,6 +42,14 @@ pub enum Error {
         /// How many classes the loss was made for.
         num_classes: i64,
     },
+    /// A GPU is asked for that libtorch does not see.
+    #[error("CUDA device {asked} is asked for, but libtorch sees {}: `cargo xtask doctor` tells which libtorch is in use", seen(*found))]
+    Device {
+        /// Its number.
+        asked: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// A variable of that name already lives at this path (`tch` would silently rename the new one).
     #[error("variable `{0}` already exists in this VarStore")]
     NameTaken(String),
@@ -123,6 +131,10 @@ pub(crate) fn require_gradient(leads_somewhere: bool) -> Result<()> {
         expected: "a gradient that reaches the network or a head of the loss".into(),
         got: "none: all of them are frozen, or gradients are off".into(),
     })
+}
+
+fn seen(devices: usize) -> String {
+    if devices == 0 { "none".to_owned() } else { format!("{devices}") }
 }
 
 /// A rate that has moved nothing yet is not at fault.

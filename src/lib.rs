@@ -3,6 +3,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod autograd;
+mod device;
 mod error;
 pub mod loss;
 pub mod model;
@@ -10,6 +11,7 @@ mod notice;
 pub mod params;
 pub mod train;
 
+pub use device::{device, require_device};
 pub use error::{Error, Result};
 pub use notice::on_notice;
 // What the metrics take and give; like `tch`, it must be the same version on both sides.

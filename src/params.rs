@@ -7,7 +7,7 @@
 
 use tch::{Kind, Tensor, nn, nn::Init};
 
-use crate::{Error, Result};
+use crate::{Error, Result, require_device};
 
 /// The optimizer group of parameters under weight decay; `tch`'s default group.
 pub const DECAY_GROUP: usize = 0;
@@ -17,12 +17,14 @@ pub const NO_DECAY_GROUP: usize = 1;
 
 /// Registers a trainable parameter.
 pub(crate) fn trainable(path: &nn::Path<'_>, name: &str, dims: &[i64], init: Init) -> Result<Tensor> {
+    require_device(path.device())?;
     let tensor = nn::f_init(init, dims, path.device(), at_least_single(path.kind()))?;
     register(path, name, tensor, true)
 }
 
 /// Registers a buffer: saved with the weights, unknown to the optimizer.
 pub(crate) fn buffer(path: &nn::Path<'_>, name: &str, dims: &[i64], kind: Kind) -> Result<Tensor> {
+    require_device(path.device())?;
     let tensor = Tensor::f_zeros(dims, (kind, path.device()))?;
     register(path, name, tensor, false)
 }

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use soft_lmccl_cect::{ClassId, OpenSetSplit, Sample};
 
-use crate::{Error, Result};
+use crate::{Error, Result, require_device};
 
 /// A mini-batch, or a whole set, on its way into the network.
 ///
@@ -101,6 +101,7 @@ impl Batch {
     pub fn chunks(&self, size: i64, device: Device) -> impl Iterator<Item = Result<(Tensor, Tensor)>> + '_ {
         let size = size.max(1);
         (0..self.len()).step_by(size as usize).map(move |start| {
+            require_device(device)?;
             let length = size.min(self.len() - start);
             let volumes = self.volumes.f_narrow(0, start, length)?.f_to_device(device)?.f_to_kind(Kind::Float)?;
             Ok((volumes, self.labels.f_narrow(0, start, length)?))

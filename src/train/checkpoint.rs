@@ -1,19 +1,15 @@
 //! Weights, heads and centers with what they mean, and all that a run needs to go on, in one file.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tch::{Tensor, nn};
+use tch::nn;
 
 use super::{
     AdamW, FitConfig, Sampler,
-    adamw::Moments,
-    archive::{Archive, Stored, integers, tensor_like, write},
+    archive::{Archive, Stored, integers, write},
+    optimizer_state::{self, compare_frozen, frozen, moments},
     origin::{compare_origins, list_differences, own_type_name},
     sampler::Position,
     weights::{Fit, RUN_PREFIX, apply},
@@ -23,7 +19,7 @@ pub use super::{
     parts::{load_classes, load_head, load_network, load_part},
     weights::Weights,
 };
-use crate::{Error, Result, notice::notice, params::at_least_single};
+use crate::{Error, Result, notice::notice};
 
 /// Counts up when an older reader would misunderstand.
 const FORMAT: u32 = 1;
@@ -31,18 +27,6 @@ const FORMAT: u32 = 1;
 const DRAWN: &str = "@sampler.drawn";
 const ORDER: &str = "@sampler.order";
 const LABELS: &str = "@sampler.labels";
-
-fn first_moment(name: &str) -> String {
-    format!("@adamw.first.{name}")
-}
-
-fn master(name: &str) -> String {
-    format!("@adamw.master.{name}")
-}
-
-fn second_moment(name: &str) -> String {
-    format!("@adamw.second.{name}")
-}
 
 /// What the tensors of a checkpoint mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,6 +110,9 @@ struct RunHeader {
     /// Learning rates of their own, as factors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rates: Vec<(String, f64)>,
+    /// What rests, in alphabetical order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frozen: Option<Vec<String>>,
     sampler: Position,
 }
 
@@ -201,7 +188,7 @@ pub fn save<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta
 /// # Ok(()) }
 /// ```
 pub fn save_of<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta<C>, origin: &Origin) -> Result<()> {
-    save_as(path.as_ref(), vs, (meta, own_type_name::<C>().as_deref(), origin), None)
+    save_as(path.as_ref(), vs, About::of(meta, origin), None)
 }
 
 /// Reads what [`save`] or [`save_run`] wrote into `vs`, if names, shapes, kinds and classes match one to one;
@@ -228,7 +215,8 @@ pub fn load<C: DeserializeOwned>(path: impl AsRef<Path>, vs: &mut nn::VarStore, 
 }
 
 /// Reads the variables of `vs` from any safetensors file, such as PyTorch writes, if names, shapes and kinds
-/// match one to one. [`Weights`] reads files of other names and precisions too.
+/// match one to one. [`Weights`] reads files of other names and precisions too, and compares what they are of; here a
+/// [notice](crate::on_notice) says that nothing was.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` unchanged.
@@ -258,7 +246,7 @@ pub fn describe<C: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Meta<C>> 
 /// # Errors
 /// As [`save`].
 pub fn save_run<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta<C>, run: &RunState) -> Result<()> {
-    save_as(path.as_ref(), vs, (meta, own_type_name::<C>().as_deref(), &Origin::default()), Some(run))
+    save_as(path.as_ref(), vs, About::of(meta, &Origin::default()), Some(run))
 }
 
 /// Reads what [`save_run`] wrote into `vs` and `run`, if all of it is of the same run: names, shapes, kinds,
@@ -275,15 +263,14 @@ pub fn load_run<C: Serialize>(
     meta: &Meta<C>,
     run: &mut RunState,
 ) -> Result<()> {
-    let about = (meta, own_type_name::<C>().as_deref().map(str::to_owned), Origin::default());
-    load_run_as(path.as_ref(), vs, (about.0, about.1.as_deref(), &about.2), run).map(drop)
+    load_run_as(path.as_ref(), vs, About::of(meta, &Origin::default()), run).map(drop)
 }
 
 /// As [`load_run`], also comparing loss and network; the epochs that the run had before.
 pub(super) fn load_run_as<C: Serialize>(
     path: &Path,
     vs: &nn::VarStore,
-    (meta, config_type, origin): About<'_, C>,
+    About { meta, config_type, origin, frozen: paths }: About<'_, C>,
     run: &mut RunState,
 ) -> Result<usize> {
     let archive = Archive::read(path)?;
@@ -319,6 +306,7 @@ pub(super) fn load_run_as<C: Serialize>(
     if !longer || !problems.is_empty() {
         problems.extend(of_fit);
     }
+    compare_frozen(saved.frozen.as_deref(), &frozen(vs, &run.optimizer, paths), &archive, &mut problems);
     let (step, steps) = (saved.progress.step, run.progress.fit.steps(run.sampler.samples()));
     if step > steps {
         problems.push(format!("step {step} of {steps}"));
@@ -340,12 +328,24 @@ pub(super) fn load_run_as<C: Serialize>(
 
 /// What a checkpoint says of itself: its description, the type of the configuration if it is one of this crate, and what
 /// its variables are of.
-pub(super) type About<'a, C> = (&'a Meta<C>, Option<&'a str>, &'a Origin);
+pub(super) struct About<'a, C> {
+    pub(super) meta: &'a Meta<C>,
+    pub(super) config_type: Option<&'a str>,
+    pub(super) origin: &'a Origin,
+    /// Paths that rest, of a run.
+    pub(super) frozen: &'a [String],
+}
+
+impl<'a, C> About<'a, C> {
+    fn of(meta: &'a Meta<C>, origin: &'a Origin) -> Self {
+        Self { meta, config_type: own_type_name::<C>(), origin, frozen: &[] }
+    }
+}
 
 pub(super) fn save_as<C: Serialize>(
     path: &Path,
     vs: &nn::VarStore,
-    (meta, config_type, origin): About<'_, C>,
+    About { meta, config_type, origin, frozen: paths }: About<'_, C>,
     run: Option<&RunState>,
 ) -> Result<()> {
     let mut tensors = Vec::new();
@@ -357,23 +357,14 @@ pub(super) fn save_as<C: Serialize>(
         tensors.push((name, Stored::of(&variable)?));
     }
     let run = run.map(|RunState { optimizer, sampler, progress }| -> Result<_> {
-        let mut optimizer_steps = BTreeMap::new();
-        for (name, _, moments) in optimizer.entries() {
-            if let Some(Moments { steps, first, second, master: copy }) = moments {
-                tensors.push((first_moment(&name), Stored::of(first)?));
-                tensors.push((second_moment(&name), Stored::of(second)?));
-                if let Some(copy) = copy {
-                    tensors.push((master(&name), Stored::of(copy)?));
-                }
-                optimizer_steps.insert(name, *steps);
-            }
-        }
+        let optimizer_steps = optimizer_state::store(optimizer, &mut tensors)?;
+        let frozen = Some(frozen(vs, optimizer, paths));
         let (position, drawn, order) = sampler.state();
         tensors.push((DRAWN.to_owned(), Stored::integers(&drawn)));
         tensors.push((ORDER.to_owned(), Stored::integers(&order)));
         tensors.push((LABELS.to_owned(), Stored::integers(sampler.labels())));
         let rates = optimizer.rates().to_vec();
-        Ok(RunHeader { progress: *progress, optimizer_steps, rates, sampler: position })
+        Ok(RunHeader { progress: *progress, optimizer_steps, rates, frozen, sampler: position })
     });
     let header = Header {
         format: FORMAT,
@@ -413,36 +404,4 @@ impl<C> Header<C> {
             problems.push(format!("classes {:?}, expected {classes:?}", self.classes));
         }
     }
-}
-
-/// The moments of every parameter that the file has steps of.
-fn moments(
-    file: &SafeTensors<'_>,
-    optimizer: &AdamW,
-    saved: &BTreeMap<String, u32>,
-    problems: &mut Vec<String>,
-) -> Result<HashMap<String, Moments>> {
-    let mut moments = HashMap::new();
-    let entries = optimizer.entries();
-    for (name, variable, _) in &entries {
-        let Some(&steps) = saved.get(name) else { continue };
-        let kind = at_least_single(variable.kind());
-        let mut like = |name: String| -> Result<Option<Tensor>> {
-            match tensor_like(file, &name, kind, &variable.size())? {
-                Ok(tensor) => Ok(Some(tensor.f_to_device(variable.device())?)),
-                Err(problem) => {
-                    problems.push(problem);
-                    Ok(None)
-                }
-            }
-        };
-        let (first, second) = (like(first_moment(name))?, like(second_moment(name))?);
-        let master = if kind == variable.kind() { None } else { like(master(name))? };
-        if let (Some(first), Some(second)) = (first, second) {
-            moments.insert(name.clone(), Moments { steps, first, second, master });
-        }
-    }
-    let unknown = saved.keys().filter(|name| !entries.iter().any(|(known, ..)| known == *name));
-    problems.extend(unknown.map(|name| format!("the optimizer has steps of `{name}`, which is no parameter here")));
-    Ok(moments)
 }

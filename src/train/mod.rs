@@ -15,6 +15,7 @@ mod gradients;
 mod log;
 mod one_step;
 mod optimizer;
+mod optimizer_state;
 mod options;
 mod origin;
 mod parts;

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::archive::Archive;
+use super::{AdamWConfig, FitConfig, archive::Archive};
 use crate::{
     Error, Result,
-    loss::{Loss, LossKind, short_type_name},
+    loss::{
+        AdaFaceConfig, ArcFaceConfig, CenterLossConfig, CombinedMarginConfig, LmclConfig, Loss, LossConfig, LossKind,
+        NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig, short_type_name,
+    },
+    model::{Cb3dConfig, CompactNetConfig, Dsrf3dConfig, NetworkConfig, Rb3dConfig, SphereNetConfig, Trained},
     notice::notice,
 };
 
@@ -59,10 +63,35 @@ impl Origin {
     }
 }
 
-/// The name of a type of this crate; users' types may be parts of ours.
-pub(super) fn own_type_name<C>() -> Option<String> {
-    let crate_name = concat!(env!("CARGO_CRATE_NAME"), "::");
-    std::any::type_name::<C>().starts_with(crate_name).then(short_type_name::<C>)
+macro_rules! names {
+    ($($name:ident),* $(,)?) => { [$((std::any::type_name::<$name>(), stringify!($name))),*] };
+}
+
+/// The name of a configuration of this crate. Named one by one, since a program called `soft_lmccl` has types whose names
+/// begin like ours.
+pub(super) fn own_type_name<C>() -> Option<&'static str> {
+    let of_this_crate = names![
+        AdaFaceConfig,
+        AdamWConfig,
+        ArcFaceConfig,
+        Cb3dConfig,
+        CenterLossConfig,
+        CombinedMarginConfig,
+        CompactNetConfig,
+        Dsrf3dConfig,
+        FitConfig,
+        LmclConfig,
+        LossConfig,
+        NetworkConfig,
+        NormalizedSoftmaxConfig,
+        Rb3dConfig,
+        SoftLmcclConfig,
+        SoftmaxHeadConfig,
+        SphereNetConfig,
+        Trained,
+    ];
+    let name = std::any::type_name::<C>();
+    of_this_crate.into_iter().find(|&(whole, _)| whole == name).map(|(_, short)| short)
 }
 
 /// What a run is of must be what its checkpoint is of, as far as both say.
@@ -96,6 +125,33 @@ pub(super) fn compare_origins(
     Ok(())
 }
 
+/// What keeps variables of `expected` from being read out of a file of `found`, as far as both say: the kind of a head and
+/// what its rows mean, the network. Whatever is compared with nothing is told.
+pub(super) fn compare_parts(found: &Origin, expected: &Origin, archive: &Archive) -> Vec<String> {
+    let file = archive.name();
+    let mut problems = Vec::new();
+    match (&expected.loss, &found.loss) {
+        (Some(expected), Some(found)) => problems = expected.differences_of_head(found),
+        (Some(expected), None) => {
+            notice(&format!("{file} does not say which loss it is of: its rows are taken as `{expected}`'s"));
+        }
+        (None, _) => {}
+    }
+    match (&expected.network, found.network.as_ref().filter(|found| found.get("type").is_none())) {
+        (Some(expected), Some(found)) => list_differences("network", found, expected, &mut problems),
+        (Some(_), None) => notice(&format!("{file} does not say how its network is made: it is taken as it fits")),
+        (None, _) => {}
+    }
+    if let (None, None) = (&expected.loss, &expected.network) {
+        let said = match &found.loss {
+            Some(loss) => format!("is of the loss `{loss}`, compared with nothing (see `Weights::expect`)"),
+            None => "does not say what its variables are of".to_owned(),
+        };
+        notice(&format!("{file} {said}: they are taken by name and shape"));
+    }
+    problems
+}
+
 /// Names every leaf in which two JSON values differ.
 pub(super) fn list_differences(path: &str, found: &Value, expected: &Value, problems: &mut Vec<String>) {
     match (found, expected) {
@@ -108,5 +164,39 @@ pub(super) fn list_differences(path: &str, found: &Value, expected: &Value, prob
         }
         _ if found == expected => {}
         _ => problems.push(format!("`{path}` is {found}, expected {expected}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A type of a program that is called like this crate begins like this one.
+    struct OfAProgram;
+
+    #[test]
+    fn types_of_a_program_of_this_name_are_its_own() {
+        assert!(std::any::type_name::<OfAProgram>().starts_with("soft_lmccl::"));
+        assert_eq!(own_type_name::<OfAProgram>(), None);
+        assert_eq!(own_type_name::<Option<LmclConfig>>(), None);
+        assert_eq!(own_type_name::<LmclConfig>(), Some("LmclConfig"));
+    }
+
+    /// A configuration that is not named could be read as another one that looks alike.
+    #[test]
+    fn every_configuration_is_named() {
+        let api = include_str!("../../tests/public_api.txt");
+        let listed = include_str!("origin.rs");
+        let mut checked = 0;
+        for line in api.lines().take_while(|line| !line.starts_with("crates/")) {
+            let named = line.split_once("] pub struct ").or_else(|| line.split_once("] pub enum "));
+            let Some((_, name)) = named else { continue };
+            let name = name.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or(name);
+            if name.ends_with("Config") {
+                assert!(listed.contains(&format!("        {name},\n")), "{name}");
+                checked += 1;
+            }
+        }
+        assert!(checked > 15, "{checked}");
     }
 }

@@ -7,19 +7,20 @@ use serde_json::Value;
 use tch::{Tensor, nn};
 
 use super::{
-    Origin,
+    Origin, Weights,
     archive::{Archive, tensor_like},
     checkpoint::{Header, header},
-    origin::list_differences,
-    weights::{Fit, apply},
+    origin::compare_parts,
+    weights::apply,
 };
-use crate::{Result, loss::Loss, notice::notice, params::is_under};
+use crate::{Result, loss::Loss, params::is_under};
 
 /// Reads one part of a store, such as a network without the heads that it was trained with: from any safetensors
 /// file, if all that it and `vs` hold under the path `part` match one to one in name, shape and kind.
 ///
 /// Whatever lies elsewhere, in the file as in `vs`, is left alone: to embed with a trained network, or to go on with
-/// new heads on other classes.
+/// new heads on other classes. Which loss or network the part is of is compared by [`load_head`] and [`load_network`]; here
+/// a [notice](crate::on_notice) says that it is not.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io); [`Error::Checkpoint`](crate::Error::Checkpoint) listing every difference, or if `vs` has no variable under that path, with `vs`
@@ -53,17 +54,7 @@ use crate::{Result, loss::Loss, notice::notice, params::is_under};
 /// # Ok(()) }
 /// ```
 pub fn load_part(path: impl AsRef<Path>, vs: &mut nn::VarStore, part: &str) -> Result<()> {
-    let archive = Archive::read(path.as_ref())?;
-    load_part_of(&archive, vs, part, Vec::new())
-}
-
-fn load_part_of(archive: &Archive, vs: &nn::VarStore, part: &str, mut problems: Vec<String>) -> Result<()> {
-    let values = Fit::under(part).variables(&archive.tensors()?, vs, &mut problems)?;
-    if values.is_empty() && problems.is_empty() {
-        problems.push(format!("neither it nor the store has anything under `{part}`"));
-    }
-    archive.refuse(&problems)?;
-    apply(values)
+    Weights::of(path.as_ref()).part(part).load(vs)
 }
 
 /// As [`load_part`], for the variables of `loss` under the path `part`: refuses rows of another loss, or rows that mean
@@ -78,16 +69,7 @@ fn load_part_of(archive: &Archive, vs: &nn::VarStore, part: &str, mut problems: 
 /// # Examples
 /// See [`save_of`](super::checkpoint::save_of).
 pub fn load_head(path: impl AsRef<Path>, vs: &mut nn::VarStore, part: &str, loss: &(impl Loss + ?Sized)) -> Result<()> {
-    let archive = Archive::read(path.as_ref())?;
-    let kind = loss.kind();
-    let problems = match archive.origin()?.loss {
-        Some(found) => kind.differences_of_head(&found),
-        None => {
-            notice(&format!("{} does not say which loss it is of: its rows are taken as `{kind}`'s", archive.name()));
-            Vec::new()
-        }
-    };
-    load_part_of(&archive, vs, part, problems)
+    Weights::of(path.as_ref()).part(part).expect(Origin::default().loss(loss)).load(vs)
 }
 
 /// As [`load_part`], for the network that `network` makes, such as a [`NetworkConfig`](crate::model::NetworkConfig): refuses
@@ -101,14 +83,7 @@ pub fn load_head(path: impl AsRef<Path>, vs: &mut nn::VarStore, part: &str, loss
 /// # Examples
 /// See [`save_of`](super::checkpoint::save_of).
 pub fn load_network(path: impl AsRef<Path>, vs: &mut nn::VarStore, part: &str, network: &impl Serialize) -> Result<()> {
-    let archive = Archive::read(path.as_ref())?;
-    let expected = Origin::default().network(network)?.network.unwrap_or_default();
-    let mut problems = Vec::new();
-    match archive.origin()?.network.filter(|found| found.get("type").is_none()) {
-        Some(found) => list_differences("network", &found, &expected, &mut problems),
-        None => notice(&format!("{} does not say how its network is made: it is taken as it fits", archive.name())),
-    }
-    load_part_of(&archive, vs, part, problems)
+    Weights::of(path.as_ref()).part(part).expect(Origin::default().network(network)?).load(vs)
 }
 
 /// Takes over the rows of classes that the store has too, from a file of other classes: prototypes, biases and centers go
@@ -131,9 +106,7 @@ pub fn load_classes(
 ) -> Result<usize> {
     let archive = Archive::read(path.as_ref())?;
     let header: Header<Value> = header(&archive)?;
-    if let Some(found) = &header.origin.loss {
-        archive.refuse(&loss.kind().differences_of_head(found))?;
-    }
+    archive.refuse(&compare_parts(&header.origin, &Origin::default().loss(loss), &archive))?;
     let rows: Vec<(i64, i64)> = classes
         .iter()
         .zip(0..)

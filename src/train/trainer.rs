@@ -20,7 +20,7 @@ use super::{
     one_step::kind_of_network,
     set_weight_decay,
 };
-use crate::{Error, Result, loss::Loss, notice::notice, params};
+use crate::{Error, Result, loss::Loss, notice::notice, params, require_device};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -103,7 +103,7 @@ pub struct Trainer<'a, L: ?Sized> {
     pub(super) config: FitConfig,
     pub(super) meta: Meta<Value>,
     /// The type of `meta.config`, if it is one of this crate.
-    pub(super) config_type: Option<String>,
+    pub(super) config_type: Option<&'static str>,
     pub(super) origin: Origin,
     pub(super) checkpoint: Option<(PathBuf, usize)>,
     pub(super) resume: bool,
@@ -184,6 +184,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             let got = format!("{patience} epochs without one");
             return Err(Error::config("patience", "a validation whose score it waits for", got));
         }
+        require_device(vs.device())?;
         self.require_files_apart()?;
         let labels = data.labels();
         require_labels(labels, loss)?;
@@ -330,7 +331,8 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
 
     /// What checkpoints say of themselves.
     fn about(&self) -> checkpoint::About<'_, Value> {
-        (&self.meta, self.config_type.as_deref(), &self.origin)
+        let Self { meta, config_type, origin, frozen, .. } = self;
+        checkpoint::About { meta, config_type: *config_type, origin, frozen }
     }
 
     fn save(&self, vs: &nn::VarStore, state: &RunState, own: bool, log: Option<&Log>, last: bool) -> Result<()> {

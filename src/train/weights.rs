@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use tch::{Tensor, nn, no_grad_guard};
 
-use super::archive::{Archive, floating_tensor, tensor_like};
+use super::{
+    Origin,
+    archive::{Archive, floating_tensor, tensor_like},
+    origin::compare_parts,
+};
 use crate::{Result, params::is_under};
 
 /// How names of tensors begin that are not variables.
@@ -60,19 +64,21 @@ type Rename<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 pub struct Weights<'a> {
     path: PathBuf,
     fit: Fit<'a>,
+    expected: Origin,
 }
 
 impl fmt::Debug for Weights<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, fit } = self;
-        f.debug_struct("Weights").field("path", path).field("convert", &fit.convert).finish_non_exhaustive()
+        let Self { path, fit, expected } = self;
+        let mut fields = f.debug_struct("Weights");
+        fields.field("path", path).field("convert", &fit.convert).field("expected", expected).finish_non_exhaustive()
     }
 }
 
 impl<'a> Weights<'a> {
     /// Those of a file, as they are.
     pub fn of(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), fit: Fit::default() }
+        Self { path: path.into(), fit: Fit::default(), expected: Origin::default() }
     }
 
     /// Gives each tensor of the file the name of the variable that it is for; `None` leaves it out.
@@ -93,14 +99,26 @@ impl<'a> Weights<'a> {
         self
     }
 
+    /// What the variables are of: a file whose heads are of another loss, or of rows that mean something else, or whose
+    /// network is made otherwise, is refused. One that does not say it is read all the same, and a
+    /// [notice](crate::on_notice) says so; so it does where nothing is expected.
+    pub fn expect(mut self, origin: Origin) -> Self {
+        self.expected = origin;
+        self
+    }
+
     /// Reads them into `vs`.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io); [`Error::Checkpoint`](crate::Error::Checkpoint) listing every difference, with `vs` unchanged.
     pub fn load(self, vs: &mut nn::VarStore) -> Result<()> {
         let archive = Archive::read(&self.path)?;
-        let mut problems = Vec::new();
-        let values = self.fit.variables(&archive.tensors()?, vs, &mut problems)?;
+        let file = archive.tensors()?;
+        let mut problems = compare_parts(&archive.origin()?, &self.expected, &archive);
+        let values = self.fit.variables(&file, vs, &mut problems)?;
+        if let (Some(part), true, true) = (&self.fit.part, values.is_empty(), problems.is_empty()) {
+            problems.push(format!("neither it nor the store has anything under `{part}`"));
+        }
         archive.refuse(&problems)?;
         apply(values)
     }
@@ -110,16 +128,12 @@ impl<'a> Weights<'a> {
 #[derive(Default)]
 pub(super) struct Fit<'a> {
     /// All, or what lies under this path.
-    pub(super) part: Option<String>,
-    pub(super) rename: Option<Rename<'a>>,
-    pub(super) convert: bool,
+    part: Option<String>,
+    rename: Option<Rename<'a>>,
+    convert: bool,
 }
 
 impl Fit<'_> {
-    pub(super) fn under(part: &str) -> Self {
-        Self { part: Some(part.to_owned()), ..Self::default() }
-    }
-
     fn holds(&self, name: &str) -> bool {
         self.part.as_deref().is_none_or(|part| name != part && is_under(name, part))
     }

@@ -1,15 +1,21 @@
 //! Single precision on a device against double precision on the host: the CPU always, a GPU when asked
 //! (`cargo test --features cect,report --test suite devices -- --ignored`).
 
+use std::ops::ControlFlow;
+
 use approx::assert_relative_eq;
 use ndarray::Array2;
 use soft_lmccl::{
+    device,
     loss::{
-        ArcFaceConfig, CenterLossConfig, CenterUpdate, Chunks, LmclConfig, Loss, NormalizedSoftmaxConfig,
+        ArcFaceConfig, CenterLossConfig, CenterUpdate, Chunks, LmclConfig, Loss, LossConfig, NormalizedSoftmaxConfig,
         SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
     },
     metrics::EmbeddingSet,
+    model::Architecture,
+    require_device,
     tch::{Cuda, Device, Kind, Tensor, nn, no_grad_guard},
+    train::{FitConfig, fit},
     verify::{AllPairs, DeviceSet},
 };
 
@@ -165,4 +171,39 @@ fn counts_agree_on_a_gpu() {
 #[ignore = "needs a GPU"]
 fn no_length_kind_or_scale_makes_a_nan_on_a_gpu() {
     no_nan(gpu());
+}
+
+/// Whatever can be asked for on a GPU that is not there says it in the same words, and before anything else.
+#[test]
+fn a_gpu_that_is_not_there_is_one_sentence_everywhere() {
+    let found = usize::try_from(Cuda::device_count()).unwrap();
+    let absent = Device::Cuda(found + 3);
+    let none = if found == 0 { "none".to_owned() } else { found.to_string() };
+    let sentence = format!(
+        "CUDA device {} is asked for, but libtorch sees {none}: `cargo xtask doctor` tells which libtorch is in use",
+        found + 3
+    );
+    let vs = nn::VarStore::new(absent);
+    let path = &vs.root();
+    let mut refused = vec![
+        require_device(absent).unwrap_err(),
+        device(&format!("cuda:{}", found + 3)).unwrap_err(),
+        CenterLossConfig::default().init(path, 3, 2).map(drop).unwrap_err(),
+    ];
+    for config in LossConfig::NAMES.iter().map(|name| LossConfig::by_name(name).unwrap()) {
+        refused.push(config.init(path, 3, 2).map(drop).unwrap_err());
+    }
+    for architecture in Architecture::ALL {
+        refused.push(architecture.config().init(path, 32).map(drop).unwrap_err());
+    }
+    let on_host = nn::VarStore::new(Device::Cpu);
+    let net = nn::linear(on_host.root() / "net", 2, 2, Default::default());
+    let mut loss = LmclConfig::default().init(&(on_host.root() / "loss"), 2, 2).unwrap();
+    let (inputs, labels) = (waves(&[4, 2], 0.3).to_kind(Kind::Float), Tensor::from_slice(&[0i64, 1, 0, 1]));
+    let config = FitConfig { batch_size: 2, epochs: 1, ..Default::default() };
+    let fitted = fit(&net, &mut loss, &vs, (&inputs, &labels), config, |_| ControlFlow::Continue(()));
+    refused.push(fitted.map(drop).unwrap_err());
+    for error in refused {
+        assert_eq!(error.to_string(), sentence);
+    }
 }

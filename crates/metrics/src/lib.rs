@@ -96,7 +96,7 @@ pub use normalize::CohortScores;
 pub use open_set::{DirPoint, Identification, Positive, Probe};
 pub use operating_point::{FarPoint, OperatingPoint};
 pub use pairs::{PairCounts, PairProtocol, PairScores};
-pub use report::{ReportOptions, TarAtFar, VerificationReport};
+pub use report::{ReportOptions, TarAtFar, VerificationReport, low_auc_hint};
 pub use roc::RocCurve;
 pub use standard::{DetPoint, Failures, StandardFigures, TransactionRates, normal_deviate};
 pub use templates::{Pooling, Templates};

@@ -386,12 +386,34 @@ impl fmt::Display for VerificationReport {
             let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
             write!(f, "\n{}", cells.collect::<Vec<_>>().join(GAP).trim_end())?;
         }
-        // Worse than a coin by so much is the wrong way round, not bad luck.
-        if self.auc < 0.25 {
-            write!(f, "\nan AUC far below 0.5: are these distances? A higher score has to mean more alike")?;
-        }
-        Ok(())
+        low_auc_hint(self.auc).map_or(Ok(()), |hint| write!(f, "\n{hint}"))
     }
+}
+
+/// What an AUC far below 1/2 most likely means, in one sentence for people; `None` for any other.
+///
+/// Worse than a coin by so much is rarely bad luck: below 0.4, as distances of a network that learned anything are.
+///
+/// # Examples
+/// ```
+/// use soft_lmccl_metrics::{PairScores, low_auc_hint};
+///
+/// // Distances: 0.1 between samples of one class, 0.9 between others.
+/// let roc = PairScores::new(vec![0.1, 0.2, 0.9, 0.8], vec![true, true, false, false])?.roc();
+/// let hint = low_auc_hint(roc.auc());
+/// assert!(hint.is_some_and(|hint| hint.contains("negate distances")));
+/// assert_eq!(low_auc_hint(0.47), None);
+/// # Ok::<(), soft_lmccl_metrics::Error>(())
+/// ```
+#[must_use]
+pub fn low_auc_hint(auc: f64) -> Option<String> {
+    const FAR_BELOW_CHANCE: f64 = 0.4;
+    (auc < FAR_BELOW_CHANCE).then(|| {
+        format!(
+            "hint: an AUC of {auc:.3} is far below 0.5; a higher score has to mean more alike, so negate distances, and \
+             check that labels are in the order of the rows"
+        )
+    })
 }
 
 /// A fraction in percent with its own digits. It moves the decimal point of the shortest decimal, since

@@ -47,6 +47,14 @@ fn pieces_hold_every_sample_once() {
 }
 
 #[test]
+fn pieces_on_a_gpu_that_is_not_there_are_refused() {
+    let batch = Batch::of(&[sample(2, 2, 0.0)]).unwrap();
+    let absent = usize::try_from(soft_lmccl::tch::Cuda::device_count()).unwrap();
+    let refused = batch.chunks(2, Device::Cuda(absent)).next().unwrap().unwrap_err().to_string();
+    assert!(refused.starts_with(&format!("CUDA device {absent} is asked for, but libtorch sees")), "{refused}");
+}
+
+#[test]
 fn what_is_no_batch_is_refused() {
     let flat = Sample { volume: Volume::new(2, vec![3.0; 8]).unwrap(), class: ClassId(4) };
     let refused = |samples: &[Sample]| Batch::known(samples, &split()).unwrap_err().to_string();

@@ -1,13 +1,15 @@
 //! Half precision: what moves variables is single.
 
-use std::ops::ControlFlow;
+use std::{fs, ops::ControlFlow};
+
+use safetensors::SafeTensors;
 
 use soft_lmccl::{
     loss::SoftLmcclConfig,
     tch::{Device, Kind, Tensor, nn},
     train::{
         AdamWConfig, FitConfig, Optimizer, Progress, RunState, Sampler, Sampling,
-        checkpoint::{Meta, load_run, save_run},
+        checkpoint::{Meta, load, load_run, save_run},
         fit,
     },
 };
@@ -123,4 +125,58 @@ fn a_network_in_half_precision_trains() {
         assert!(last < 0.3 * first.unwrap(), "{kind:?}: {first:?} to {last}");
         assert_eq!(net.ws.kind(), kind);
     }
+}
+
+/// Before there were copies in single precision, moments had the precision of the variable.
+#[test]
+fn moments_in_half_precision_are_refused_in_one_sentence() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("run.safetensors");
+    let meta = Meta { config: (), classes: vec![] };
+    let begin = || {
+        let mut vs = nn::VarStore::new(Device::Cpu);
+        let weights = [vs.root().ones("a", &[1]), vs.root().ones("b", &[1])];
+        vs.set_kind(Kind::BFloat16);
+        let fit = FitConfig { batch_size: 2, ..Default::default() };
+        let run = RunState {
+            optimizer: AdamWConfig::default().build(&vs).unwrap(),
+            sampler: Sampler::new(&[0, 1], Sampling::Plain, 2, 0).unwrap(),
+            progress: Progress { fit, step: 0, stale_epochs: 0, best: None, seconds: 0.0 },
+        };
+        (vs, weights, run)
+    };
+    let (vs, [a, b], mut run) = begin();
+    (&a * 5.0 + &b).sum(Kind::BFloat16).backward();
+    run.optimizer.step().unwrap();
+    run.progress.step = 1;
+    save_run(&path, &vs, &meta, &run).unwrap();
+
+    // The file as it was written then: moments in half, and no copies.
+    let bytes = fs::read(&path).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let tensors = Tensor::read_safetensors(&path).unwrap();
+    let old = tensors.into_iter().filter(|(name, _)| !name.starts_with("@adamw.master"));
+    let old: Vec<_> = old
+        .map(|(name, tensor)| match name.starts_with("@adamw") {
+            true => (name, tensor.to_kind(Kind::BFloat16)),
+            false => (name, tensor),
+        })
+        .collect();
+    let plain = directory.path().join("plain.safetensors");
+    Tensor::write_safetensors(&old, &plain).unwrap();
+    let bytes = fs::read(&plain).unwrap();
+    let views = SafeTensors::deserialize(&bytes).unwrap();
+    fs::write(&path, safetensors::serialize(views.tensors(), header.metadata().clone()).unwrap()).unwrap();
+
+    let (other, [weight, _], mut begun) = begin();
+    let before = weight.detach().copy();
+    let error = load_run(&path, &other, &meta, &mut begun).unwrap_err().to_string();
+    let expected = "its moments of AdamW are in half precision, of 2 parameters beginning with `a`, as earlier versions \
+                    wrote them, and no run goes on from there: `load` reads the weights alone";
+    assert_eq!(error, format!("checkpoint {}: {expected}", path.display()));
+    assert_eq!(weight, before);
+
+    let (mut other, [weight, _], _) = begin();
+    load::<()>(&path, &mut other, &[]).unwrap();
+    assert_eq!(weight, a);
 }

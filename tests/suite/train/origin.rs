@@ -12,11 +12,15 @@ use soft_lmccl::{
         ArcFaceConfig, CenterLossConfig, CenterSpace, LmclConfig, Loss, LossKind, LossTerms, NormalizedSoftmaxConfig,
         SoftLmcclConfig,
     },
+    model::NetworkConfig,
     on_notice,
     tch::{Device, Kind, Tensor, nn},
     train::{
         FitConfig, InMemory, Outcome, Trainer,
-        checkpoint::{Meta, Origin, describe, load, load_classes, load_head, load_network, save, save_of},
+        checkpoint::{
+            Meta, Origin, Weights, describe, load, load_classes, load_head, load_network, load_part, load_weights,
+            save, save_of,
+        },
     },
 };
 use tempfile::TempDir;
@@ -238,4 +242,77 @@ fn prototypes_and_centers_go_over_to_more_classes() {
 
     let strangers = load_classes(&path, &mut vs, "loss", &grown, &names(&["v", "w", "x", "y", "z"]));
     assert!(strangers.unwrap_err().to_string().contains("have none of"));
+}
+
+#[test]
+fn weights_are_compared_with_what_is_expected_of_them() {
+    heard();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("of-lmcl.safetensors");
+    let network = NetworkConfig::default().with_embedding_dim(2);
+    let vs = nn::VarStore::new(Device::Cpu);
+    let head = LmclConfig::default().init(&(vs.root() / "loss"), 3, 2).unwrap();
+    let origin = Origin::default().loss(&head).network(&network).unwrap();
+    save_of(&path, &vs, &Meta { config: (), classes: vec![] }, &origin).unwrap();
+
+    // ArcFace's prototypes have the names and shapes of these.
+    let mut vs = nn::VarStore::new(Device::Cpu);
+    let other = ArcFaceConfig::default().init(&(vs.root() / "loss"), 3, 2).unwrap();
+    let before = other.prototypes().detach().copy();
+    for part in [None, Some("loss")] {
+        let weights = |origin| {
+            let weights = Weights::of(&path).expect(origin);
+            match part {
+                Some(part) => weights.part(part),
+                None => weights,
+            }
+        };
+        let error = weights(Origin::default().loss(&other)).load(&mut vs).unwrap_err().to_string();
+        assert!(error.ends_with("its heads are of `lmcl`, expected `arcface`"), "{error}");
+        let wider = network.clone().with_embedding_dim(3);
+        let error = weights(Origin::default().network(&wider).unwrap()).load(&mut vs).unwrap_err().to_string();
+        assert!(error.contains("embedding_dim` is 2, expected 3"), "{error}");
+        assert_eq!(other.prototypes(), &before);
+    }
+    assert_eq!(heard_of(&path), Vec::<String>::new());
+
+    // Compared with nothing, they are read, and a line says so.
+    load_weights(&path, &mut vs).unwrap();
+    load_part(&path, &mut vs, "loss").unwrap();
+    assert_eq!(other.prototypes(), head.prototypes());
+    let said = heard_of(&path);
+    assert_eq!(said.len(), 2, "{said:?}");
+    for line in said {
+        assert!(line.contains("is of the loss `lmcl`, compared with nothing (see `Weights::expect`)"), "{line}");
+    }
+
+    let silent = directory.path().join("pytorch.safetensors");
+    let tensors: Vec<_> = vs.variables().into_iter().collect();
+    Tensor::write_safetensors(&tensors, &silent).unwrap();
+    load_weights(&silent, &mut vs).unwrap();
+    load_part(&silent, &mut vs, "loss").unwrap();
+    let said = heard_of(&silent);
+    assert_eq!(said.len(), 2, "{said:?}");
+    for line in said {
+        assert!(line.ends_with("does not say what its variables are of: they are taken by name and shape"), "{line}");
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_the_same_parts_frozen() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("run.safetensors");
+    fn frozen(trainer: Trainer<'_, dyn Loss>) -> Trainer<'_, dyn Loss> {
+        trainer.freeze("net")
+    }
+    run(&path, &lmcl, frozen).unwrap();
+    let error = run(&path, &lmcl, |t| t).unwrap_err().to_string();
+    assert!(error.ends_with("`net.bias` and 1 more are frozen in it but not here"), "{error}");
+    let error = run(&path, &lmcl, |t| t.freeze("net.weight")).unwrap_err().to_string();
+    assert!(error.ends_with("`net.bias` is frozen in it but not here"), "{error}");
+    assert_eq!(run(&path, &lmcl, frozen).unwrap().steps, 2);
+
+    run(&directory.path().join("other"), &lmcl, |t| t).unwrap();
+    let error = run(&directory.path().join("other"), &lmcl, frozen).unwrap_err().to_string();
+    assert!(error.ends_with("`net.bias` and 1 more are frozen here but not in it"), "{error}");
 }

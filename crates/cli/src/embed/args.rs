@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use clap::Parser;
 use soft_lmccl::tch::Device;
 
-use crate::program;
-
 /// Embeddings of your own subtomograms by a trained network, and the enrolled class that each is nearest to.
 ///
 /// Each table is a .csv, .tsv or .star file that names subtomograms. Column `path` (or `rlnImageName`, `image`, `file`) is an
@@ -57,7 +55,7 @@ pub struct Args {
     pub batch: u16,
 
     /// Where the network runs: cpu, cuda or cuda:N.
-    #[arg(long, default_value = "cpu", value_parser = program::device::parse)]
+    #[arg(long, default_value = "cpu", value_parser = soft_lmccl::device)]
     pub device: Device,
 
     /// Directory of what is written; made if it is not there.

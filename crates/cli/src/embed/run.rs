@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut vs = nn::VarStore::new(args.device);
     let net = trained.init(&vs)?;
-    checkpoint::load_part(&args.network, &mut vs, NETWORK)?;
+    checkpoint::load_network(&args.network, &mut vs, NETWORK, &trained)?;
     let network = TrainedNetwork { net: &net, device: args.device, batch: usize::from(args.batch) };
     let search = match references.as_ref().map(|references| references.embed(&network, fpir)).transpose()? {
         None => None,

@@ -12,7 +12,7 @@ use soft_lmccl::{
     metrics::DirPoint,
     model::{CompactNetConfig, NetworkConfig},
     tch::{self, Device, nn},
-    train::checkpoint::{self, Meta},
+    train::checkpoint::{self, Meta, Origin},
 };
 use tempfile::TempDir;
 
@@ -51,7 +51,8 @@ fn folder() -> TempDir {
     let classes: Vec<String> = (0..5).map(|class| format!("trained on {class}")).collect();
     for (name, half_turns) in [("network", false), ("turning", true)] {
         let meta = Meta { config: trained(half_turns), classes: classes.clone() };
-        checkpoint::save(at(&format!("{name}.safetensors")), &vs, &meta).unwrap();
+        let origin = Origin::default().network(&meta.config).unwrap();
+        checkpoint::save_of(at(&format!("{name}.safetensors")), &vs, &meta, &origin).unwrap();
     }
     #[derive(Serialize)]
     struct Other {
@@ -255,7 +256,7 @@ fn what_was_asked_for_wrongly_is_told_in_a_sentence_and_nothing_is_written() {
             &format!("{all} --enroll enrolled.csv! --calibrate all.csv!"),
             "invalid `--calibrate`: expected other subtomograms than --enroll, got ",
         ),
-        (&format!("{all} --device cuda:99"), "CUDA devices"),
+        (&format!("{all} --device cuda:99"), "CUDA device 99 is asked for, but libtorch sees"),
     ] {
         let message = told(folder.path(), line).unwrap_err().replace(&folder.path().display().to_string(), "DIR");
         assert!(message.contains(part), "{line}: {message}");

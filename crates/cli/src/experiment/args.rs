@@ -11,7 +11,7 @@ use soft_lmccl::{
     train::FitConfig,
 };
 
-use crate::program::{self, refused};
+use crate::program::refused;
 
 /// Open-set verification of macromolecules that the network never saw.
 ///
@@ -61,7 +61,7 @@ pub struct Args {
     pub scale: f64,
 
     /// Where to train: cpu, cuda or cuda:N.
-    #[arg(long, default_value = "cpu", value_parser = program::device::parse)]
+    #[arg(long, default_value = "cpu", value_parser = soft_lmccl::device)]
     pub device: Device,
 
     /// Directory of results, checkpoints and pictures; made if it is not there.

@@ -272,6 +272,7 @@ fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<F
     let bar = bar(&name.to_string(), fit.steps(data.train.len() as usize));
     let outcome = Trainer::new(fit)?
         .describe(&made_by, &data.known_names)?
+        .network(&made_by.trained)?
         .checkpoint(file(CHECKPOINTS, "safetensors"), CHECKPOINT_STEPS)
         .resume(plan.resume)
         .log(file(LOGS, "csv"))

@@ -1,8 +1,7 @@
 //! What the commands have in common: Ctrl-C, exit codes, errors, tables for a terminal, and in files beside this one
-//! progress, devices, locks, and networks that one command trains and another uses.
+//! progress, locks, and networks that one command trains and another uses.
 
 pub mod bar;
-pub mod device;
 pub mod lock;
 pub mod trained;
 

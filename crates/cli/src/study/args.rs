@@ -10,7 +10,6 @@ use super::{
     plan::Stage,
     settings::{NeuronData, Settings, Size},
 };
-use crate::program;
 
 /// The tables of the paper, and beyond: many networks, seeds and splits, with intervals and a report.
 ///
@@ -157,6 +156,6 @@ fn parse_stage(text: &str) -> Result<StageArg, String> {
     })
 }
 
-fn parse_device(text: &str) -> Result<DeviceArg, String> {
-    Ok(DeviceArg { device: program::device::parse(text)?, text: text.to_owned() })
+fn parse_device(text: &str) -> soft_lmccl::Result<DeviceArg> {
+    Ok(DeviceArg { device: soft_lmccl::device(text)?, text: text.to_owned() })
 }

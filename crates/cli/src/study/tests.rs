@@ -400,7 +400,7 @@ fn a_run_that_was_broken_off_ends_as_one_that_was_not() {
         assert_eq!((meta.classes.len(), meta.config.voxel_size, meta.config.half_turns), (17, Some(10.0), true));
         let mut vs = nn::VarStore::new(Device::Cpu);
         meta.config.init(&vs).unwrap();
-        checkpoint::load_part(&path, &mut vs, NETWORK).unwrap();
+        checkpoint::load_network(&path, &mut vs, NETWORK, &meta.config).unwrap();
         // Not byte for byte: the header is a map without an order.
         let mut tensors = Tensor::read_safetensors(&path).unwrap();
         tensors.sort_by(|a, b| a.0.cmp(&b.0));

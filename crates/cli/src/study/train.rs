@@ -11,7 +11,7 @@ use soft_lmccl::{
     tch::{self, Device, Tensor, nn},
     train::{
         self, Augmented, End, FitConfig, InMemory, Step, Trainer, TrainingSet, WarmUp,
-        checkpoint::{self, Meta},
+        checkpoint::{self, Meta, Origin},
         embed_raw,
     },
 };
@@ -203,7 +203,9 @@ pub fn run(
         Ok(end) if end.end == End::Stopped => return Ok(None),
         Ok(end) => {
             if let Some(path) = &sitting.network {
-                checkpoint::save(path, &vs, &Meta { config: Kept { trained, run }, classes: known.clone() })?;
+                let origin = Origin::default().network(&trained)?;
+                let meta = Meta { config: Kept { trained, run }, classes: known.clone() };
+                checkpoint::save_of(path, &vs, &meta, &origin)?;
             }
             (test_all(run, domains, device, &net, shared, observer)?, end.seconds)
         }

@@ -6,8 +6,6 @@ use clap::Parser;
 use soft_lmccl::metrics::ThresholdRule;
 use soft_lmccl::tch::Device;
 
-use crate::program::device;
-
 /// Exact verification figures over all pairs of embeddings, or over scores of pairs.
 ///
 /// Reads arrays of NumPy (.npy). Prints AUC, EER, best accuracy and the TAR at each FAR. Memory does not grow with the number
@@ -41,7 +39,7 @@ pub struct Args {
     pub far: Vec<f64>,
 
     /// Where the pairs are multiplied and counted: cpu, cuda or cuda:N.
-    #[arg(long, default_value = "cpu", value_parser = device::parse, conflicts_with = "scores")]
+    #[arg(long, default_value = "cpu", value_parser = soft_lmccl::device, conflicts_with = "scores")]
     pub device: Device,
 
     /// Draws of a bootstrap over classes, for 95 % intervals; holds all pairs in memory.

@@ -324,7 +324,7 @@ fn one_sentence_for_each_bad_file() {
         ("--embeddings c.npy!", "the following required arguments were not provided"),
         ("--scores c.npy! --same c.npy! --embeddings c.npy! --labels c.npy!", "cannot be used with"),
         ("--embeddings c.npy! --labels labels.npy! --far 1.5", "expected a rate from 0 to 1"),
-        ("--embeddings c.npy! --labels labels.npy! --device cuda:99", "this libtorch sees 0 CUDA devices"),
+        ("--embeddings c.npy! --labels labels.npy! --device cuda:99", "CUDA device 99 is asked for, but libtorch sees"),
         (
             "--embeddings c.npy! --labels labels.npy! --threshold-out t --threshold-for best",
             "expected a rate from 0 to 1, `eer` or `accuracy`",

@@ -5,6 +5,7 @@ use ndarray::Array2;
 use serde_json::{Value, json};
 use soft_lmccl_metrics::{
     ClassCounts, EerMethod, EmbeddingSet, Interval, Intervals, PairProtocol, ReportOptions, VerificationReport,
+    low_auc_hint,
 };
 
 use super::noise;
@@ -158,4 +159,28 @@ fn intervals_of_other_pairs_are_refused() {
         (other.pair_scores(PairProtocol::All).unwrap().roc(), ClassCounts::across(&other, &[]).unwrap());
     let refused = report.with_intervals(&Intervals::new(&roc, &counts, 0.9).unwrap()).unwrap_err();
     assert_eq!(refused.to_string(), "invalid `intervals`: expected those of 3160 pairs, got 276");
+}
+
+/// Embeddings are compared by their cosine, so the wrong way round is a set whose classes are spread as far as possible.
+#[test]
+fn an_auc_far_below_chance_gets_a_hint() {
+    // Two classes on both ends of each of two axes: samples of one class are opposite, of two at a right angle.
+    let values = Array2::from_shape_vec((4, 2), vec![1.0f32, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0]).unwrap();
+    let set = EmbeddingSet::new(values.view(), &[0, 0, 1, 1]).unwrap();
+    let options = ReportOptions { matching: 2, non_matching: 4, folds: 2, ..Default::default() };
+    let report = VerificationReport::of(&set, &options).unwrap();
+    assert!(report.auc < 0.01, "{}", report.auc);
+    let printed = report.to_string();
+    let hint = printed.lines().last().unwrap();
+    assert!(
+        hint.starts_with("hint: an AUC of 0.000 is far below 0.5; a higher score has to mean more alike"),
+        "{hint}"
+    );
+    assert!(hint.contains("negate distances"), "{hint}");
+
+    for (auc, hinted) in [(0.399, true), (0.401, false), (0.5, false), (0.99, false)] {
+        assert_eq!(low_auc_hint(auc).is_some(), hinted, "{auc}");
+        let printed = VerificationReport { auc, ..report.clone() }.to_string();
+        assert_eq!(printed.contains("hint:"), hinted, "{auc}: {printed}");
+    }
 }
