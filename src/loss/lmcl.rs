@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub struct LmclConfig {
     /// `s`, the radius of the hypersphere, finite and > 0. Default 16: by CosFace's bound (Eq. 6) enough for
     /// 100,000 classes at a probability of 0.98 each. On validation classes of the study, with 17 known ones, 8 did
-    /// best, then 16, and 64 (CosFace and the authors' code) worst: see `RESULTS.md`.
+    /// best, then 16, and 64 (CosFace and the authors' code) worst: see `docs/study.md`.
     pub scale: f64,
     /// `m`, taken off the cosine of the true class; 0 ≤ m ≤ C/(C−1). Default 0.35 (CosFace, the
     /// authors' code; CosFace saw no convergence above 0.45 on faces, the paper goes to 0.7).

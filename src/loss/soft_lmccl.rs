@@ -48,7 +48,7 @@ pub struct SoftLmcclConfig {
     pub center: CenterLossConfig,
     /// `λ`, the weight of the center term, finite and ≥ 0. Default 0.3, within the paper's sweep (0.01 to 1)
     /// and meant for the mean-reduced center term: with a small `s` the best on validation classes of the study,
-    /// with 17 known ones; see `RESULTS.md`.
+    /// with 17 known ones; see `docs/study.md`.
     pub center_weight: f64,
     /// The softmax term. Default: its own biased head on the raw embedding.
     pub softmax: SoftmaxBranch,

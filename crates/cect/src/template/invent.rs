@@ -69,7 +69,7 @@ impl InventConfig {
 /// Makes `count` classes of particles that nobody has seen from the densities of known ones.
 ///
 /// Structures are few, and invented ones cost nothing. On the unknown classes of the study more classes to train on
-/// were worth more than more samples of each; on its validation classes they made no difference (`RESULTS.md`).
+/// were worth more than more samples of each; on its validation classes they made no difference (`docs/study.md`).
 ///
 /// A particle is a known density turned at random, stretched along three axes and, every other time, mirrored. Or it
 /// is several copies of a small one so changed, with the symmetry of a molecular machine: `C_n` or `D_n`, n up to 7.
