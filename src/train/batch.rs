@@ -37,8 +37,8 @@ impl Batch {
     /// Samples of known classes, with their training labels.
     ///
     /// # Errors
-    /// [`Error::Cect`] for a sample of a class that is not known; [`Error::Tensor`] for none, or for
-    /// volumes of different sides; [`Error::Cect`] for a volume without contrast.
+    /// [`Error::Tensor`] for no samples, for a sample of a class that is not known, or for volumes of different sides;
+    /// [`Error::Cect`] for a volume without contrast.
     pub fn known(samples: &[Sample], split: &OpenSetSplit) -> Result<Self> {
         Self::labeled(samples, |class| split.label(class), "known")
     }
@@ -76,7 +76,11 @@ impl Batch {
                 });
             }
             let Some(label) = label(*class) else {
-                return Err(soft_lmccl_cect::Error::Split(format!("class {} is not {role}", class.0)).into());
+                return Err(Error::Tensor {
+                    what: "samples",
+                    expected: format!("samples of {role} classes"),
+                    got: format!("one of class {}", class.0),
+                });
             };
             voxels.extend_from_slice(volume.standardized()?.voxels());
             labels.push(label);

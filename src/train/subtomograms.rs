@@ -47,17 +47,19 @@ impl<D: Dataset> Samples<D> {
     /// [`OpenSetSplit::known`](crate::cect::OpenSetSplit::known).
     ///
     /// # Errors
-    /// [`Error::Cect`] for no classes, one that is named twice, or one that has no sample.
+    /// [`Error::Config`] for no classes, one that is named twice, or one that has no sample.
     pub fn new(dataset: D, classes: &[ClassId]) -> Result<Self> {
+        let refuse = |expected: &str, got| Err(Error::config("classes", expected, got));
         let labels: HashMap<ClassId, i64> = classes.iter().copied().zip(0..).collect();
         if labels.len() < classes.len() || classes.is_empty() {
-            let problem = format!("{} classes to train on, {} of them different", classes.len(), labels.len());
-            return Err(soft_lmccl_cect::Error::Split(problem).into());
+            let got = format!("{}, of which {} differ", classes.len(), labels.len());
+            return refuse("one or more, each once", got);
         }
-        let indices = dataset.indices(classes);
-        let labels: Vec<i64> = indices.iter().map(|&index| labels[&dataset.class(index)]).collect();
+        // A data set may list an index of a class that was not asked for: such a sample is not trained on.
+        let label = |index| Some((index, *labels.get(&dataset.class(index)?)?));
+        let (indices, labels): (Vec<usize>, Vec<i64>) = dataset.indices(classes).into_iter().filter_map(label).unzip();
         if let Some((class, _)) = classes.iter().zip(0i64..).find(|(_, label)| !labels.contains(label)) {
-            return Err(soft_lmccl_cect::Error::Split(format!("class {} has no samples to train on", class.0)).into());
+            return refuse("classes that have samples", format!("class {} without one", class.0));
         }
         Ok(Self { dataset, indices, labels })
     }
@@ -76,8 +78,8 @@ impl<D: Dataset> TrainingSet for Samples<D> {
 
 /// Volumes that each step sees changed in another way.
 ///
-/// What comes out depends on the seed, the step and the place in the batch alone, so that a run that is resumed sees what
-/// one that was not interrupted sees.
+/// The changed volume depends on the seed, the step and the place in the batch alone. A run that is resumed therefore sees
+/// the same volumes as a run that was never interrupted.
 ///
 /// # Examples
 /// ```

@@ -60,9 +60,9 @@ fn what_is_no_batch_is_refused() {
     let refused = |samples: &[Sample]| Batch::known(samples, &split()).unwrap_err().to_string();
     assert_eq!(refused(&[]), "samples: expected at least one, got none");
     assert_eq!(refused(&[sample(2, 4, 0.0), sample(3, 4, 0.0)]), "samples: expected volumes of side 2, got side 3");
-    assert_eq!(refused(&[sample(2, 7, 0.0)]), "class split: class 7 is not known");
+    assert_eq!(refused(&[sample(2, 7, 0.0)]), "samples: expected samples of known classes, got one of class 7");
     let error = Batch::unknown(&[sample(2, 4, 0.0)], &split()).unwrap_err().to_string();
-    assert_eq!(error, "class split: class 4 is not unknown");
+    assert_eq!(error, "samples: expected samples of unknown classes, got one of class 4");
     assert!(Batch::known(std::slice::from_ref(&flat), &split()).is_err());
     assert!(Batch::of(&[flat]).is_err());
 }

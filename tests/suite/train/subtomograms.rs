@@ -65,9 +65,15 @@ fn augmented_volumes_depend_on_seed_step_and_place() {
 fn classes_that_cannot_be_trained_on_are_refused() {
     let dataset = dataset();
     for (classes, message) in [
-        (vec![], "class split: 0 classes to train on, 0 of them different"),
-        (vec![ClassId(1), ClassId(2), ClassId(1)], "class split: 3 classes to train on, 2 of them different"),
-        (vec![ClassId(1), ClassId(5)], "class split: class 5 has no samples to train on"),
+        (vec![], "invalid `classes`: expected one or more, each once, got 0, of which 0 differ"),
+        (
+            vec![ClassId(1), ClassId(2), ClassId(1)],
+            "invalid `classes`: expected one or more, each once, got 3, of which 2 differ",
+        ),
+        (
+            vec![ClassId(1), ClassId(5)],
+            "invalid `classes`: expected classes that have samples, got class 5 without one",
+        ),
     ] {
         assert_eq!(Samples::new(&dataset, &classes).unwrap_err().to_string(), message);
     }

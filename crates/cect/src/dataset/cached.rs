@@ -4,7 +4,7 @@ use half::{f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Sample, check_index};
+use super::{Dataset, Sample, check_index, no_sample};
 use crate::{Error, Result, split::ClassId, volume::Volume};
 
 /// How a [`CachedDataset`] keeps voxels.
@@ -92,7 +92,7 @@ impl CachedDataset {
     /// order. After each, `progress` is called with how many are done.
     ///
     /// # Errors
-    /// [`Error::Config`] for no samples, or with the bytes needed if `max_bytes` is less; [`Error::Volume`] if one
+    /// [`Error::Config`] for no samples, for an index that is not below the number of samples, or with the bytes needed if `max_bytes` is less; [`Error::Volume`] if one
     /// has another side than the first or no contrast; the error of making a sample.
     pub fn new<D: Dataset + ?Sized>(
         dataset: &D,
@@ -104,6 +104,8 @@ impl CachedDataset {
         let Some(&first) = indices.first() else {
             return Err(Error::config("indices", "one sample at least", "none"));
         };
+        let class = |&index: &usize| dataset.class(index).ok_or_else(|| no_sample(index, dataset.len()));
+        let classes = indices.iter().map(class).collect::<Result<_>>()?;
         let side = dataset.sample(first)?.volume.side();
         let needed = precision.bytes(indices.len(), side);
         if needed > max_bytes {
@@ -142,12 +144,7 @@ impl CachedDataset {
                 Voxels::Single(voxels)
             }
         };
-        Ok(Self {
-            names: dataset.classes().to_vec(),
-            classes: indices.iter().map(|&index| dataset.class(index)).collect(),
-            side,
-            voxels,
-        })
+        Ok(Self { names: dataset.classes().to_vec(), classes, side, voxels })
     }
 
     /// Side of every subtomogram in voxels.
@@ -174,8 +171,8 @@ impl Dataset for CachedDataset {
         self.classes.len()
     }
 
-    fn class(&self, index: usize) -> ClassId {
-        self.classes[index]
+    fn class(&self, index: usize) -> Option<ClassId> {
+        self.classes.get(index).copied()
     }
 
     fn sample(&self, index: usize) -> Result<Sample> {

@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use rustfft::num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Sample, check_index, sampled_for};
+use super::{Dataset, Sample, no_sample, sampled_for};
 use crate::{
     Error, Result,
     simulate::membrane::Surface,
@@ -93,7 +93,7 @@ impl CrowdConfig {
 /// # Examples
 /// ```
 /// use soft_lmccl_cect::{
-///     CrowdClass, CrowdConfig, CrowdedDataset, Dataset, Membrane, Particle, SimulationConfig, catalogue,
+///     ClassId, CrowdClass, CrowdConfig, CrowdedDataset, Dataset, Membrane, Particle, SimulationConfig, catalogue,
 /// };
 ///
 /// let template = |id| catalogue::entries().iter().find(|entry| entry.id() == id).unwrap().template();
@@ -106,7 +106,7 @@ impl CrowdConfig {
 /// let config = SimulationConfig { side: 24, ..Default::default() };
 /// let neighbors = vec![template("4v1w"), template("3cf3")];
 /// let dataset = CrowdedDataset::new(classes, neighbors, config, CrowdConfig::default(), 1)?;
-/// assert_eq!((dataset.len(), dataset.class(4).0), (6, 1));
+/// assert_eq!((dataset.len(), dataset.class(4)), (6, Some(ClassId(1))));
 /// assert_eq!(dataset.sample(5)?, dataset.sample(5)?);
 /// # Ok::<(), soft_lmccl_cect::Error>(())
 /// ```
@@ -242,9 +242,9 @@ impl CrowdedDataset {
     /// # Errors
     /// [`Error::Config`] if `index` is not below the number of samples.
     pub fn num_neighbors(&self, index: usize) -> Result<usize> {
-        check_index(index, self.len())?;
+        let class = self.class_at(index)?;
         let mut rng = stream(self.seed, index as u64);
-        Ok(self.scene(&self.classes[self.class(index).0 as usize], &mut rng).neighbors.len())
+        Ok(self.scene(&self.classes[class.0 as usize], &mut rng).neighbors.len())
     }
 
     /// The mean variance that particles alone bring into the box: of densities, or of membranes if there are none.
@@ -331,9 +331,12 @@ impl CrowdedDataset {
         Scene { center, pose, neighbors }
     }
 
+    fn class_at(&self, index: usize) -> Result<ClassId> {
+        self.class(index).ok_or_else(|| no_sample(index, self.len()))
+    }
+
     fn with_sample<T>(&self, index: usize, finish: impl FnOnce(Developed<'_>, Pose) -> T) -> Result<T> {
-        check_index(index, self.len())?;
-        let class = &self.classes[self.class(index).0 as usize];
+        let class = &self.classes[self.class_at(index)?.0 as usize];
         let mut rng = stream(self.seed, index as u64);
         let scene = self.scene(class, &mut rng);
         let SimulationConfig { side, voxel_size, .. } = *self.simulator.config();
@@ -357,18 +360,17 @@ impl Dataset for CrowdedDataset {
         self.classes.iter().map(|class| class.count).sum()
     }
 
-    fn class(&self, index: usize) -> ClassId {
+    fn class(&self, index: usize) -> Option<ClassId> {
         let mut before = 0;
         let place = self.classes.iter().position(|class| {
             before += class.count;
             index < before
         });
-        let place = place.unwrap_or_else(|| panic!("index {index} is not below {before}"));
-        ClassId(place as u32)
+        place.map(|place| ClassId(place as u32))
     }
 
     fn sample(&self, index: usize) -> Result<Sample> {
         let volume = self.with_sample(index, |developed, _| developed.noisy())?;
-        Ok(Sample { volume: volume.centered(self.config.side)?, class: self.class(index) })
+        Ok(Sample { volume: volume.centered(self.config.side)?, class: self.class_at(index)? })
     }
 }

@@ -65,7 +65,7 @@ pub struct FilesConfig {
 ///
 /// # Examples
 /// ```
-/// use soft_lmccl_cect::{Dataset, FilesConfig, LabeledFiles, Map, Volume};
+/// use soft_lmccl_cect::{ClassId, Dataset, FilesConfig, LabeledFiles, Map, Volume};
 ///
 /// let directory = tempfile::tempdir()?;
 /// for (name, offset) in [("a.mrc", 0), ("b.mrc.gz", 5)] {
@@ -77,7 +77,7 @@ pub struct FilesConfig {
 ///
 /// let files = LabeledFiles::open(&table, FilesConfig::default())?;
 /// assert_eq!(files.classes(), ["membrane", "ribosome"]);
-/// assert_eq!((files.class(0).0, files.sample(1)?.volume.get(0, 0, 0)), (1, Some(5.0)));
+/// assert_eq!((files.class(0), files.sample(1)?.volume.get(0, 0, 0)), (Some(ClassId(1)), Some(5.0)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -150,8 +150,8 @@ impl Dataset for LabeledFiles {
         self.rows.len()
     }
 
-    fn class(&self, index: usize) -> ClassId {
-        self.rows[index].1
+    fn class(&self, index: usize) -> Option<ClassId> {
+        self.rows.get(index).map(|&(_, class)| class)
     }
 
     fn sample(&self, index: usize) -> Result<Sample> {

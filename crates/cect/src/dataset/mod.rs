@@ -52,16 +52,13 @@ pub trait Dataset: Send + Sync {
         self.len() == 0
     }
 
-    /// The class of a sample, without making it.
-    ///
-    /// # Panics
-    /// If `index` is not below [`len`](Self::len).
-    fn class(&self, index: usize) -> ClassId;
+    /// The class of a sample, without making it; `None` if `index` is not below [`len`](Self::len).
+    fn class(&self, index: usize) -> Option<ClassId>;
 
     /// Indices of all samples of these classes, ascending.
     fn indices(&self, classes: &[ClassId]) -> Vec<usize> {
         let wanted: HashSet<_> = classes.iter().collect();
-        (0..self.len()).filter(|&index| wanted.contains(&self.class(index))).collect()
+        (0..self.len()).filter(|&index| self.class(index).is_some_and(|class| wanted.contains(&class))).collect()
     }
 
     /// The `index`-th sample. A pure function of `index`: order and threads do not matter.
@@ -86,7 +83,7 @@ macro_rules! forwarded {
                 (**self).is_empty()
             }
 
-            fn class(&self, index: usize) -> ClassId {
+            fn class(&self, index: usize) -> Option<ClassId> {
                 (**self).class(index)
             }
 
@@ -104,10 +101,11 @@ macro_rules! forwarded {
 forwarded!(&D, Box<D>, Arc<D>);
 
 pub(crate) fn check_index(index: usize, len: usize) -> Result<()> {
-    if index < len {
-        return Ok(());
-    }
-    Err(Error::config("index", format!("less than {len}"), index))
+    if index < len { Ok(()) } else { Err(no_sample(index, len)) }
+}
+
+pub(crate) fn no_sample(index: usize, len: usize) -> Error {
+    Error::config("index", format!("less than {len}"), index)
 }
 
 /// Renders samples in parallel, in the order of `indices`. After each sample, its thread calls `progress` with how
@@ -218,6 +216,11 @@ impl SimulatedDataset {
         }
     }
 
+    /// Classes take turns.
+    fn class_at(&self, index: usize) -> ClassId {
+        ClassId((index % self.templates.len()) as u32)
+    }
+
     fn template(&self, index: usize) -> Result<&Template> {
         check_index(index, self.len())?;
         Ok(&self.templates[index % self.templates.len()])
@@ -238,9 +241,8 @@ impl Dataset for SimulatedDataset {
         self.templates.len() * self.per_class
     }
 
-    fn class(&self, index: usize) -> ClassId {
-        assert!(index < self.len(), "index {index} is not below {}", self.len());
-        ClassId((index % self.templates.len()) as u32)
+    fn class(&self, index: usize) -> Option<ClassId> {
+        (index < self.len()).then(|| self.class_at(index))
     }
 
     fn sample(&self, index: usize) -> Result<Sample> {
@@ -249,6 +251,6 @@ impl Dataset for SimulatedDataset {
             Some(background) => self.simulator.simulate_on(background, template, self.seed, index as u64)?,
             None => self.simulator.simulate(template, self.seed, index as u64)?,
         };
-        Ok(Sample { volume, class: self.class(index) })
+        Ok(Sample { volume, class: self.class_at(index) })
     }
 }

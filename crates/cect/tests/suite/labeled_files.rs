@@ -87,11 +87,14 @@ fn tables_of_every_kind_name_the_same() {
         // Numbers by value, not by digits.
         assert_eq!(files.classes(), ["9", "10"], "{name}");
         assert_eq!((files.len(), files.side(), files.voxel_size()), (3, 4, Some(10.0)));
-        assert_eq!([0, 1, 2].map(|index| files.class(index).0), [1, 0, 1]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|index| files.class(index)),
+            [Some(1), Some(0), Some(1), None].map(|class| class.map(ClassId))
+        );
         assert_eq!(files.indices(&[ClassId(1)]), [0, 2]);
         for (index, offset) in [0.0, 100.0, 200.0].into_iter().enumerate() {
             let sample = files.sample(index).unwrap();
-            assert_eq!(sample.class, files.class(index));
+            assert_eq!(Some(sample.class), files.class(index));
             assert_eq!(sample.volume.voxels()[..2], [offset, offset + 1.0], "{name}");
         }
         assert_eq!(files.path(2), Some(&*directory.path().join("sub/c.mrc")));
@@ -105,7 +108,7 @@ fn tables_of_every_kind_name_the_same() {
     // Words, quotes, a table that is compressed itself.
     let text = gzip(b"label,path\nribosome,\"name, with comma.mrc\"\nmembrane,a.mrc\n");
     let files = open(&table(&directory, "w.csv", text)).unwrap();
-    assert_eq!((files.classes()[0].as_str(), files.class(0).0), ("membrane", 1));
+    assert_eq!((files.classes()[0].as_str(), files.class(0)), ("membrane", Some(ClassId(1))));
 }
 
 #[test]
@@ -367,7 +370,7 @@ fn what_was_found_goes_back_into_the_star_file() {
     let written = table(&directory, "annotated.star", annotate_star(&path, &columns).unwrap());
     let files = open(&written).unwrap();
     assert_eq!(files.classes(), ["1", "2", "3"]);
-    assert_eq!([0, 1, 2].map(|index| files.class(index).0), [2, 0, 1]);
+    assert_eq!([0, 1, 2].map(|index| files.class(index)), [2, 0, 1].map(|class| Some(ClassId(class))));
     let text = fs::read_to_string(&written).unwrap();
     assert!(text.starts_with("data_optics\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 300\n\n"), "{text}");
     assert!(text.ends_with("_note #4\n_keyword #5\n0.5 a.mrc 3 \"a b\" \"data_x\"\n1.5 b.mrc.gz 1 \"\" \"LOOP_\"\n2 sub/c.mrc 2 x \"_y\"\n"), "{text}");

@@ -6,6 +6,7 @@ use anyhow::Result;
 use soft_lmccl::{
     cect::ClassId,
     metrics::{DirPoint, EmbeddingSet, Gallery, Prototype},
+    model::Trained,
     tch::nn,
     train::checkpoint,
 };
@@ -15,12 +16,7 @@ use super::{
     output::{self, Found},
     subtomograms::{Labels, Subtomograms, TrainedNetwork},
 };
-use crate::program::{
-    aligned,
-    lock::lock,
-    make_dir, refused, say,
-    trained::{NETWORK, Trained},
-};
+use crate::program::{aligned, lock::lock, make_dir, refused, say};
 
 /// Share of the subtomograms of other classes that may be taken for an enrolled one, if not asked otherwise.
 const FPIR: f64 = 0.05;
@@ -50,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut vs = nn::VarStore::new(args.device);
     let net = trained.init(&vs)?;
-    checkpoint::load_network(&args.network, &mut vs, NETWORK, &trained)?;
+    checkpoint::load_network(&args.network, &mut vs, Trained::PATH, &trained)?;
     let network = TrainedNetwork { net: &net, device: args.device, batch: usize::from(args.batch) };
     let search = match references.as_ref().map(|references| references.embed(&network, fpir)).transpose()? {
         None => None,

@@ -6,16 +6,13 @@ use anyhow::{Result, anyhow};
 use soft_lmccl::{
     cect::{Batch, ClassId, Contrast, Dataset, FilesConfig, LabeledFiles, render},
     metrics::EmbeddingSet,
+    model::{Embedder, Trained},
     tch::{Device, Tensor},
     train::embed,
 };
 
 use super::args::Args;
-use crate::program::{
-    bar::bar,
-    interrupted,
-    trained::{Embedder, Trained},
-};
+use crate::program::{bar::bar, interrupted};
 
 /// The class of all where there are no labels; nobody reads it.
 const UNLABELED: &str = "unlabeled";
@@ -69,7 +66,7 @@ impl Subtomograms {
     /// The file and, where there are labels, the class of each.
     pub fn rows(&self) -> impl Iterator<Item = (&Path, Option<&str>)> {
         (0..self.len()).map(|index| {
-            let class = self.classes().get(self.files.class(index).0 as usize);
+            let class = self.files.class(index).and_then(|class| self.classes().get(class.0 as usize));
             (self.files.path(index).expect("as many paths as subtomograms"), class.map(String::as_str))
         })
     }

@@ -10,17 +10,14 @@ use soft_lmccl::{
     cect::{Map, Sample, SimulatedDataset, SimulationConfig, Volume, catalogue, render},
     loss::SoftLmcclConfig,
     metrics::DirPoint,
-    model::{CompactNetConfig, NetworkConfig},
+    model::{CompactNetConfig, NetworkConfig, Trained},
     tch::{self, Device, nn},
     train::checkpoint::{self, Meta, Origin},
 };
 use tempfile::TempDir;
 
 use super::{args::Args, run};
-use crate::program::{
-    lock::{LOCK, lock},
-    trained::Trained,
-};
+use crate::program::lock::{LOCK, lock};
 
 const SIDE: usize = 16;
 /// Subtomograms of each of three classes.

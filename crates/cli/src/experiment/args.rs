@@ -3,15 +3,18 @@
 use std::{fmt, path::PathBuf};
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::{
+    Parser,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use soft_lmccl::{
     cect::{SimulationConfig, catalogue},
-    loss::{LmclConfig, Loss, SoftLmcclConfig, SoftmaxHeadConfig},
+    loss::{LmclConfig, Loss, LossConfig, SoftLmcclConfig},
     tch::{Device, nn},
     train::FitConfig,
 };
 
-use crate::program::refused;
+use crate::program::{self, refused};
 
 /// Open-set verification of macromolecules that the network never saw.
 ///
@@ -20,8 +23,14 @@ use crate::program::refused;
 /// of the loss for each run, and pictures. The defaults take some minutes on two cores.
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// Losses to train, in this order.
-    #[arg(long, value_enum, value_delimiter = ',', num_args = 1.., default_values_t = LossName::ALL)]
+    /// Losses to train, in this order; `NAME-center` is a loss plus λ times the center loss.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        num_args = 1..,
+        default_values = LossName::PAPER,
+        value_parser = PossibleValuesParser::new(LossName::all()).map(LossName),
+    )]
     pub losses: Vec<LossName>,
 
     /// Seeds of the simulation, the first weights and the order of the samples; a run for each.
@@ -48,11 +57,11 @@ pub struct Args {
     #[arg(long, allow_negative_numbers = true, default_value_t = SimulationConfig::s2().snr)]
     pub snr_test: f64,
 
-    /// λ, the weight of the center term in `lmcl-center` and `soft-lmccl`.
+    /// λ, the weight of the center term in `soft-lmccl` and in sums with the center loss.
     #[arg(long, allow_negative_numbers = true, default_value_t = SoftLmcclConfig::default().center_weight)]
     pub center_weight: f64,
 
-    /// m, the cosine margin.
+    /// m, the cosine margin of `lmcl`, `lmcl-center` and `soft-lmccl`; margins of other losses have their defaults.
     #[arg(long, allow_negative_numbers = true, default_value_t = LmclConfig::default().margin)]
     pub margin: f64,
 
@@ -83,34 +92,34 @@ pub struct Args {
     pub smoke: bool,
 }
 
-/// The losses compared by the paper.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LossName {
-    /// Softmax cross entropy on a linear head.
-    Softmax,
-    /// Large-margin cosine loss (CosFace).
-    Lmcl,
-    /// Center loss alone.
-    Center,
-    /// LMCL + λ·center.
-    LmclCenter,
-    /// LMCL + λ·center + softmax.
-    SoftLmccl,
-}
+/// A loss of the library by its name, with hyphens, or a softmax over classes with λ·center: `lmcl-center`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LossName(String);
 
 impl LossName {
-    const ALL: [Self; 5] = [Self::Softmax, Self::Lmcl, Self::Center, Self::LmclCenter, Self::SoftLmccl];
+    /// The losses that the paper compares.
+    const PAPER: [&str; 5] = ["softmax", "lmcl", "center", "lmcl-center", "soft-lmccl"];
+    const WITH_CENTER: &str = "-center";
+
+    fn all() -> Vec<String> {
+        let names: Vec<_> = LossConfig::NAMES.iter().map(|name| name.replace('_', "-")).collect();
+        let has_center = |name: &&String| ["center", "soft-lmccl"].contains(&name.as_str());
+        let sums: Vec<_> =
+            names.iter().filter(|name| !has_center(name)).map(|name| format!("{name}{}", Self::WITH_CENTER)).collect();
+        names.into_iter().chain(sums).collect()
+    }
+
+    /// The loss with its defaults, and whether λ·center is added to it.
+    fn parts(&self) -> (LossConfig, bool) {
+        let head = self.0.strip_suffix(Self::WITH_CENTER);
+        let loss = LossConfig::by_name(&head.unwrap_or(&self.0).replace('-', "_"));
+        (loss.expect("names are those of the library"), head.is_some())
+    }
 }
 
 impl fmt::Display for LossName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Softmax => "softmax",
-            Self::Lmcl => "lmcl",
-            Self::Center => "center",
-            Self::LmclCenter => "lmcl-center",
-            Self::SoftLmccl => "soft-lmccl",
-        })
+        f.pad(&self.0)
     }
 }
 
@@ -177,10 +186,12 @@ impl Args {
         plan.train.validate()?;
         plan.test.validate()?;
         plan.soft_lmccl.validate()?;
-        // The bound of the margin depends on the number of classes: let the loss itself decide.
+        // The bound of the margin depends on the number of classes: let the losses themselves decide.
         let scratch = nn::VarStore::new(Device::Cpu);
         let known = catalogue::split().num_known() as i64;
-        plan.loss(LossName::SoftLmccl, &scratch.root(), known, 1)?;
+        for name in &plan.losses {
+            plan.loss(name, &(scratch.root() / name.to_string()), known, 1)?;
+        }
         Ok(plan)
     }
 }
@@ -190,18 +201,20 @@ impl Plan {
     ///
     /// # Errors
     /// As the `init` of the loss.
-    pub fn loss(&self, name: LossName, path: &nn::Path<'_>, classes: i64, dim: i64) -> Result<Box<dyn Loss>> {
+    pub fn loss(&self, name: &LossName, path: &nn::Path<'_>, classes: i64, dim: i64) -> Result<Box<dyn Loss>> {
         let SoftLmcclConfig { lmcl, center, center_weight, .. } = self.soft_lmccl;
-        Ok(match name {
-            LossName::Softmax => Box::new(SoftmaxHeadConfig::default().init(path, classes, dim)?),
-            LossName::Lmcl => Box::new(lmcl.init(path, classes, dim)?),
-            LossName::Center => Box::new(center.init(path, classes, dim)?),
-            LossName::LmclCenter => {
-                let lmcl = lmcl.init(&(path / "lmcl"), classes, dim)?;
-                Box::new(lmcl + center_weight * center.init(&(path / "center"), classes, dim)?)
-            }
-            LossName::SoftLmccl => Box::new(self.soft_lmccl.init(path, classes, dim)?),
-        })
+        let (mut loss, with_center) = name.parts();
+        match &mut loss {
+            LossConfig::Lmcl(config) => *config = lmcl,
+            LossConfig::Center(config) => *config = center,
+            LossConfig::SoftLmccl(config) => *config = self.soft_lmccl,
+            LossConfig::NormalizedSoftmax(config) => config.scale = lmcl.scale,
+            LossConfig::Arcface(config) => config.scale = lmcl.scale,
+            LossConfig::CombinedMargin(config) => config.scale = lmcl.scale,
+            LossConfig::Adaface(config) => config.scale = lmcl.scale,
+            _ => {}
+        }
+        Ok(program::loss::init(loss, with_center.then_some((center_weight, center)), path, classes, dim)?)
     }
 }
 
@@ -211,13 +224,44 @@ fn distinct<T: PartialEq>(items: &[T]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+    use soft_lmccl::{
+        loss::LossConfig,
+        tch::{Device, nn},
+    };
 
-    use super::Args;
+    use super::{Args, LossName};
 
     #[test]
     fn help_tells_what_the_program_does() {
         let about = Args::command().get_about().map(ToString::to_string).unwrap_or_default();
         assert!(about.starts_with("Open-set verification of macromolecules"), "{about}");
+    }
+
+    #[test]
+    fn every_loss_of_the_library_can_be_trained() {
+        let plan = Args::parse_from(["experiment", "--scale", "9", "--losses", &LossName::all().join(",")])
+            .plan()
+            .expect("names and defaults are right");
+        assert_eq!(plan.losses.len(), 2 * LossConfig::NAMES.len() - 2);
+        let variables = |loss: &str| {
+            let vs = nn::VarStore::new(Device::Cpu);
+            plan.loss(&LossName(loss.to_owned()), &vs.root(), 17, 4).expect("a loss");
+            let mut names: Vec<_> = vs.variables().into_keys().collect();
+            names.sort();
+            names
+        };
+        // Names that checkpoints have had since before there were names of losses.
+        let center = ["center.centers", "center.samples", "center.updates"];
+        assert_eq!(variables("lmcl"), ["weight"]);
+        assert_eq!(variables("lmcl-center"), [&center[..], &["lmcl.weight"]].concat());
+        assert_eq!(variables("combined-margin-center"), [&center[..], &["combined_margin.weight"]].concat());
+    }
+
+    #[test]
+    fn a_loss_of_no_name_is_told_the_names() {
+        let error = Args::try_parse_from(["experiment", "--losses", "center-center"]).expect_err("no such loss");
+        let message = error.to_string();
+        assert!(message.contains("invalid value 'center-center'") && message.contains("lmcl-center"), "{message}");
     }
 }

@@ -122,13 +122,16 @@ pub fn set_name(config: &SimulationConfig) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::Results;
-    use crate::experiment::args::LossName;
+    use crate::experiment::args::Args;
 
     #[test]
     fn earlier_runs_that_are_not_asked_for_are_told() {
         let out = tempfile::tempdir().expect("a directory");
-        let left_out = || Results::left_out(out.path(), &[LossName::Softmax, LossName::SoftLmccl], &[2]);
+        let losses = Args::parse_from(["experiment", "--losses", "softmax,soft-lmccl"]).losses;
+        let left_out = || Results::left_out(out.path(), &losses, &[2]);
         assert!(left_out().is_empty());
         let json = r#"{"wall_seconds":1.5,"runs":[{"loss":"softmax","seed":1,"auc":0.7},{"loss":"softmax","seed":2},
                        {"loss":"center","seed":2}]}"#;

@@ -12,7 +12,7 @@ use soft_lmccl::{
     },
     loss::SoftLmcclConfig,
     metrics::{EmbeddingSet, PairProtocol, ReportOptions, RocCurve, VerificationReport},
-    model::NetworkConfig,
+    model::{NetworkConfig, Trained},
     tch::{self, nn},
     train::{End, FitConfig, InMemory, Trainer, embed},
 };
@@ -22,7 +22,7 @@ use super::{
     pictures::{draw_results, draw_slices},
     results::{Results, Run, set_name},
 };
-use crate::program::{aligned, bar::bar, interrupted, lock::lock, make_dir, refused, say, trained::Trained};
+use crate::program::{aligned, bar::bar, interrupted, lock::lock, make_dir, refused, say};
 
 /// Subtomograms that go through the network together when it only embeds.
 const EMBED_BATCH: i64 = 128;
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<()> {
         if finished.is_empty() {
             draw_slices(&plan.out.join("slices.svg"), data.sets(), &split)?;
         }
-        for &name in &plan.losses {
+        for name in &plan.losses {
             if interrupted() {
                 break 'seeds;
             }
@@ -246,7 +246,7 @@ struct RunConfig {
 }
 
 /// Trains one loss, or what is left of it, and measures it; `None` if Ctrl-C came first.
-fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<Finished>> {
+fn train(plan: &Plan, data: &Data, name: &LossName, seed: u64) -> Result<Option<Finished>> {
     tch::manual_seed(seed as i64);
     let vs = nn::VarStore::new(plan.device);
     let trained = Trained {
@@ -298,7 +298,7 @@ fn train(plan: &Plan, data: &Data, name: LossName, seed: u64) -> Result<Option<F
     let drawn = embeddings.pair_scores(limited.protocol())?;
     let curve = embeddings.pair_scores(PairProtocol::All)?.roc();
     let report = VerificationReport::from_curve(embeddings.len() as u64, &curve, &drawn, &limited)?;
-    Ok(Some(Finished { loss: name, seed, seconds: outcome.seconds, report, curve, embeddings }))
+    Ok(Some(Finished { loss: name.clone(), seed, seconds: outcome.seconds, report, curve, embeddings }))
 }
 
 #[cfg(test)]

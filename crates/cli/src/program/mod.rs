@@ -1,9 +1,9 @@
 //! What the commands have in common: Ctrl-C, exit codes, errors, tables for a terminal, and in files beside this one
-//! progress, locks, and networks that one command trains and another uses.
+//! progress, locks and losses.
 
 pub mod bar;
 pub mod lock;
-pub mod trained;
+pub mod loss;
 
 use std::{
     fmt::{self, Display, Write as _},

@@ -1,14 +1,15 @@
 //! What is trained: a loss, and how much data of how many classes it gets.
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use soft_lmccl::{
     cect::AugmentConfig,
-    loss::{ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, SoftLmcclConfig, SoftmaxHeadConfig},
+    loss::{ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, LossConfig, SoftLmcclConfig, SoftmaxHeadConfig},
     model::NetworkConfig,
     tch::nn,
     train::{Sampling, WarmUp},
 };
+
+use crate::program;
 
 /// How much data a network is trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,7 +107,7 @@ impl Recipe {
     }
 }
 
-/// A loss, with all its hyper-parameters.
+/// A loss, with all its hyper-parameters, in the words of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
@@ -124,22 +125,17 @@ impl Objective {
     ///
     /// # Errors
     /// As the `init` of its parts.
-    pub fn init(self, path: &nn::Path<'_>, classes: i64, dim: i64) -> Result<Box<dyn Loss>> {
+    pub fn init(self, path: &nn::Path<'_>, classes: i64, dim: i64) -> soft_lmccl::Result<Box<dyn Loss>> {
         let softmax = SoftmaxHeadConfig::default();
-        Ok(match self {
-            Self::Softmax => Box::new(softmax.init(path, classes, dim)?),
-            Self::Center(center) => Box::new(center.init(path, classes, dim)?),
-            Self::Lmcl(lmcl) => Box::new(lmcl.init(path, classes, dim)?),
-            Self::ArcFace(arcface) => Box::new(arcface.init(path, classes, dim)?),
-            Self::LmclCenter { lmcl, center, weight } => {
-                let lmcl = lmcl.init(&(path / "lmcl"), classes, dim)?;
-                Box::new(lmcl + weight * center.init(&(path / "center"), classes, dim)?)
-            }
-            Self::SoftmaxCenter { center, weight } => {
-                let softmax = softmax.init(&(path / "softmax"), classes, dim)?;
-                Box::new(softmax + weight * center.init(&(path / "center"), classes, dim)?)
-            }
-            Self::SoftLmccl(config) => Box::new(config.init(path, classes, dim)?),
-        })
+        let (loss, center): (LossConfig, _) = match self {
+            Self::Softmax => (softmax.into(), None),
+            Self::Center(center) => (center.into(), None),
+            Self::Lmcl(lmcl) => (lmcl.into(), None),
+            Self::ArcFace(arcface) => (arcface.into(), None),
+            Self::LmclCenter { lmcl, center, weight } => (lmcl.into(), Some((weight, center))),
+            Self::SoftmaxCenter { center, weight } => (softmax.into(), Some((weight, center))),
+            Self::SoftLmccl(config) => (config.into(), None),
+        };
+        program::loss::init(loss, center, path, classes, dim)
     }
 }

@@ -14,6 +14,7 @@ use clap::{CommandFactory, Parser};
 use soft_lmccl::{
     cect::{AugmentConfig, Contrast, Map, Volume, catalogue},
     loss::SoftLmcclConfig,
+    model::Trained,
     tch::{Device, Tensor, nn},
     train::{Step, TrainingSet, WarmUp, checkpoint},
 };
@@ -31,7 +32,6 @@ use super::{
     store::Store,
     train::{self, Observer, Record, Shared},
 };
-use crate::program::trained::{NETWORK, Trained};
 
 /// What draws from libtorch's one generator, and expects its numbers again.
 static TORCH: Mutex<()> = Mutex::new(());
@@ -400,7 +400,7 @@ fn a_run_that_was_broken_off_ends_as_one_that_was_not() {
         assert_eq!((meta.classes.len(), meta.config.voxel_size, meta.config.half_turns), (17, Some(10.0), true));
         let mut vs = nn::VarStore::new(Device::Cpu);
         meta.config.init(&vs).unwrap();
-        checkpoint::load_network(&path, &mut vs, NETWORK, &meta.config).unwrap();
+        checkpoint::load_network(&path, &mut vs, Trained::PATH, &meta.config).unwrap();
         // Not byte for byte: the header is a map without an order.
         let mut tensors = Tensor::read_safetensors(&path).unwrap();
         tensors.sort_by(|a, b| a.0.cmp(&b.0));

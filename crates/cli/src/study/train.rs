@@ -8,6 +8,7 @@ use soft_lmccl::{
     Error, MetricError,
     cect::Batch,
     loss::Loss,
+    model::{Embedder, Trained},
     tch::{self, Device, Tensor, nn},
     train::{
         self, Augmented, End, FitConfig, InMemory, Step, Trainer, TrainingSet, WarmUp,
@@ -23,7 +24,6 @@ use super::{
     recipe::{Objective, Regime, Supply},
     store::Sitting,
 };
-use crate::program::trained::{Embedder, Trained};
 
 /// Subtomograms that go through the network together when it only embeds.
 const EMBED_BATCH: i64 = 128;
