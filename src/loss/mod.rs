@@ -15,17 +15,17 @@
 //! | [`CenterLoss`] | `½‖x − c_y‖²`, `c` a running center | none (centers are a buffer) |
 //! | [`SoftLmccl`] | LMCL + λ·center + softmax | prototypes, `W`, `b` |
 //!
-//! Every head takes several prototypes of a class, weights of the classes, smoothed targets, labels to ignore
-//! ([`Targets`]) and a share of the negatives ([`Negatives`]), and any number of classes in bounded memory ([`Chunks`]):
-//! `forward` and `backward` meet the classes a chunk at a time, with the gradient in closed form
-//! ([`autograd`](crate::autograd)). Under `create_graph` the gradient is that of the formulas in [`functional`], so second
-//! derivatives are right, but at an embedding or a row of zeros, where a norm has none.
-//! Where a gradient is there already it is added to, which takes one more tensor of the size of the weights.
+//! Every head takes several prototypes of a class, class weights, smoothed targets and labels to ignore ([`Targets`]), and
+//! a share of the negatives ([`Negatives`]). Any number of classes fits in bounded memory ([`Chunks`]): `forward` and
+//! `backward` meet the classes a chunk at a time, with the gradient in closed form ([`autograd`](crate::autograd)).
+//! Under `create_graph` the gradient comes from the formulas in [`functional`], so that second derivatives are right. At an
+//! embedding of zeros, or a prototype of zeros, a norm has no second derivative.
+//! A gradient that is there already is added to, which takes one more tensor of the size of the weights.
 //!
 //! # Shapes
 //! `B` batch, `D` embedding dimension, `C` classes. Embeddings may be `f16`, `bf16`, `f32` or `f64`;
-//! heads, centers and logits are `f32` (`f64` after `VarStore::double`). What casts the whole store afterwards casts
-//! them too: cast the network alone, as in `(vs.root() / "net").bfloat16()`.
+//! heads, centers and logits are `f32` (`f64` after `VarStore::double`). A cast of the whole store afterwards casts heads and
+//! centers too: cast the network alone, as in `(vs.root() / "net").bfloat16()`.
 
 mod adaface;
 mod arcface;

@@ -1,4 +1,4 @@
-//! Choosing a threshold: what each attains, how sure that is, and what a wrong choice costs.
+//! Choosing a threshold: its rates, their intervals, and the price of a wrong choice.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::costs::{CostPoint, DetectionCost};
 use crate::intervals::Intervals;
 use crate::{Error, RocCurve};
 
-/// Thresholds all over a curve with what they attain and cost.
+/// Thresholds all over a curve with their rates, intervals and costs.
 ///
 /// # Examples
 /// ```
@@ -33,7 +33,7 @@ use crate::{Error, RocCurve};
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThresholdTable {
-    /// What errors cost.
+    /// The cost of each kind of error.
     pub cost: DetectionCost,
     /// Highest threshold first.
     pub rows: Vec<ThresholdRow>,
@@ -43,11 +43,11 @@ pub struct ThresholdTable {
 /// One threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ThresholdRow {
-    /// Its counts and what it costs.
+    /// Its counts and its cost.
     pub cost: CostPoint,
-    /// What it costs more than the best threshold, in the unit of the costs: the price of a wrong choice.
+    /// Its cost above the cost of the best threshold, in the unit of the costs: the price of a wrong choice.
     pub excess: f64,
-    /// Interval of its TAR, see [`Intervals::tar`]; `None` where classes are too few.
+    /// Interval of its TAR, see [`Intervals::tar`]; `None` with too few classes.
     pub tar: Option<Interval>,
     /// Interval of its FAR, see [`Intervals::far`].
     pub far: Option<Interval>,

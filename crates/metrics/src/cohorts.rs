@@ -13,11 +13,10 @@ use crate::cuts::Cuts;
 use crate::embeddings::EmbeddingSet;
 use crate::spread::Spread;
 
-/// FMR and FNMR between each two cohorts: samples of one age band, microscope, session or tomogram, or whatever a column
-/// of metadata says.
+/// FMR and FNMR between each two cohorts. A cohort is a group of samples: of one microscope, session, tomogram or age band.
 ///
-/// One threshold is used for all, as a system does, so that cohorts can be compared: a rate far off the others says that
-/// the threshold serves this cohort better or worse.
+/// All cohorts share one threshold, as they do in a system. A rate far off the others says that the threshold serves its
+/// cohort better or worse.
 ///
 /// # Examples
 /// ```
@@ -40,11 +39,11 @@ use crate::spread::Spread;
 /// ISO/IEC 19795-10:2024, quantifying biometric system performance variation across demographic groups.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CohortMatrix {
-    /// The threshold for all.
+    /// The threshold of all cohorts.
     pub threshold: f64,
     /// The cohorts, in alphabetical order.
     pub cohorts: Vec<String>,
-    /// Each two of them, the second not before the first.
+    /// A cell for each two cohorts, the second not before the first.
     pub cells: Vec<CohortCell>,
 }
 
@@ -55,15 +54,16 @@ pub struct CohortCell {
     pub cohorts: [usize; 2],
     /// Matching pairs.
     pub matching: u64,
-    /// Those of them that are rejected.
+    /// Matching pairs that are rejected.
     pub false_rejects: u64,
     /// Non-matching pairs.
     pub non_matching: u64,
-    /// Those of them that are accepted.
+    /// Non-matching pairs that are accepted.
     pub false_accepts: u64,
-    /// Interval of the FNMR, as that of [`Intervals`](crate::Intervals); `None` if fewer than two classes match here.
+    /// Interval of the FNMR, made as in [`Intervals`](crate::Intervals); `None` if fewer than two classes have matching pairs
+    /// in this cell.
     pub fnmr_interval: Option<Interval>,
-    /// Interval of the FMR; `None` if fewer than four classes meet here.
+    /// Interval of the FMR; `None` if fewer than four classes meet in this cell.
     pub fmr_interval: Option<Interval>,
 }
 
@@ -87,7 +87,7 @@ type Cells = HashMap<([u32; 2], [u32; 2]), [u64; 2]>;
 impl CohortMatrix {
     /// Compares all pairs of a set.
     ///
-    /// Holds 32 bytes for each two classes that meet in a cell; takes the time of all cosines, one at a time.
+    /// Holds 32 bytes for each two classes that meet in a cell. Computes the cosines one at a time, each thread its own.
     ///
     /// # Errors
     /// [`Error::EmbeddingLength`] if there is not a cohort for each embedding; [`Error::Config`] if `threshold` is NaN or

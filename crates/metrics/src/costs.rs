@@ -1,9 +1,10 @@
-//! What errors cost: detection costs, the convex hull of a curve, and the cost of scores as log-likelihood ratios.
+//! The cost of errors: detection costs, the convex hull of a curve, and the cost of scores as log-likelihood ratios.
 
-use crate::{Error, OperatingPoint, RocCurve};
 use serde::{Deserialize, Serialize};
 
-/// What each error costs, and how often matching pairs come.
+use crate::{Error, OperatingPoint, RocCurve};
+
+/// The cost of each kind of error, and how often matching pairs come.
 ///
 /// # Examples
 /// ```
@@ -21,11 +22,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DetectionCost {
-    /// Of a matching pair that is rejected. Default 1, as in the NIST speaker recognition evaluations since 2010.
+    /// Cost of a matching pair that is rejected. Default 1, as in the NIST speaker recognition evaluations since 2010.
     pub miss: f64,
-    /// Of a non-matching pair that is accepted. Default 1, as there.
+    /// Cost of a non-matching pair that is accepted. Default 1, as in the NIST evaluations.
     pub false_alarm: f64,
-    /// Share of matching pairs where the threshold will be used. Default 0.01, as there.
+    /// Share of matching pairs where the threshold will be used. Default 0.01, as in the NIST evaluations.
     pub prior: f64,
 }
 
@@ -35,14 +36,14 @@ impl Default for DetectionCost {
     }
 }
 
-/// A point of a curve and what it costs.
+/// A point of a curve and its cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CostPoint {
     /// The point.
     pub point: OperatingPoint,
     /// Expected cost of a trial, in the unit of the costs.
     pub cost: f64,
-    /// Over the cost of the better of accepting all and rejecting all: from 1 on the scores are of no use.
+    /// `cost` over the cost of the better of accepting all pairs and rejecting all. At 1 and above the scores are of no use.
     pub normalized: f64,
 }
 
@@ -114,7 +115,7 @@ impl DetectionCost {
     }
 
     /// Actual DCF: the cost at the [Bayes threshold](Self::bayes_threshold), for scores that are log-likelihood ratios.
-    /// Above [`least`](Self::least) by what calibration lacks.
+    /// The difference from [`least`](Self::least) is the cost of bad calibration.
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
@@ -124,8 +125,8 @@ impl DetectionCost {
 }
 
 impl RocCurve {
-    /// The corners of the convex hull: the points that are best for some costs, from nothing accepted to everything. Any
-    /// point on the lines between them can be had by choosing between two thresholds at random.
+    /// The corners of the convex hull: the points that are best for some costs. The first corner accepts nothing, the last
+    /// everything. A system attains a point on the line between two corners if it chooses between their thresholds at random.
     ///
     /// # References
     /// F. Provost, T. Fawcett, *Robust classification for imprecise environments*, Machine Learning 42, 2001.
@@ -147,8 +148,8 @@ impl RocCurve {
         hull
     }
 
-    /// Cllr: what scores cost if they are taken for log-likelihood ratios (natural logarithm), in bits a trial, averaged
-    /// over all thresholds; 1 for scores that say nothing, all 0.
+    /// Cllr: the cost of scores that are taken for log-likelihood ratios (natural logarithm), averaged over all thresholds.
+    /// Its unit is bits a trial. Scores that are all 0 say nothing and cost 1.
     ///
     /// # Formula
     /// ```text
@@ -168,8 +169,8 @@ impl RocCurve {
         cost.sum::<f64>() / (2.0 * std::f64::consts::LN_2)
     }
 
-    /// The least Cllr of any calibration that keeps the order of the scores, chosen on these pairs: what discrimination
-    /// alone costs. The calibration is that of the pool-adjacent-violators algorithm, whose steps are the sides of the
+    /// The least Cllr of any calibration that keeps the order of the scores: the cost of poor discrimination alone. The
+    /// calibration is fitted to these same pairs by the pool-adjacent-violators algorithm. Each of its steps is a side of the
     /// [`convex_hull`](Self::convex_hull).
     ///
     /// # References
@@ -198,9 +199,7 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// What choosing this threshold for costs costs, should the prior be another one.
-///
-/// See [`DetectionCost::regret`].
+/// The cost of a chosen threshold beside the least cost, see [`DetectionCost::regret`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Regret {
     /// The threshold that was judged.
@@ -218,7 +217,7 @@ impl Regret {
 }
 
 impl DetectionCost {
-    /// What a threshold costs on a curve beside the least that any costs: the price of a wrong choice.
+    /// The cost of a threshold on a curve beside the least cost of any threshold: the price of a wrong choice.
     ///
     /// # Errors
     /// As [`validate`](Self::validate).

@@ -1,17 +1,18 @@
 //! Thresholds at which classes are counted.
 
 use crate::{Error, RocCurve};
-/// Thresholds, strictly decreasing, and the bits by which they are one or two. No NaN.
+
+/// Thresholds, strictly decreasing, without NaN. Two thresholds are equal if their bits are.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cuts(Vec<f64>);
 
 impl Eq for Cuts {}
 
 impl Cuts {
-    /// Any order, any number of times.
+    /// Takes thresholds in any order; one may come more than once.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are none or one is NaN.
+    /// [`Error::Config`] for no thresholds, or for NaN.
     pub(crate) fn new(mut thresholds: Vec<f64>) -> Result<Self, Error> {
         if thresholds.is_empty() || thresholds.iter().any(|threshold| threshold.is_nan()) {
             let got = if thresholds.is_empty() { "none" } else { "NaN" };
@@ -29,11 +30,11 @@ impl Cuts {
         &self.0
     }
 
-    /// Where both rates of a curve pass through all that they can be, the low false accept rates most closely: what the
-    /// area and the equal error rate need, and a neighbor for whatever else is asked.
+    /// Thresholds at which both rates of a curve run from 0 to 1, closest together at low false accept rates. The area and
+    /// the equal error rate are computed from them, and any other threshold has a neighbor among them.
     ///
-    /// * `non_matching`: how far down false accept rates are asked for; beyond what `roc` resolves the thresholds go on as
-    ///   an exponential tail would
+    /// * `non_matching`: the number of non-matching pairs; its reciprocal is the lowest false accept rate that is asked for.
+    ///   Below the lowest rate that `roc` resolves, thresholds follow an exponential tail
     /// * `also`: further thresholds
     pub(crate) fn across(roc: &RocCurve, non_matching: u64, also: &[f64]) -> Self {
         const FAR: [f64; 5] = [0.7, 0.3, 0.1, 0.03, 0.01];

@@ -1,4 +1,4 @@
-//! Identification errors by the standard: at so many enrolled, so many candidates and a threshold.
+//! Identification errors by the standard: of N enrolled classes, R candidates and a threshold T.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::intervals::ClassEstimate;
 use crate::open_set::{Identification, Probe};
 use crate::shares::share_by_class;
 
-/// Errors of a search with a list of candidates and a threshold; counts first, every rate is one division.
+/// Errors of a search that lists candidates above a threshold. Errors are counted; each rate is one division.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct IdentificationErrors {
     /// N, the enrolled classes.
@@ -26,9 +26,9 @@ pub struct IdentificationErrors {
     pub false_alarms: u64,
     /// Probes of other classes.
     pub unknown: u64,
-    /// False negative identification rate, with its interval; `None` if fewer than two classes have such probes.
+    /// False negative identification rate with its interval; `None` if fewer than two enrolled classes have probes.
     pub fnir: Option<ClassEstimate>,
-    /// False positive identification rate, likewise.
+    /// False positive identification rate with its interval; `None` if fewer than two other classes have probes.
     pub fpir: Option<ClassEstimate>,
 }
 
@@ -40,8 +40,8 @@ impl Identification {
     /// FNIR(N, R, T) = |{known: rank of its own class > R, or its cosine to that < T}| / |known|
     /// FPIR(N, T)    = |{unknown: highest cosine ≥ T}| / |unknown|
     /// ```
-    /// Intervals are of the share over classes of probes, as in [`Intervals`](crate::Intervals); the gallery is taken as
-    /// given, so that they say nothing of other galleries.
+    /// The intervals are for other classes of probes, as in [`Intervals`](crate::Intervals). They take the gallery as given
+    /// and say nothing of other galleries.
     ///
     /// # Errors
     /// [`Error::Config`] if `rank` is 0, `threshold` is NaN or `level` is not strictly between 0 and 1;

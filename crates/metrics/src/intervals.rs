@@ -9,7 +9,7 @@ use crate::shares::trials;
 use crate::spread::{Spread, Weight};
 use crate::{Curve, EerMethod, Error};
 
-/// A figure, its interval, and what the interval was made of.
+/// A figure and its interval, with the number of trials and of degrees of freedom behind the interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClassEstimate {
     /// The figure, a fraction, as the curve gives it.
@@ -41,39 +41,48 @@ impl ClassEstimate {
 /// Every figure of a curve with an interval, from counts by class: nothing is drawn, and no pair is held.
 ///
 /// # Formula
-/// A figure θ is, near the data, a weighted sum of the rates at the cuts: `dθ = Σ a[k]·dTAR[k] + b[k]·dFAR[k]`. A TAR or a
-/// FAR is one of them. A TAR at a FAR has `a = 1`, `b = −dTAR/dFAR`, by which the error of the threshold is taken in; the
-/// EER has `a = −1/(1 + s)`, `b = s/(1 + s)` with `s = dTAR/dFAR`; the AUC has the trapezoid rule. What class `i` adds to
-/// θ, from its `m` matching pairs and its `n` with others, of which `t` and `f` are accepted:
+/// Near the data a figure θ is a weighted sum of the rates at the cuts: `dθ = Σ a[k]·dTAR[k] + b[k]·dFAR[k]`. The weights
+/// depend on the figure:
+/// * a TAR or a FAR is one of the rates;
+/// * a TAR at a FAR has `a = 1`, `b = −dTAR/dFAR`, which brings in the error of the threshold;
+/// * the EER has `a = −1/(1 + s)`, `b = s/(1 + s)` with `s = dTAR/dFAR`;
+/// * the AUC has the weights of the trapezoid rule.
+///
+/// Class `i` has `m` matching pairs, of which `t` are accepted, and `n` pairs with other classes, of which `f` are accepted.
+/// The class adds `u` and `z` to θ:
 /// ```text
 /// u[i]   = Σ a[k]·(t[i,k] − TAR[k]·m[i]) / M          g[i] = m[i]/M       M, N: pairs in all
 /// z[i,j] = Σ b[k]·(f[i,j,k] − FAR[k]·n[i,j]) / N      h[i] = n[i]/N
 /// U[i]   = u[i]/(1 − g[i])                            Z[i] = Σ_j z[i,j]/(1 − h[i])
 /// Var    = Σ_i (√c·U[i] + √d·Z[i])² − d·Σ_{i<j} z[i,j]² / ((1 − h[i])·(1 − h[j]))
 /// ```
-/// and at least what it would be if pairs of classes were independent, `Σ c·U² + Σ z²`. `u/(1 − g)` is what leaving the
-/// class out moves the figure by, so that this is a jackknife over classes, less what it counts twice because a pair has
-/// two of them. `c` and `d` make it unbiased where classes differ at random: `c = (C−1)/C` and
-/// `d = (C−1)(C−2)/(C(C−3))` for C classes of one size, so that `C/(C−1)` corrects the matching part and
-/// `C(C−1)/((C−2)(C−3))` the other. For other sizes `c` is the quotient of both sides' expectation where a class varies in
-/// proportion to its pairs; the degrees of freedom of Student's `t` are those of a quadratic form in such classes, `C − 1`
-/// for one size. The interval is Wilson's with `n = θ(1 − θ)/Var` trials and `t` for `z`:
+/// The variance is never taken below `Σ c·U² + Σ z²`, the variance of independent pairs of classes.
+///
+/// This is a jackknife over classes: leaving class `i` out moves the figure by `u/(1 − g)`. A pair of two classes would count
+/// in both, and the last sum takes the second count away. The factors `c` and `d` make the variance unbiased where classes
+/// differ at random. For C classes of one size `c = (C−1)/C` and `d = (C−1)(C−2)/(C(C−3))`: the matching part is corrected by
+/// `C/(C−1)` and the non-matching part by `C(C−1)/((C−2)(C−3))`. For other sizes `c` comes from the expectation of both sides
+/// if a class varies in proportion to its pairs. The degrees of freedom of Student's `t` are the degrees of freedom of a
+/// quadratic form in such classes: `C − 1` for classes of one size.
+///
+/// The interval is Wilson's, with `n = θ(1 − θ)/Var` trials and `t` in the place of `z`:
 /// ```text
 /// (θ + t²/2n ± t·√(θ(1−θ)/n + t²/4n²)) / (1 + t²/n)
 /// ```
-/// Between two cuts `n` is interpolated, in its logarithm; where a rate is 0 or 1, or does not vary, it is that of the
-/// nearest cut where it does, and if there is none as many as there are classes.
+/// Between two cuts the logarithm of `n` is interpolated. Where a rate is 0 or 1, or does not vary, `n` is taken from the
+/// nearest cut at which the rate varies; if it varies at no cut, `n` is the number of classes.
 ///
 /// # How well they hold
-/// Share of 2,000 intervals at 90 % that held the truth, and mean width over that of the interval that holds nine of ten
-/// estimates; classes of random spread, four embeddings each but where it says otherwise, TAR and FAR at a cosine of 0.6.
-/// `cargo run --release --package soft-lmccl-metrics --example coverage` prints it:
+/// The table gives the share of 2,000 intervals at 90 % that held the truth, and their mean width as a multiple of the
+/// width that holds nine of ten estimates. Classes have a random spread and four embeddings each unless the row says
+/// otherwise; TAR and FAR are taken at a cosine of 0.6.
+/// `cargo run --release --package soft-lmccl-metrics --example coverage` prints the table:
 ///
 #[doc = include_str!("coverage.md")]
 ///
-/// Where one class outweighs the rest, a figure is nearly that of one class, which no formula can mend: the intervals are
-/// wide and say so. Where classes differ in their FAR a lot and are few, the FAR of a dozen classes is skewed, and its
-/// intervals hold less than they say.
+/// If one class outweighs the rest, a figure is nearly the figure of that one class. No formula can mend this, and the
+/// intervals are wide. The FAR of few classes that differ a lot in their FAR is skewed: its intervals hold less often than
+/// they say.
 ///
 /// # Examples
 /// ```
@@ -143,7 +152,7 @@ impl<'a, C: Curve> Intervals<'a, C> {
         self.spread.tar(threshold, self.curve.at_threshold(threshold).tar())
     }
 
-    /// The share of matching pairs that are rejected at a threshold: what is left of [`tar`](Self::tar), bounds included.
+    /// The share of matching pairs that are rejected at a threshold: 1 less [`tar`](Self::tar), and so are its bounds.
     ///
     /// # Errors
     /// As [`tar`](Self::tar).
@@ -159,12 +168,12 @@ impl<'a, C: Curve> Intervals<'a, C> {
         self.spread.far(threshold, self.curve.at_threshold(threshold).far())
     }
 
-    /// The TAR at a target FAR, as [`Curve::at_far`]: that the threshold is chosen on the same pairs, and would be another
-    /// on others, is taken in.
+    /// The TAR at a target FAR, as [`Curve::at_far`] gives it. The interval allows for the threshold, which was chosen on the
+    /// same pairs and would differ on other pairs.
     ///
     /// # Errors
-    /// [`Error::Rate`] if the target is not a rate; [`Error::Config`] if it is below what the pairs resolve,
-    /// if they tell of no slope there, and as [`tar`](Self::tar) and [`far`](Self::far).
+    /// [`Error::Rate`] if the target is not a rate. [`Error::Config`] if the pairs cannot resolve the target, if the curve has
+    /// no slope at the target, and as [`tar`](Self::tar) and [`far`](Self::far).
     pub fn tar_at_far(&self, target_far: f64) -> Result<ClassEstimate, Error> {
         let at = self.curve.at_far(target_far)?;
         self.spread.require_matching()?;

@@ -93,12 +93,12 @@ impl Identification {
         Self { enrolled, probes }
     }
 
-    /// Searches whose results come from elsewhere: the class that was found for each probe, with its score (higher is more
-    /// alike), and the probe's own class.
+    /// Takes the results of a search made elsewhere: for each probe its own class, the class that was found, and the score
+    /// of the class that was found (higher is more alike).
     ///
-    /// A probe whose label is not among `enrolled` is unknown. Of a probe that was taken for another class, neither rank
-    /// nor score of its own class is known: it stands behind all others, and [`cmc`](Self::cmc) beyond its first entry is
-    /// a lower bound.
+    /// A probe whose label is not among `enrolled` is unknown. If a probe was taken for another class, the rank and the score
+    /// of its own class are not known. Such a class is ranked last, so that [`cmc`](Self::cmc) is a lower bound beyond its
+    /// first entry.
     ///
     /// # Errors
     /// [`Error::Config`] for lists of different lengths, no probe, a score that is not finite, or a class found that is not

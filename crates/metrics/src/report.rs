@@ -17,7 +17,7 @@ use crate::roc::require_rate;
 use crate::verify::{AllPairs, ClassCuts, CountProgress};
 use crate::{Curve, EerMethod, Error, FarPoint};
 
-/// What [`VerificationReport::of`] measures.
+/// The choices of [`VerificationReport::of`].
 ///
 /// # Examples
 /// ```
@@ -53,7 +53,7 @@ impl Default for ReportOptions {
 }
 
 impl ReportOptions {
-    /// Checks what can be checked without embeddings.
+    /// Checks the values; no embeddings are needed.
     ///
     /// # Errors
     /// * [`Error::OneClass`] if no pairs of a kind are asked for, [`Error::Config`] if the pairs overflow a `u64`
@@ -223,10 +223,10 @@ impl VerificationReport {
         report.with_intervals(&Intervals::new(&curve, &counts, options.level)?)
     }
 
-    /// Measures embeddings as they come, in one call: [`EmbeddingSet::new`] and [`of_set`](Self::of_set).
+    /// Measures rows of embeddings in one call: [`EmbeddingSet::new`], then [`of_set`](Self::of_set).
     ///
     /// # Errors
-    /// As those two.
+    /// As [`EmbeddingSet::new`] and [`of_set`](Self::of_set).
     ///
     /// # Examples
     /// ```
@@ -245,12 +245,12 @@ impl VerificationReport {
         Self::of_set(&EmbeddingSet::new(embeddings, labels)?, options)
     }
 
-    /// Measures a set of any size: its pairs are counted in bounded memory and held nowhere, and where it has fewer than
-    /// the accuracy asks for, as many as there are are drawn. The figures are those of [`of`](Self::of) to the rounding of
-    /// scores to a grid, see [`ScoreHistogram`](crate::ScoreHistogram).
+    /// Measures a set of any size: its pairs are counted in bounded memory and held nowhere. If the set has fewer pairs than
+    /// the accuracy asks for, all of them are drawn. The figures equal the figures of [`of`](Self::of), except that scores are
+    /// rounded to a grid, see [`ScoreHistogram`](crate::ScoreHistogram).
     ///
     /// # Errors
-    /// As [`of`](Self::of), but for too few pairs.
+    /// As [`of`](Self::of); a set with too few pairs is no error.
     pub fn of_set(set: &EmbeddingSet, options: &ReportOptions) -> Result<Self, Error> {
         Self::of_set_with(set, options, |_| ControlFlow::Continue(()))
     }
