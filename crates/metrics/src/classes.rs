@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use crate::cuts::Cuts;
 use crate::embeddings::EmbeddingSet;
 use crate::pairs::{PairCounts, PairProtocol, PairScores};
@@ -123,7 +125,7 @@ impl Classes {
         self.cuts.as_slice()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.labels.len()
     }
 
@@ -215,7 +217,9 @@ impl Accepted {
     pub(crate) fn merge(mut self, other: &Self) -> Self {
         let sums = [&mut self.matching, &mut self.non_matching, &mut self.of_two];
         for (sums, counts) in sums.into_iter().zip([&other.matching, &other.non_matching, &other.of_two]) {
-            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            const AT_A_TIME: usize = 1 << 14;
+            let parts = sums.par_chunks_mut(AT_A_TIME).zip(counts.par_chunks(AT_A_TIME));
+            parts.for_each(|(sums, counts)| add_all(sums, counts));
         }
         self
     }

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
+use super::blocks::{self, NARROW, WIDE};
 use super::class_tally::{ClassTally, Places};
-use super::host::{Plan, run};
-use super::layout::Layout;
+use super::host::{Input, Plan, run};
 use super::tally::Tally;
 use super::{AllPairs, CountProgress, Pairs, Part, Watch};
 use super::{ScoreCounts, ScoreHistogram};
@@ -60,14 +60,14 @@ impl AllPairs {
     /// of two classes.
     ///
     /// Takes this many times as long as `count`: `cargo bench --package soft-lmccl-metrics --bench by_class`, medians in
-    /// turns on a busy AMD EPYC of two cores with AVX-512, 2026-12-01, N = 6,000:
+    /// turns on an AMD EPYC of two cores with AVX-512, 2026-12-01, N = 6,000:
     ///
     /// | classes | D = 128 | D = 512 |
     /// |---|---|---|
-    /// | 6 | 1.19 | 1.04 |
-    /// | 60 | 1.13 | 1.02 |
-    /// | 600 | 1.32 | 1.12 |
-    /// | 2,000 | 1.26 | 1.11 |
+    /// | 6 | 1.11 | 1.01 |
+    /// | 60 | 1.14 | 1.08 |
+    /// | 600 | 1.29 | 1.13 |
+    /// | 2,000 | 1.38 | 1.15 |
     ///
     /// # Errors
     /// [`Error::Config`] if there are no cuts or one is NaN, and as
@@ -88,48 +88,59 @@ impl AllPairs {
     ) -> Result<CountedByClass, Error> {
         let pairs = pairs.into();
         self.validate()?;
-        pairs.counts().require_both()?;
+        let input = Input::new(pairs);
+        let counts = input.layout.counts();
+        counts.require_both()?;
         let cuts = if cuts.across {
             Cuts::new(cuts.thresholds.clone())
                 .map(|_| ())
                 .or_else(|refused| if cuts.thresholds.is_empty() { Ok(()) } else { Err(refused) })?;
-            Cuts::across(&sample(pairs)?.roc(), pairs.counts().non_matching, &cuts.thresholds)
+            Cuts::across(&sample(&input)?.roc(), counts.non_matching, &cuts.thresholds)
         } else {
             Cuts::new(cuts.thresholds.clone())?
         };
-        count_all(pairs, self, cuts, &progress)
+        if blocks::has_wide_vectors() {
+            count_in_blocks::<{ WIDE.0 }, { WIDE.1 }>(input, self, cuts, &progress)
+        } else {
+            count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>(input, self, cuts, &progress)
+        }
     }
 }
 
-fn count_all(pairs: Pairs<'_>, how: &AllPairs, cuts: Cuts, progress: Watch<'_>) -> Result<CountedByClass, Error> {
+fn count_in_blocks<const R: usize, const V: usize>(
+    input: Input<'_>,
+    how: &AllPairs,
+    cuts: Cuts,
+    progress: Watch<'_>,
+) -> Result<CountedByClass, Error> {
+    let pairs = input.pairs;
     let classes = Classes::of_sets(cuts, pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
     let each = Tally::BYTES + classes.bytes();
-    let plan = Plan::new(pairs, how, ScoreCounts::BYTES + classes.bytes(), each)?;
+    let plan = Plan::<R, V>::new(input, how, ScoreCounts::BYTES + classes.bytes(), each)?;
     let places = Places::new(&plan.input.layout, pairs, &classes);
     let counts = ScoreCounts::empty();
-    let tallies = run(&plan, Part::WHOLE, || ClassTally::new(Tally::new(&counts), &places), progress)?;
-    let accepted = tallies.into_par_iter().map(ClassTally::settle).reduce_with(|sum, other| sum.merge(&other));
+    let tallies = run(&plan, Part::WHOLE, || ClassTally::<R, V>::new(Tally::new(&counts), &places), progress)?;
+    let accepted = tallies.into_par_iter().map(ClassTally::<R, V>::settle).reduce_with(|sum, other| sum.merge(&other));
     let accepted = accepted.unwrap_or_else(|| Accepted::none(&classes));
     Ok(CountedByClass { histogram: counts.histogram()?, classes: ClassCounts::new(classes, accepted) })
 }
 
 /// The cosine of a row and a column, as [`EmbeddingSet::cosine`] has it.
-fn score(pairs: Pairs<'_>, layout: &Layout, row: usize, column: usize) -> f64 {
-    let columns = pairs.columns.unwrap_or(pairs.rows);
-    f64::from(dot(pairs.rows.row(layout.row_member(row)), columns.row(layout.column_member(column))))
+fn score(input: &Input<'_>, row: usize, column: usize) -> f64 {
+    f64::from(dot(input.row(row), input.column(column)))
 }
 
 /// Scores of some of the pairs; their curve is near to that of all pairs.
-fn sample(pairs: Pairs<'_>) -> Result<PairScores, Error> {
-    const LEAST: u64 = 1 << 12;
+fn sample(input: &Input<'_>) -> Result<PairScores, Error> {
+    const LEAST: u64 = 1 << 11;
     const MOST: u64 = 1 << 17;
-    /// A 1024th of the pairs takes little of the time of all.
-    const SHARE: u64 = 1024;
-    let layout = Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
+    /// So small a share of the pairs takes little of the time of all, though their embeddings are all over memory.
+    const SHARE: u64 = 1 << 12;
+    let layout = &input.layout;
     let (rows, columns) = (layout.num_rows(), layout.num_columns());
     // Two numbers that go over all rows and columns evenly: the R2 sequence of M. Roberts, without a seed.
     let at = |number: u64, step: f64, of: usize| ((number as f64 * step).fract() * of as f64) as usize % of;
-    let number = (pairs.counts().total() / SHARE).clamp(LEAST, MOST);
+    let number = (layout.counts().total() / SHARE).clamp(LEAST, MOST);
     let scored: Vec<[Option<(f64, bool)>; 2]> = (1..=number)
         .into_par_iter()
         .map(|number| {
@@ -137,9 +148,9 @@ fn sample(pairs: Pairs<'_>) -> Result<PairScores, Error> {
             let [before, same, after] = layout.split(row, 0..columns);
             // Few of all pairs match, so each number also draws a matching pair: a `LEAST`th too many.
             let matching = (number <= LEAST && !same.is_empty())
-                .then(|| (score(pairs, &layout, row, same.start + column % same.len()), true));
+                .then(|| (score(input, row, same.start + column % same.len()), true));
             let other = before.contains(&column) || after.contains(&column);
-            [matching, other.then(|| (score(pairs, &layout, row, column), false))]
+            [matching, other.then(|| (score(input, row, column), false))]
         })
         .collect();
     let (scores, same): (Vec<f64>, Vec<bool>) = scored.into_iter().flatten().flatten().unzip();
@@ -150,8 +161,36 @@ fn sample(pairs: Pairs<'_>) -> Result<PairScores, Error> {
             let all = (0..rows).flat_map(|row| layout.split(row, 0..columns).map(|span| (row, span)));
             let kinds = all.zip([false, true, false].into_iter().cycle());
             let firsts = kinds.filter_map(|((row, mut span), same)| Some((row, span.next()?, same)));
-            let (scores, same) = firsts.map(|(row, column, same)| (score(pairs, &layout, row, column), same)).unzip();
+            let (scores, same) = firsts.map(|(row, column, same)| (score(input, row, column), same)).unzip();
             Ok(PairScores::new(scores, same)?)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+
+    #[test]
+    fn counts_do_not_depend_on_the_shape_of_blocks() {
+        let values = Array2::from_shape_fn((170, 19), |(row, k)| ((row * 131 + k * 17 + row * k) % 251) as f32 - 99.5);
+        // Of the members of 3 classes, many fill blocks; those of 60 are in few blocks, and one is in each of 169.
+        for classes in [3, 60, 169] {
+            let labels: Vec<i64> = (0..170).map(|row| row % classes).collect();
+            let set = EmbeddingSet::new(values.view(), &labels).unwrap();
+            let cuts = Cuts::new(vec![0.9, 0.7, 0.5, 0.2, 0.0, -0.2]).unwrap();
+            let how = AllPairs { memory_budget: 256 << 20, tile: Some(64) };
+            let go_on = |_| ControlFlow::Continue(());
+            let input = || Input::new(Pairs::among(&set));
+            let narrow = count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>(input(), &how, cuts.clone(), &go_on).unwrap();
+            let wide = count_in_blocks::<{ WIDE.0 }, { WIDE.1 }>(input(), &how, cuts.clone(), &go_on).unwrap();
+            let small = count_in_blocks::<3, 2>(input(), &how, cuts, &go_on).unwrap();
+            assert!(narrow.classes.false_accepts(0).iter().sum::<u64>() > 0);
+            assert_eq!(wide.classes, narrow.classes);
+            assert_eq!(small.classes, narrow.classes);
+            assert_eq!(wide.histogram.roc(), narrow.histogram.roc());
         }
     }
 }

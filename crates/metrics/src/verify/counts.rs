@@ -98,8 +98,6 @@ impl ScoreCounts {
     }
 
     /// Notes that a counter of one thread has gone round.
-    #[cold]
-    #[inline(never)] // keeps the loop that calls it short
     pub(super) fn turn(&self, kind: usize, key: usize) {
         self.region(key / REGION).turn(kind, key % REGION, 1);
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::blocks::{self, COLUMNS, Counter, Packed, ROWS};
+use super::blocks::{self, Block, Columns, Counter, LANES, NARROW, Packed, Sums, WIDE};
 use super::layout::{Layout, Span, Tiles};
 use super::source::Source;
 use super::{AllPairs, CountProgress, Pairs, Part, Watch};
@@ -17,26 +17,40 @@ const TILE: usize = 480;
 const CACHED: usize = 1 << 20;
 
 // A tally that takes less than a block at a time would have to count before it takes the rest.
-const _: () = assert!(Tally::AT_A_TIME == ROWS * COLUMNS && TILE.is_multiple_of(ROWS) && TILE.is_multiple_of(COLUMNS));
+const _: () = assert!(Tally::AT_A_TIME >= blocks::MOST);
 
 impl Source for EmbeddingSet {
     fn count(pairs: Pairs<'_, Self>, how: &AllPairs, part: Part, progress: Watch<'_>) -> Result<ScoreCounts, Error> {
-        let plan = Plan::new(pairs, how, ScoreCounts::BYTES, Tally::BYTES)?;
-        let counts = ScoreCounts::empty();
-        let tallies = run(&plan, part, || Tally::new(&counts), progress)?;
-        tallies.into_par_iter().for_each(Tally::settle);
-        Ok(counts)
+        if blocks::has_wide_vectors() {
+            count_in_blocks::<{ WIDE.0 }, { WIDE.1 }>(pairs, how, part, progress)
+        } else {
+            count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>(pairs, how, part, progress)
+        }
     }
+}
+
+/// Counts in blocks of so many rows and vectors of columns.
+fn count_in_blocks<const R: usize, const V: usize>(
+    pairs: Pairs<'_>,
+    how: &AllPairs,
+    part: Part,
+    progress: Watch<'_>,
+) -> Result<ScoreCounts, Error> {
+    let plan = Plan::<R, V>::new(Input::new(pairs), how, ScoreCounts::BYTES, Tally::BYTES)?;
+    let counts = ScoreCounts::empty();
+    let tallies = run(&plan, part, || Tally::new(&counts), progress)?;
+    tallies.into_par_iter().for_each(Tally::settle);
+    Ok(counts)
 }
 
 /// The embeddings and the order in which they are rows and columns.
 pub(super) struct Input<'a> {
-    pairs: Pairs<'a>,
+    pub(super) pairs: Pairs<'a>,
     pub(super) layout: Layout,
 }
 
 impl<'a> Input<'a> {
-    fn new(pairs: Pairs<'a>) -> Self {
+    pub(super) fn new(pairs: Pairs<'a>) -> Self {
         Self { pairs, layout: Layout::new(pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels)) }
     }
 
@@ -44,25 +58,25 @@ impl<'a> Input<'a> {
         self.pairs.rows.dim()
     }
 
-    fn row(&self, place: usize) -> &'a [f32] {
+    pub(super) fn row(&self, place: usize) -> &'a [f32] {
         self.pairs.rows.row(self.layout.row_member(place))
     }
 
-    fn column(&self, place: usize) -> &'a [f32] {
+    pub(super) fn column(&self, place: usize) -> &'a [f32] {
         self.pairs.columns.unwrap_or(self.pairs.rows).row(self.layout.column_member(place))
     }
 }
 
 /// Embeddings packed as the rows and as the columns of a product.
-struct Operands {
-    rows: Packed<ROWS>,
-    columns: Packed<COLUMNS>,
+struct Operands<const R: usize, const V: usize> {
+    rows: Packed<[f32; R]>,
+    columns: Packed<Columns<V>>,
 }
 
-impl Operands {
+impl<const R: usize, const V: usize> Operands<R, V> {
     /// Bytes of so many operands.
     fn bytes(rows: usize, columns: usize, dim: usize) -> u64 {
-        Packed::<ROWS>::bytes(rows, dim) + Packed::<COLUMNS>::bytes(columns, dim)
+        Packed::<[f32; R]>::bytes(rows, dim) + Packed::<Columns<V>>::bytes(columns, dim)
     }
 
     /// With room for a tile: a growing buffer may take more than it holds.
@@ -79,21 +93,21 @@ impl Operands {
 }
 
 /// Shared by all threads.
-pub(super) struct Plan<'a> {
+pub(super) struct Plan<'a, const R: usize, const V: usize> {
     pub(super) input: Input<'a>,
     /// All embeddings, if there was room to pack them once instead of for each tile.
-    packed: Option<Operands>,
+    packed: Option<Operands<R, V>>,
     tile: usize,
     workers: usize,
 }
 
-impl<'a> Plan<'a> {
+impl<'a, const R: usize, const V: usize> Plan<'a, R, V> {
     /// As many threads as the budget allows, at most those of the pool; the rest may go to packed embeddings.
-    pub(super) fn new(pairs: Pairs<'a>, how: &AllPairs, counters: u64, tally: u64) -> Result<Self, Error> {
-        let tile = how.tile.unwrap_or(TILE);
+    pub(super) fn new(input: Input<'a>, how: &AllPairs, counters: u64, tally: u64) -> Result<Self, Error> {
+        let (tile, pairs) = (how.tile.unwrap_or(TILE), input.pairs);
         let (rows, columns) = (pairs.rows.len(), pairs.columns.map(EmbeddingSet::len));
         let shared = counters + Layout::bytes(rows, columns);
-        let each = tally + Operands::bytes(tile, tile, pairs.rows.dim());
+        let each = tally + Operands::<R, V>::bytes(tile, tile, pairs.rows.dim()) + blocks::bytes_of_sums::<R, V>(tile);
         let left = how.memory_budget.saturating_sub(shared);
         let affordable = usize::try_from(left / each).unwrap_or(usize::MAX);
         if affordable == 0 {
@@ -104,8 +118,7 @@ impl<'a> Plan<'a> {
             ));
         }
         let workers = affordable.min(rayon::current_num_threads());
-        let input = Input::new(pairs);
-        let all = Operands::bytes(rows, columns.unwrap_or(rows), input.dim());
+        let all = Operands::<R, V>::bytes(rows, columns.unwrap_or(rows), input.dim());
         let packed = (all <= left - workers as u64 * each).then(|| Operands::of_all(&input));
         // Embeddings that are packed for each tile are packed less often with large tiles.
         let tile = if packed.is_some() && how.tile.is_none() { cached_tile(input.dim()) } else { tile };
@@ -113,13 +126,13 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The largest tile whose rows stay in a cache.
+/// The largest tile of whole blocks whose rows stay in a cache; so many rows at least that its columns are worth reading.
 fn cached_tile(dim: usize) -> usize {
-    const BLOCKS: usize = ROWS * COLUMNS / 2; // rows and columns of whole blocks
-    (CACHED / dim / BLOCKS * BLOCKS).clamp(BLOCKS, TILE)
+    const BLOCKS: usize = 48; // rows and columns of whole blocks, wide and narrow
+    (CACHED / dim / BLOCKS * BLOCKS).clamp(4 * BLOCKS, TILE)
 }
 
-impl Counter for Tally<'_> {
+impl<const R: usize, const V: usize> Counter<R, V> for Tally<'_> {
     #[inline(always)]
     fn take(&mut self, scores: &[f32], same: bool) {
         self.take(scores, same);
@@ -132,8 +145,8 @@ impl Counter for Tally<'_> {
 }
 
 /// Multiplies the tiles and counts their scores, a tally a thread.
-pub(super) fn run<T: Counter + Send>(
-    plan: &Plan<'_>,
+pub(super) fn run<T: Counter<R, V> + Send, const R: usize, const V: usize>(
+    plan: &Plan<'_, R, V>,
     part: Part,
     new_tally: impl Fn() -> T + Sync,
     progress: Watch<'_>,
@@ -190,20 +203,21 @@ impl Queue<'_> {
 }
 
 /// One thread.
-struct Worker<'a> {
-    plan: &'a Plan<'a>,
+struct Worker<'a, const R: usize, const V: usize> {
+    plan: &'a Plan<'a, R, V>,
     /// The operands of its tile, unless all are packed.
-    packed: Operands,
+    packed: Operands<R, V>,
+    sums: Sums<R, V>,
 }
 
-impl<'a> Worker<'a> {
-    fn new(plan: &'a Plan<'a>) -> Self {
+impl<'a, const R: usize, const V: usize> Worker<'a, R, V> {
+    fn new(plan: &'a Plan<'a, R, V>) -> Self {
         let tile = if plan.packed.is_some() { 0 } else { plan.tile };
-        Self { plan, packed: Operands::of_a_tile(tile, plan.input.dim()) }
+        Self { plan, packed: Operands::of_a_tile(tile, plan.input.dim()), sums: Vec::new() }
     }
 
     /// Multiplies a tile and counts its pairs; returns how many there are.
-    fn count(&mut self, rows: &Span, columns: &Span, counter: &mut impl Counter) -> u64 {
+    fn count(&mut self, rows: &Span, columns: &Span, counter: &mut impl Counter<R, V>) -> u64 {
         let Plan { input, packed, .. } = self.plan;
         let Operands { rows: left, columns: right } = match packed {
             Some(all) => all,
@@ -221,13 +235,15 @@ impl<'a> Worker<'a> {
         blocks::multiply(
             (left, rows),
             (right, columns),
+            &mut self.sums,
             end,
             counter,
             #[inline(always)]
-            |counter, first_row, first_column, block| {
+            |counter, first_row, first_column, block: &Block<R, V>| {
                 // A block may reach beyond the tile.
-                let rows = first_row.max(rows.start)..rows.end.min(first_row + ROWS);
-                let columns = first_column.max(columns.start)..columns.end.min(first_column + COLUMNS);
+                let rows = first_row.max(rows.start)..rows.end.min(first_row + R);
+                let columns = first_column.max(columns.start)..columns.end.min(first_column + V * LANES);
+                let block = block.scores();
                 let is_whole = rows.len() * columns.len() == block.len();
                 match kind.or_else(|| layout.kind(&rows, &columns)).filter(|_| is_whole) {
                     Some(same) => {
@@ -236,7 +252,7 @@ impl<'a> Worker<'a> {
                     }
                     None => {
                         for row in rows {
-                            let scores = &block[(row - first_row) * COLUMNS..][..COLUMNS];
+                            let scores = &block[(row - first_row) * V * LANES..][..V * LANES];
                             for (span, same) in layout.split(row, columns.clone()).into_iter().zip([false, true, false])
                             {
                                 pairs += span.len() as u64;
@@ -259,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_cache_holds_fewer_rows_of_more_dimensions() {
-        assert_eq!([1, 128, 2_048, 4_096, 8_192, 1 << 20].map(cached_tile), [480, 480, 480, 240, 96, 48]);
+        assert_eq!([1, 128, 2_048, 4_096, 8_192, 1 << 20].map(cached_tile), [480, 480, 480, 240, 192, 192]);
     }
 
     #[test]
@@ -267,11 +283,12 @@ mod tests {
         let set = EmbeddingSet::new(Array2::<f32>::eye(100).view(), &[0; 100]).unwrap();
         let plan = |memory_budget| {
             let how = AllPairs { memory_budget, tile: Some(48) };
-            Plan::new(Pairs::among(&set), &how, 1000, 100).map(|plan| (plan.workers, plan.packed.is_some()))
+            Plan::<6, 1>::new(Input::new(Pairs::among(&set)), &how, 1000, 100)
+                .map(|plan| (plan.workers, plan.packed.is_some()))
         };
         let threads = rayon::current_num_threads();
         // 102 and 112 embeddings fill the groups of all, 48 and 48 those of a tile.
-        let (all, of_tile) = ((102 + 112) * 100 * 4, (48 + 48) * 100 * 4);
+        let (all, of_tile) = ((102 + 112) * 100 * 4, (48 + 48) * 100 * 4 + blocks::bytes_of_sums::<6, 1>(48));
         let least = 1000 + Layout::bytes(100, None) + 100 + of_tile;
         let every_thread = least + (threads as u64 - 1) * (100 + of_tile);
         assert_eq!(
@@ -281,5 +298,30 @@ mod tests {
         assert_eq!(plan(least).unwrap().0, 1);
         assert_eq!(plan(every_thread + all - 1).unwrap(), (threads, false));
         assert_eq!(plan(every_thread + all).unwrap(), (threads, true));
+    }
+
+    /// Sums that are not exact, of more dimensions than are multiplied at a time.
+    fn inexact_set() -> EmbeddingSet {
+        let values =
+            Array2::from_shape_fn((131, 1_031), |(row, k)| ((row * 131 + k * 17 + row * k) % 251) as f32 - 99.5);
+        let labels: Vec<i64> = (0..131).map(|row| row * row % 7).collect();
+        EmbeddingSet::new(values.view(), &labels).unwrap()
+    }
+
+    #[test]
+    fn counts_do_not_depend_on_the_shape_of_blocks() {
+        let set = inexact_set();
+        let counts = |shape: fn(Pairs<'_>, &AllPairs, Part, Watch<'_>) -> Result<ScoreCounts, Error>,
+                      how: &AllPairs| {
+            let counts = shape(Pairs::among(&set), how, Part::WHOLE, &|_| std::ops::ControlFlow::Continue(()));
+            serde_json::to_string(&counts.unwrap()).unwrap()
+        };
+        let expected = counts(count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>, &AllPairs::default());
+        for tile in [None, Some(29), Some(64)] {
+            let how = AllPairs { memory_budget: 256 << 20, tile };
+            assert_eq!(counts(count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>, &how), expected, "{how:?}");
+            assert_eq!(counts(count_in_blocks::<{ WIDE.0 }, { WIDE.1 }>, &how), expected, "{how:?}");
+            assert_eq!(counts(count_in_blocks::<3, 2>, &how), expected, "{how:?}");
+        }
     }
 }

@@ -75,8 +75,8 @@ pub struct AllPairs {
     /// order once; otherwise again for each tile.
     pub memory_budget: u64,
     /// Rows and columns of a tile, from 1 to 8192. Default on the host: 480, fewer beyond 2,000 dimensions; it leaves
-    /// room in the cache for counters. Blocks are 6 x 16, so a multiple of 48 is best. Default on a device: up to
-    /// 4096, as the budget allows.
+    /// room in the cache for counters. Blocks are 8 x 48 where vectors have 512 bits, else 6 x 16: a multiple of 48 is
+    /// best. Default on a device: up to 4096, as the budget allows.
     pub tile: Option<usize>,
 }
 

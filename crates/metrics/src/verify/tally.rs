@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::blocks;
 use super::counts::{MATCHING, NON_MATCHING, REGION, REGIONS, ScoreCounts};
 use super::pages::Pages;
 use crate::grid::{KEYS, LOWEST, ROUND, STEPS, rounded as to_the_grid};
@@ -10,7 +11,7 @@ use crate::grid::{KEYS, LOWEST, ROUND, STEPS, rounded as to_the_grid};
 ///
 /// Pairs arrive in no order of their scores, so each counter is far from the one before. A thread has byte counters
 /// of its own: they take no lock and mostly stay in the second-level cache. A byte that overflows goes to the common
-/// counts at once.
+/// counts before the next scores come.
 ///
 /// Counting mostly waits for memory. Scores are therefore only rounded when they come, and counted [by the
 /// way](Self::waiting) while the next ones are multiplied.
@@ -25,7 +26,7 @@ impl<'a> Tally<'a> {
     /// The most bytes of a tally: the counters of both kinds, and those of one again while they grow.
     pub(crate) const BYTES: u64 = 3 * Pages::bytes(REGIONS * REGION) as u64;
     /// How many scores wait for their turn.
-    pub(crate) const AT_A_TIME: usize = 96;
+    pub(crate) const AT_A_TIME: usize = blocks::MOST;
 
     pub(crate) fn new(counts: &'a ScoreCounts) -> Self {
         Self { counts, counters: Default::default(), waiting: Waiting::NONE }
@@ -37,7 +38,9 @@ impl<'a> Tally<'a> {
         let kind = if same { MATCHING } else { NON_MATCHING };
         for scores in scores.chunks(Self::AT_A_TIME) {
             self.waiting()(Self::AT_A_TIME);
-            self.counters[self.waiting.kind].cover_missing();
+            if self.waiting.late > 0 {
+                self.count_late();
+            }
             for (rounded, &score) in self.waiting.rounded.iter_mut().zip(scores) {
                 *rounded = to_the_grid(score);
             }
@@ -48,31 +51,50 @@ impl<'a> Tally<'a> {
     /// Counts the scores taken last, as many at a time as each call says.
     #[inline(always)] // between the instructions of a product
     pub(crate) fn waiting(&mut self) -> impl FnMut(usize) {
-        let Self { counts, counters, waiting } = self;
-        let kind = waiting.kind;
-        let Counters { regions, pairs, missing, off_grid } = &mut counters[kind];
-        let first = (regions.start * REGION) as u32;
+        let Self { counters, waiting, .. } = self;
+        let Counters { regions, pairs, .. } = &mut counters[waiting.kind];
+        let lowest = LOWEST + (regions.start * REGION) as u32;
         let pairs = &mut **pairs;
         move |at_most| {
             let end = waiting.end.min(waiting.next.saturating_add(at_most));
             for &rounded in &waiting.rounded[waiting.next..end] {
-                let place = rounded.wrapping_sub(LOWEST + first);
-                if let Some(counter) = pairs.get_mut(place as usize) {
+                let counted = pairs.get_mut(rounded.wrapping_sub(lowest) as usize).is_some_and(|counter| {
                     *counter = counter.wrapping_add(1);
-                    if *counter == 0 {
-                        counts.turn(kind, (first + place) as usize);
-                    }
-                } else {
-                    count_outside(counts, kind, rounded, missing, off_grid);
+                    *counter > 0
+                });
+                // No call is made here: all sums of a product would go to memory and back.
+                if !counted {
+                    waiting.of_late[waiting.late] = rounded;
+                    waiting.late += 1;
                 }
             }
             waiting.next = end;
         }
     }
 
+    /// Counts what has no counter here, or has gone round.
+    #[cold]
+    #[inline(never)]
+    fn count_late(&mut self) {
+        let Self { counts, counters, waiting } = self;
+        let Counters { regions, pairs, missing, off_grid } = &mut counters[waiting.kind];
+        let first = (regions.start * REGION) as u32;
+        for &rounded in &waiting.of_late[..waiting.late] {
+            let place = rounded.wrapping_sub(LOWEST + first);
+            if (place as usize) < pairs.len() {
+                counts.turn(waiting.kind, (first + place) as usize);
+            } else {
+                count_outside(counts, waiting.kind, rounded, missing, off_grid);
+            }
+        }
+        waiting.late = 0;
+        counters[waiting.kind].cover_missing();
+    }
+
     /// Adds its counts to the common counts.
     pub(crate) fn settle(mut self) {
         self.waiting()(Self::AT_A_TIME);
+        self.count_late();
         for (kind, Counters { regions, pairs, off_grid, .. }) in self.counters.into_iter().enumerate() {
             for (region, counts) in regions.zip(pairs.chunks(REGION)) {
                 // Not `any`, which would look at one byte at a time.
@@ -95,18 +117,26 @@ struct Waiting {
     /// Scores `next..end` have not been counted.
     next: usize,
     end: usize,
+    /// Of the scores counted, those that its counters do not tell: there is none, or it has gone round.
+    of_late: [u32; Tally::AT_A_TIME],
+    late: usize,
 }
 
 impl Waiting {
-    const NONE: Self = Self { kind: MATCHING, rounded: [0; Tally::AT_A_TIME], next: 0, end: 0 };
+    const NONE: Self = Self {
+        kind: MATCHING,
+        rounded: [0; Tally::AT_A_TIME],
+        next: 0,
+        end: 0,
+        of_late: [0; Tally::AT_A_TIME],
+        late: 0,
+    };
 }
 
 /// The first and the last key of the grid.
 const ENDS: [usize; 2] = [0, KEYS - 1];
 
 /// Counts a score that a thread has no counter for.
-#[cold]
-#[inline(never)] // keeps the loop that calls it short
 fn count_outside(counts: &ScoreCounts, kind: usize, rounded: u32, missing: &mut Range<usize>, off_grid: &mut [u64; 2]) {
     let steps = f32::from_bits(rounded) - ROUND;
     if steps < -(STEPS as f32) {
