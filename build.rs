@@ -8,9 +8,14 @@ use std::{
 };
 
 const NODE: &str = "src/autograd/node.cpp";
+/// c10d, with the feature `distributed`.
+const C10D: &str = "src/distributed/c10d.cpp";
+/// Names of Gloo, whose own headers libtorch leaves out.
+const GLOO: &str = "src/distributed/headers";
 
 fn main() {
-    for path in ["build.rs", NODE] {
+    println!("cargo:rustc-check-cfg=cfg(c10d)");
+    for path in ["build.rs", NODE, C10D, GLOO] {
         println!("cargo:rerun-if-changed={path}");
     }
     if env::var_os("CARGO_FEATURE_DOC_ONLY").is_some() {
@@ -20,7 +25,11 @@ fn main() {
     if let Some(lib) = &lib {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
     }
-    compile_node(&libtorch(lib.as_deref()).join("include"));
+    let include = libtorch(lib.as_deref()).join("include");
+    page(&include).file(NODE).compile("soft_lmccl_autograd");
+    if env::var_os("CARGO_FEATURE_DISTRIBUTED").is_some() {
+        compile_c10d(&include, lib.as_deref());
+    }
 }
 
 /// The folder of libtorch's `include`: as torch-sys finds it, else beside the `lib` that torch-sys passes on (which it
@@ -37,16 +46,47 @@ fn libtorch(lib: Option<&Path>) -> PathBuf {
 }
 
 /// With the standard and the ABI of torch-sys, whose tensors cross over.
-fn compile_node(include: &Path) {
+fn page(include: &Path) -> cc::Build {
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
-    cc::Build::new()
-        .cpp(true)
+    let mut page = cc::Build::new();
+    page.cpp(true)
         .std("c++17")
         .warnings(false)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .include(include)
-        .include(include.join("torch/csrc/api/include"))
-        .file(NODE)
-        .compile("soft_lmccl_autograd");
+        .include(include.join("torch/csrc/api/include"));
+    page
+}
+
+/// The distributed part of libtorch: Gloo, which every build for Linux and macOS has, and NCCL where its header and
+/// libtorch's CUDA part are there.
+fn compile_c10d(include: &Path, lib: Option<&Path>) {
+    const HEADER: &str = "torch/csrc/distributed/c10d/ProcessGroupGloo.hpp";
+    if !include.join(HEADER).exists() {
+        println!(
+            "cargo:warning=the feature `distributed` needs a libtorch with c10d: {} is not there",
+            include.join(HEADER).display()
+        );
+        panic!("the feature `distributed` needs a libtorch with c10d");
+    }
+    println!("cargo:rustc-cfg=c10d");
+    let mut page = page(include);
+    // Searched last: a libtorch that brings Gloo's own headers uses those.
+    page.flag("-idirafter").flag(GLOO).file(C10D).debug(false);
+    if let (Some(nccl), true) = (nccl(include), lib.is_some_and(|lib| lib.join("libtorch_cuda.so").exists())) {
+        page.define("SOFT_LMCCL_NCCL", None).include(nccl);
+    }
+    page.compile("soft_lmccl_c10d");
+}
+
+/// The folder of `nccl.h`: beside libtorch's headers, in NCCL's own folder, among the system's, or in the package that
+/// PyTorch's wheels bring along.
+fn nccl(include: &Path) -> Option<PathBuf> {
+    println!("cargo:rerun-if-env-changed=NCCL_INCLUDE_DIR");
+    let beside = include.join("../../nvidia/nccl/include");
+    let named = env::var_os("NCCL_INCLUDE_DIR").map(PathBuf::from);
+    let places =
+        named.into_iter().chain([include.to_owned(), beside, "/usr/include".into(), "/usr/local/include".into()]);
+    places.into_iter().find(|place| place.join("nccl.h").exists())
 }

@@ -90,6 +90,9 @@ pub enum Error {
         /// What is not finite.
         what: String,
     },
+    /// A group of ranks cannot go on; says which rank is to blame.
+    #[error("{0}")]
+    Group(String),
     /// A figure cannot be given.
     #[error(transparent)]
     Metric(#[from] soft_lmccl_metrics::Error),

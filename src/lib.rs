@@ -48,6 +48,7 @@
 
 pub mod autograd;
 mod device;
+pub mod distributed;
 mod error;
 pub mod loss;
 pub mod model;

@@ -5,6 +5,8 @@
 //! prototypes (only their direction counts), the centers (no gradient) and the normalization layers. Every variable
 //! therefore names its group; [`train::set_weight_decay`](crate::train::set_weight_decay) gives each group its value.
 
+use std::ops::Range;
+
 use tch::{Kind, Tensor, nn, nn::Init};
 
 use crate::{Error, Result, require_device};
@@ -15,11 +17,41 @@ pub const DECAY_GROUP: usize = 0;
 /// The optimizer group of parameters without weight decay: prototypes, biases, normalization layers.
 pub const NO_DECAY_GROUP: usize = 1;
 
+/// Numbers of classes held elsewhere, which are drawn and forgotten.
+const DRAWN_AT_A_TIME: i64 = 1 << 22;
+
 /// Registers a trainable parameter.
 pub(crate) fn trainable(path: &nn::Path<'_>, name: &str, dims: &[i64], init: Init) -> Result<Tensor> {
     require_device(path.device())?;
     let tensor = nn::f_init(init, dims, path.device(), at_least_single(path.kind()))?;
     register(path, name, tensor, true)
+}
+
+/// Registers trainable rows of the classes `held`, of `[classes, rows of a class, columns]`: with the numbers that they
+/// would have among the rows of all classes, and libtorch's generator is where it would be (on the CPU), so that
+/// processes of one seed that hold different classes go on alike.
+pub(crate) fn rows(
+    path: &nn::Path<'_>,
+    name: &str,
+    [classes, of_class, columns]: [i64; 3],
+    held: Range<i64>,
+    init: Init,
+) -> Result<Tensor> {
+    let (kind, device) = (at_least_single(path.kind()), path.device());
+    let at_a_time = (DRAWN_AT_A_TIME / columns.max(1)).max(1);
+    let pass_by = |rows: Range<i64>| -> Result<()> {
+        let mut start = rows.start;
+        while start < rows.end {
+            let count = at_a_time.min(rows.end - start);
+            let _elsewhere = nn::f_init(init, &[count, columns], device, kind)?;
+            start += count;
+        }
+        Ok(())
+    };
+    pass_by(0..held.start * of_class)?;
+    let drawn = nn::f_init(init, &[(held.end - held.start) * of_class, columns], device, kind)?;
+    pass_by(held.end * of_class..classes * of_class)?;
+    register(path, name, drawn, true)
 }
 
 /// Registers a buffer: saved with the weights, unknown to the optimizer.

@@ -9,7 +9,11 @@ use super::{
     gate::CheckedBatch,
     head::{Head, HeadConfig},
 };
-use crate::{Error, Result, params};
+use crate::{
+    Error, Result,
+    distributed::{Classes, Shard},
+    params,
+};
 
 /// Hyper-parameters of [`AdaFace`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -80,7 +84,7 @@ impl AdaFaceConfig {
     ///
     /// # Errors
     /// As [`validate`](Self::validate); [`Error::Config`] for fewer than two classes; [`Error::NameTaken`].
-    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<AdaFace> {
+    pub fn init(self, path: &nn::Path<'_>, num_classes: impl Into<Classes>, embedding_dim: i64) -> Result<AdaFace> {
         // Where the authors' code starts.
         const MEAN_AND_DEVIATION: [f32; 2] = [20.0, 100.0];
         self.validate()?;
@@ -223,5 +227,9 @@ impl Loss for AdaFace {
 
     fn num_classes(&self) -> Option<i64> {
         Some(self.head.num_classes())
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.head.shards()
     }
 }

@@ -8,7 +8,10 @@ use super::{
     functional::of_enlarged_angles,
     head::{Head, HeadConfig},
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    distributed::{Classes, Shard},
+};
 
 /// Hyper-parameters of [`ArcFace`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -70,7 +73,7 @@ impl ArcFaceConfig {
     /// # Errors
     /// As [`validate`](Self::validate); [`Error::Config`] for fewer than two classes;
     /// [`Error::NameTaken`].
-    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<ArcFace> {
+    pub fn init(self, path: &nn::Path<'_>, num_classes: impl Into<Classes>, embedding_dim: i64) -> Result<ArcFace> {
         self.validate()?;
         Ok(ArcFace { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
     }
@@ -190,5 +193,9 @@ impl Loss for ArcFace {
 
     fn num_classes(&self) -> Option<i64> {
         Some(self.head.num_classes())
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.head.shards()
     }
 }

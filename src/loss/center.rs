@@ -13,9 +13,13 @@ use super::{
     functional::{
         ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, column, l2_normalize, residuals,
     },
-    gate::{CheckedBatch, Gate},
+    gate::{CheckedBatch, Gate, Labels},
 };
-use crate::{Error, Result, params};
+use crate::{
+    Error, Result,
+    distributed::{Classes, Part, Shard},
+    params,
+};
 
 /// How a center moves when [`Loss::update`] shows it the `n` embeddings of its class in a batch.
 ///
@@ -120,19 +124,22 @@ impl CenterLossConfig {
     /// # Errors
     /// As [`validate`](Self::validate); [`Error::Config`] for no class or no dimension;
     /// [`Error::NameTaken`].
-    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<CenterLoss> {
+    pub fn init(self, path: &nn::Path<'_>, num_classes: impl Into<Classes>, embedding_dim: i64) -> Result<CenterLoss> {
         self.validate()?;
-        let gate = Gate::new(num_classes, 1, embedding_dim)?.ignoring(self.ignore);
-        let dims = [num_classes, embedding_dim];
+        let classes = num_classes.into();
+        let gate = Gate::new(classes.number(), 1, embedding_dim)?.ignoring(self.ignore);
+        let held = classes.held().end - classes.held().start;
+        let dims = [held, embedding_dim];
         let centers = match self.rule {
             CenterUpdate::Gradient => {
                 params::trainable(&path.set_group(params::NO_DECAY_GROUP), "centers", &dims, Init::Const(0.0))?
             }
             _ => params::buffer(path, "centers", &dims, params::at_least_single(path.kind()))?,
         };
-        let updates = params::buffer(path, "updates", &[num_classes], Kind::Int64)?;
-        let samples = params::buffer(path, "samples", &[num_classes], Kind::Int64)?;
-        Ok(CenterLoss { config: self, gate, centers, updates, samples, since_update: SinceUpdate::default() })
+        let updates = params::buffer(path, "updates", &[held], Kind::Int64)?;
+        let samples = params::buffer(path, "samples", &[held], Kind::Int64)?;
+        let (part, since_update) = (classes.part(), SinceUpdate::default());
+        Ok(CenterLoss { config: self, gate, centers, updates, samples, since_update, part })
     }
 }
 
@@ -178,6 +185,8 @@ pub struct CenterLoss {
     updates: Tensor,
     samples: Tensor,
     since_update: SinceUpdate,
+    /// The classes held, where the others are held by other ranks.
+    part: Option<Part>,
 }
 
 impl CenterLoss {
@@ -211,7 +220,7 @@ impl CenterLoss {
     /// # Errors
     /// As [`Loss::forward`].
     pub fn reset_to_means(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        let batch = self.gate.batch(embeddings, labels, &self.centers)?;
+        let Some(batch) = self.held(self.gate.batch(embeddings, labels, &self.centers)?) else { return Ok(()) };
         let _frozen = no_grad_guard();
         let present = residuals(&self.place(&batch).to_kind(Kind::Double), &self.centers, &batch.labels.on_host);
         self.since_update.updated();
@@ -230,26 +239,62 @@ impl CenterLoss {
         }
     }
 
-    pub(super) fn term(&self, batch: &CheckedBatch) -> LossTerms {
-        let (embeddings, labels) = (self.place(batch), &batch.labels.tensor);
-        let CenterLossConfig { distance, reduction, .. } = self.config;
-        let value = match distance {
-            CenterDistance::Squared => center_distance_reduced(&embeddings, &self.centers, labels, reduction),
-            CenterDistance::Euclidean => {
-                reduction.apply(&center_distance_euclidean(&embeddings, &self.centers, labels))
+    /// The samples of a batch whose classes are held, if there are any.
+    fn held(&self, batch: CheckedBatch) -> Option<CheckedBatch> {
+        let Some(part) = &self.part else { return Some(batch) };
+        let CheckedBatch { embeddings, labels } = batch;
+        let here = |&(_, label): &(i64, i64)| part.held.contains(&label);
+        let (samples, labels): (Vec<_>, Vec<_>) =
+            (0..).zip(labels.on_host).filter(here).map(|(sample, label)| (sample, label - part.held.start)).unzip();
+        let samples = Tensor::from_slice(&samples).to_device(embeddings.device());
+        let labels = Labels::new(labels, embeddings.device());
+        (!labels.on_host.is_empty()).then(|| CheckedBatch { embeddings: embeddings.index_select(0, &samples), labels })
+    }
+
+    pub(super) fn term(&self, batch: &CheckedBatch) -> Result<LossTerms> {
+        let reduction = self.config.reduction;
+        let value = match &self.part {
+            None => self.distance(batch, reduction),
+            Some(part) => {
+                let labels = Labels::new(batch.labels.on_host.clone(), batch.embeddings.device());
+                let embeddings = part.group.in_parts(&batch.embeddings)?;
+                // Also of no sample, so that the way back leads over all ranks, and trained centers have a gradient.
+                let nothing = embeddings.narrow(0, 0, 1).sum(embeddings.kind()) * 0.0;
+                let nothing = match self.centers.requires_grad() {
+                    true => nothing + self.centers.sum(self.centers.kind()) * 0.0,
+                    false => nothing,
+                };
+                let of_held =
+                    self.held(CheckedBatch { embeddings, labels }).map(|held| self.distance(&held, Reduction::Sum));
+                let sum = part.group.sum(&of_held.map_or_else(|| nothing.shallow_clone(), |sum| sum + &nothing))?;
+                match reduction {
+                    Reduction::Mean => sum / batch.labels.on_host.len() as f64,
+                    Reduction::Sum => sum,
+                }
             }
         };
         if self.config.rule != CenterUpdate::Gradient {
             self.since_update.evaluated(&value);
         }
-        LossTerms::single(Self::NAME, value)
+        Ok(LossTerms::single(Self::NAME, value))
+    }
+
+    fn distance(&self, batch: &CheckedBatch, reduction: Reduction) -> Tensor {
+        let (embeddings, labels) = (self.place(batch), &batch.labels.tensor);
+        match self.config.distance {
+            CenterDistance::Squared => center_distance_reduced(&embeddings, &self.centers, labels, reduction),
+            CenterDistance::Euclidean => {
+                reduction.apply(&center_distance_euclidean(&embeddings, &self.centers, labels))
+            }
+        }
     }
 
     /// Moves the centers towards the batch.
-    pub(super) fn follow(&mut self, batch: &CheckedBatch) -> Result<()> {
+    pub(super) fn follow(&mut self, batch: CheckedBatch) -> Result<()> {
         let _frozen = no_grad_guard();
         self.since_update.updated();
-        let present = residuals(&self.place(batch), &self.centers, &batch.labels.on_host);
+        let Some(batch) = self.held(batch) else { return Ok(()) };
+        let present = residuals(&self.place(&batch), &self.centers, &batch.labels.on_host);
         let rate = self.config.rate;
         let counts = present.counts.iter().map(|&count| count as f64);
         let counted = self.counted(&present);
@@ -288,7 +333,7 @@ impl CenterLoss {
 
 impl Loss for CenterLoss {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
-        Ok(self.term(&self.gate.batch(embeddings, labels, &self.centers)?))
+        self.term(&self.gate.batch(embeddings, labels, &self.centers)?)
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
@@ -296,7 +341,7 @@ impl Loss for CenterLoss {
     }
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
-        self.follow(&self.gate.batch(embeddings, labels, &self.centers)?)
+        self.follow(self.gate.batch(embeddings, labels, &self.centers)?)
     }
 
     fn kind(&self) -> LossKind {
@@ -311,5 +356,10 @@ impl Loss for CenterLoss {
 
     fn num_classes(&self) -> Option<i64> {
         Some(self.gate.num_classes)
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        let Some(part) = &self.part else { return Vec::new() };
+        [&self.centers, &self.updates, &self.samples].map(|variable| part.shard(variable, 1)).into()
     }
 }

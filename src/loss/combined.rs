@@ -9,7 +9,10 @@ use super::{
     gate::require_non_negative,
     head::{Head, HeadConfig},
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    distributed::{Classes, Shard},
+};
 
 /// Hyper-parameters of [`CombinedMargin`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -78,7 +81,12 @@ impl CombinedMarginConfig {
     ///
     /// # Errors
     /// As [`validate`](Self::validate); [`Error::Config`] for fewer than two classes; [`Error::NameTaken`].
-    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<CombinedMargin> {
+    pub fn init(
+        self,
+        path: &nn::Path<'_>,
+        num_classes: impl Into<Classes>,
+        embedding_dim: i64,
+    ) -> Result<CombinedMargin> {
         self.validate()?;
         Ok(CombinedMargin { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
     }
@@ -182,5 +190,9 @@ impl Loss for CombinedMargin {
 
     fn num_classes(&self) -> Option<i64> {
         Some(self.head.num_classes())
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.head.shards()
     }
 }

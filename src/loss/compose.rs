@@ -8,7 +8,7 @@ use super::{
     AdaFace, ArcFace, CenterLoss, CombinedMargin, Guarded, Lmcl, Loss, LossKind, LossTerms, NormalizedSoftmax,
     SoftLmccl, SoftmaxHead,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, distributed::Shard};
 
 /// `weight × inner`. The weight is public so that a schedule may ramp it.
 #[derive(Debug)]
@@ -64,6 +64,10 @@ impl<L: Loss> Loss for Scaled<L> {
     fn num_classes(&self) -> Option<i64> {
         self.inner.num_classes()
     }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.inner.shards()
+    }
 }
 
 impl<A: Loss, B: Loss> Loss for Sum<A, B> {
@@ -96,6 +100,10 @@ impl<A: Loss, B: Loss> Loss for Sum<A, B> {
     fn num_classes(&self) -> Option<i64> {
         let (left, right) = (self.left.num_classes(), self.right.num_classes());
         left.into_iter().chain(right).min()
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.left.shards().into_iter().chain(self.right.shards()).collect()
     }
 }
 

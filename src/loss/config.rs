@@ -7,7 +7,7 @@ use super::{
     AdaFaceConfig, ArcFaceConfig, CenterLossConfig, CombinedMarginConfig, LmclConfig, Loss, NormalizedSoftmaxConfig,
     SoftLmcclConfig, SoftmaxHeadConfig,
 };
-use crate::Result;
+use crate::{Result, distributed::Classes};
 
 macro_rules! losses {
     ($($(#[$doc:meta])* $variant:ident($config:ident) $name:literal),+ $(,)?) => {
@@ -65,7 +65,7 @@ macro_rules! losses {
             ///
             /// # Errors
             /// As the `init` of its own configuration.
-            pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<Box<dyn Loss>> {
+            pub fn init(self, path: &nn::Path<'_>, num_classes: impl Into<Classes>, embedding_dim: i64) -> Result<Box<dyn Loss>> {
                 Ok(match self {
                     $(Self::$variant(config) => Box::new(config.init(path, num_classes, embedding_dim)?),)+
                 })

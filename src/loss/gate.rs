@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Loss, LossKind, LossTerms};
-use crate::{Error, Result, error::require_defined};
+use crate::{Error, Result, distributed::Shard, error::require_defined};
 
 /// What a loss was made for.
 #[derive(Debug, Clone, Copy)]
@@ -183,6 +183,10 @@ impl<L: Loss> Loss for Guarded<L> {
 
     fn num_classes(&self) -> Option<i64> {
         self.inner.num_classes()
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.inner.shards()
     }
 }
 

@@ -8,7 +8,10 @@ use super::{
     gate::{CheckedBatch, require_non_negative},
     head::{ClassScores, Head, HeadConfig},
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    distributed::{Classes, Shard},
+};
 
 /// Hyper-parameters of [`Lmcl`]. Sizes are not here: they come from the data, at [`init`](Self::init).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -75,12 +78,13 @@ impl LmclConfig {
     /// # Errors
     /// As [`validate`](Self::validate); [`Error::Config`] for fewer than two classes or a margin
     /// that no arrangement of the classes can satisfy; [`Error::NameTaken`].
-    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<Lmcl> {
+    pub fn init(self, path: &nn::Path<'_>, num_classes: impl Into<Classes>, embedding_dim: i64) -> Result<Lmcl> {
         self.validate()?;
-        if num_classes > 1 {
-            require_margin_within_bound(self.margin, num_classes)?;
+        let classes = num_classes.into();
+        if classes.number() > 1 {
+            require_margin_within_bound(self.margin, classes.number())?;
         }
-        Ok(Lmcl { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
+        Ok(Lmcl { config: self, head: self.head().init(path, classes, embedding_dim)? })
     }
 }
 
@@ -238,5 +242,9 @@ impl Loss for Lmcl {
 
     fn num_classes(&self) -> Option<i64> {
         Some(self.head.num_classes())
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.head.shards()
     }
 }

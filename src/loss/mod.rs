@@ -61,7 +61,7 @@ pub use soft_lmccl::{SoftLmccl, SoftLmcclConfig, SoftmaxBranch};
 pub use softmax::{NormalizedSoftmax, NormalizedSoftmaxConfig, SoftmaxHead, SoftmaxHeadConfig};
 pub use terms::{LossReport, LossTerms, Term, TermReport};
 
-use crate::Result;
+use crate::{Result, distributed::Shard};
 
 /// A training objective over a batch of embeddings.
 ///
@@ -119,6 +119,12 @@ pub trait Loss: std::fmt::Debug + Send {
         None
     }
 
+    /// Those of its variables whose rows are shared out over the ranks of a group: what is not averaged over the ranks, and
+    /// what a checkpoint collects from all of them. None where a loss was made for a plain number of classes.
+    fn shards(&self) -> Vec<Shard> {
+        Vec::new()
+    }
+
     /// `weight × self`, for losses outside of this crate, where `0.1 * loss` is not to be had.
     fn scaled(self, weight: f64) -> Scaled<Self>
     where
@@ -159,6 +165,10 @@ impl<L: Loss + ?Sized> Loss for Box<L> {
 
     fn num_classes(&self) -> Option<i64> {
         (**self).num_classes()
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        (**self).shards()
     }
 }
 

@@ -8,7 +8,10 @@ use super::{
     Scaled, SoftmaxHead, SoftmaxHeadConfig,
     gate::{CheckedBatch, require_non_negative},
 };
-use crate::Result;
+use crate::{
+    Result,
+    distributed::{Classes, Shard},
+};
 
 /// Where the softmax term of [`SoftLmccl`] takes its logits from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -123,13 +126,14 @@ impl SoftLmcclConfig {
     ///
     /// # Errors
     /// As [`validate`](Self::validate) and the `init` of the parts.
-    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<SoftLmccl> {
+    pub fn init(self, path: &nn::Path<'_>, num_classes: impl Into<Classes>, embedding_dim: i64) -> Result<SoftLmccl> {
         self.validate()?;
-        let lmcl = self.lmcl.init(&(path / Lmcl::NAME), num_classes, embedding_dim)?;
-        let center = self.center.init(&(path / CenterLoss::NAME), num_classes, embedding_dim)?;
+        let classes = num_classes.into();
+        let lmcl = self.lmcl.init(&(path / Lmcl::NAME), classes.clone(), embedding_dim)?;
+        let center = self.center.init(&(path / CenterLoss::NAME), classes.clone(), embedding_dim)?;
         let softmax = match self.softmax {
             SoftmaxBranch::Own(config) => {
-                Softmax::Own(Box::new(config.init(&(path / SoftmaxHead::NAME), num_classes, embedding_dim)?))
+                Softmax::Own(Box::new(config.init(&(path / SoftmaxHead::NAME), classes, embedding_dim)?))
             }
             SoftmaxBranch::SharedCosine => Softmax::SharedCosine,
         };
@@ -229,8 +233,8 @@ impl SoftLmccl {
         self.lmcl.batch(embeddings, labels)
     }
 
-    pub(super) fn center_term(&self, batch: &CheckedBatch) -> LossTerms {
-        self.center.weight * self.center.inner.term(batch)
+    pub(super) fn center_term(&self, batch: &CheckedBatch) -> Result<LossTerms> {
+        Ok(self.center.weight * self.center.inner.term(batch)?)
     }
 
     /// The hyper-parameters in force.
@@ -286,7 +290,7 @@ impl Loss for SoftLmccl {
             Softmax::Own(head) => head.term(&batch, heads)?,
             Softmax::SharedCosine => LossTerms::single(SoftmaxHead::NAME, self.lmcl.softmax(&scores, &batch)?),
         };
-        Ok(self.lmcl.term(&scores) + self.center_term(&batch) + self.softmax.weight * softmax)
+        Ok(self.lmcl.term(&scores) + self.center_term(&batch)? + self.softmax.weight * softmax)
     }
 
     fn check(&self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
@@ -295,7 +299,7 @@ impl Loss for SoftLmccl {
 
     fn update(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<()> {
         let batch = self.batch(embeddings, labels)?;
-        self.center.inner.follow(&batch)?;
+        self.center.inner.follow(batch)?;
         self.lmcl.advance();
         if let Softmax::Own(head) = &mut self.softmax.inner {
             head.advance();
@@ -318,5 +322,10 @@ impl Loss for SoftLmccl {
 
     fn num_classes(&self) -> Option<i64> {
         self.lmcl.num_classes()
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        let softmax = self.softmax().map(Loss::shards).unwrap_or_default();
+        self.lmcl.shards().into_iter().chain(self.center.shards()).chain(softmax).collect()
     }
 }

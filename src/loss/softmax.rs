@@ -8,7 +8,10 @@ use super::{
     gate::CheckedBatch,
     head::{Head, HeadConfig},
 };
-use crate::Result;
+use crate::{
+    Result,
+    distributed::{Classes, Shard},
+};
 
 /// Hyper-parameters of [`SoftmaxHead`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -58,7 +61,7 @@ impl SoftmaxHeadConfig {
     /// # Errors
     /// As [`validate`](Self::validate); [`Error::Config`](crate::Error::Config) for fewer than two classes;
     /// [`Error::NameTaken`](crate::Error::NameTaken).
-    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<SoftmaxHead> {
+    pub fn init(self, path: &nn::Path<'_>, num_classes: impl Into<Classes>, embedding_dim: i64) -> Result<SoftmaxHead> {
         Ok(SoftmaxHead { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
     }
 }
@@ -167,6 +170,10 @@ impl Loss for SoftmaxHead {
     fn num_classes(&self) -> Option<i64> {
         Some(self.head.num_classes())
     }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.head.shards()
+    }
 }
 
 /// Hyper-parameters of [`NormalizedSoftmax`].
@@ -221,7 +228,12 @@ impl NormalizedSoftmaxConfig {
     /// # Errors
     /// As [`validate`](Self::validate); [`Error::Config`](crate::Error::Config) for fewer than two
     /// classes; [`Error::NameTaken`](crate::Error::NameTaken).
-    pub fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<NormalizedSoftmax> {
+    pub fn init(
+        self,
+        path: &nn::Path<'_>,
+        num_classes: impl Into<Classes>,
+        embedding_dim: i64,
+    ) -> Result<NormalizedSoftmax> {
         self.validate()?;
         Ok(NormalizedSoftmax { config: self, head: self.head().init(path, num_classes, embedding_dim)? })
     }
@@ -315,5 +327,9 @@ impl Loss for NormalizedSoftmax {
 
     fn num_classes(&self) -> Option<i64> {
         Some(self.head.num_classes())
+    }
+
+    fn shards(&self) -> Vec<Shard> {
+        self.head.shards()
     }
 }

@@ -10,7 +10,7 @@ use tch::{
     },
 };
 
-use crate::{Error, Result, params};
+use crate::{Error, Result, distributed, params};
 
 /// Options of a [`Conv3d`] besides its channels.
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +113,12 @@ impl BatchNorm {
     pub(super) fn forward_t(&self, x: &Tensor, train: bool) -> Tensor {
         // Frozen, it keeps its statistics as they are, and normalizes with them.
         let train = train && self.weight.requires_grad();
+        let (parameters, running) = ([&self.weight, &self.bias], [&self.running_mean, &self.running_var]);
+        if let Some(normalized) =
+            train.then(|| distributed::batch_norm(x, parameters, running, self.momentum, Self::EPS)).flatten()
+        {
+            return normalized;
+        }
         assert!(
             !train || x.numel() as i64 > self.weight.numel() as i64,
             "volumes: expected a batch of two or more in training, where batch normalization needs a variance, got {:?}",

@@ -3,7 +3,6 @@
 use std::{
     borrow::Cow,
     collections::HashMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +10,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Serialize, de::DeserializeOwned};
 use tch::{Device, Kind, Tensor};
 
-use super::Origin;
+use super::{Origin, held::Held};
 use crate::{Error, Result};
 
 /// The key of the description in the file's header.
@@ -35,8 +34,12 @@ pub(super) struct Archive {
 
 impl Archive {
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), bytes })
+        Self::read_held(path, &Held::default())
+    }
+
+    /// Of rows that are shared out over ranks those of this one.
+    pub(super) fn read_held(path: &Path, held: &Held) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), bytes: held.read(path)? })
     }
 
     pub(super) fn tensors(&self) -> Result<SafeTensors<'_>> {
@@ -160,6 +163,16 @@ impl Stored {
         on_host.f_copy_data_u8(&mut bytes, count)?;
         let shape = on_host.size().into_iter().map(|extent| extent as usize).collect();
         Ok(Self { dtype, shape, bytes })
+    }
+
+    pub(super) fn bytes_of_row(&self) -> usize {
+        self.shape.iter().skip(1).product::<usize>() * self.dtype.bitsize() / 8
+    }
+
+    /// Takes the bytes of so many rows in place of its own.
+    pub(super) fn grow(&mut self, rows: usize, bytes: Vec<u8>) {
+        self.shape[0] = rows;
+        self.bytes = bytes;
     }
 
     pub(super) fn integers(numbers: &[i64]) -> Self {

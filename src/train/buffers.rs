@@ -1,10 +1,10 @@
 //! What a forward pass for training moves besides the graph: running statistics.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use tch::{Tensor, nn, no_grad_guard};
 
-use crate::{Result, loss::Loss, params::is_under};
+use crate::{Result, distributed::Group, loss::Loss, params::is_under};
 
 /// The buffers of the network, which a step that fails puts back, and frozen parts keep in any case.
 #[derive(Debug)]
@@ -19,7 +19,8 @@ impl Buffers {
         let place = |tensor: &Tensor| (tensor.data_ptr(), tensor.size());
         let others: HashSet<_> = loss.variables().iter().map(|(_, variable)| place(variable)).collect();
         let mut buffers = Self { moving: Vec::new(), frozen: Vec::new() };
-        for (name, variable) in vs.variables() {
+        // A store has no order, but all ranks must have one.
+        for (name, variable) in vs.variables().into_iter().collect::<BTreeMap<_, _>>() {
             if variable.requires_grad() || others.contains(&place(&variable)) {
                 continue;
             }
@@ -29,6 +30,12 @@ impl Buffers {
             }
         }
         buffers
+    }
+
+    /// Makes the running statistics their mean over the ranks, which have seen different samples.
+    pub(super) fn average(&self, group: &Group) -> Result<()> {
+        let floating = self.moving.iter().filter(|buffer| buffer.is_floating_point());
+        group.average(&floating.map(Tensor::detach).collect::<Vec<_>>())
     }
 
     /// Runs `step`; afterwards frozen buffers are what they were before, and the others too if it failed.

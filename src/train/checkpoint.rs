@@ -9,7 +9,8 @@ use tch::nn;
 use super::{
     AdamW, FitConfig, Sampler,
     archive::{Archive, Stored, integers, write},
-    optimizer_state::{self, compare_frozen, frozen, moments},
+    held::Held,
+    optimizer_state::{self, BESIDE, compare_frozen, frozen, moments},
     origin::{compare_origins, list_differences, own_type_name},
     sampler::Position,
     weights::{Fit, RUN_PREFIX, apply},
@@ -19,7 +20,7 @@ pub use super::{
     parts::{load_classes, load_head, load_network, load_part},
     weights::Weights,
 };
-use crate::{Error, Result, notice::notice};
+use crate::{Error, Result, distributed::Shard, notice::notice};
 
 /// Counts up when an older reader would misunderstand.
 const FORMAT: u32 = 1;
@@ -150,6 +151,9 @@ pub fn save<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta
     save_of(path, vs, meta, &Origin::default())
 }
 
+/// Of a loss whose classes are shared out over ranks all ranks call it, and rank 0 writes the file that one process with
+/// all classes would write.
+///
 /// As [`save`], and says which loss and which network the variables are of, which [`load_head`], [`load_network`] and
 /// [`load_classes`] compare. [`Trainer`](super::Trainer) says it in all of its checkpoints.
 ///
@@ -188,7 +192,12 @@ pub fn save<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta
 /// # Ok(()) }
 /// ```
 pub fn save_of<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta<C>, origin: &Origin) -> Result<()> {
-    save_as(path.as_ref(), vs, About::of(meta, origin), None)
+    let Some(group) = origin.shards.first().map(Shard::group) else {
+        return save_as(path.as_ref(), vs, About::of(meta, origin), None);
+    };
+    // Rank 0 alone may fail.
+    save_as(path.as_ref(), vs, About::of(meta, origin), None).inspect_err(|error| group.fail(error))?;
+    group.barrier()
 }
 
 /// Reads what [`save`] or [`save_run`] wrote into `vs`, if names, shapes, kinds and classes match one to one;
@@ -199,7 +208,21 @@ pub fn save_of<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &M
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` unchanged.
 pub fn load<C: DeserializeOwned>(path: impl AsRef<Path>, vs: &mut nn::VarStore, classes: &[String]) -> Result<Meta<C>> {
-    let archive = Archive::read(path.as_ref())?;
+    load_of(path, vs, classes, &Origin::default())
+}
+
+/// As [`load`], of what [`save_of`] wrote with the classes of `origin`'s loss shared out over ranks or not, into a loss
+/// whose classes are shared out over ranks, as many or others: each rank reads its rows.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_of<C: DeserializeOwned>(
+    path: impl AsRef<Path>,
+    vs: &mut nn::VarStore,
+    classes: &[String],
+    origin: &Origin,
+) -> Result<Meta<C>> {
+    let archive = Archive::read_held(path.as_ref(), &Held::of(vs, &origin.shards, BESIDE))?;
     let file = archive.tensors()?;
     let header: Header<C> = header(&archive)?;
     let mut problems = Vec::new();
@@ -273,7 +296,7 @@ pub(super) fn load_run_as<C: Serialize>(
     About { meta, config_type, origin, frozen: paths }: About<'_, C>,
     run: &mut RunState,
 ) -> Result<usize> {
-    let archive = Archive::read(path)?;
+    let archive = Archive::read_held(path, &Held::of(vs, &origin.shards, BESIDE))?;
     let file = archive.tensors()?;
     let header: Header<Value> = header(&archive)?;
     let json_failed = |error: serde_json::Error| archive.error(format!("configuration: {error}"));
@@ -375,7 +398,10 @@ pub(super) fn save_as<C: Serialize>(
         origin: origin.clone(),
         run: run.transpose()?,
     };
-    write(path, tensors, &header)
+    match Held::of(vs, &origin.shards, BESIDE).collect(tensors)? {
+        Some(tensors) => write(path, tensors, &header),
+        None => Ok(()),
+    }
 }
 
 /// The description of a file, if it is in this version's format.

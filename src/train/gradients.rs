@@ -7,6 +7,7 @@ use tch::{Kind, Tensor, no_grad_guard};
 use super::Optimizer;
 use crate::{
     Error, Result,
+    distributed::{Group, Shard},
     loss::{Loss, LossReport},
 };
 
@@ -72,6 +73,34 @@ fn gradients(optimizer: &(impl Optimizer + ?Sized)) -> Result<Vec<(Tensor, Tenso
 ///
 /// # Errors
 /// [`Error::NotFinite`]; the gradients are forgotten then, and nothing has moved.
+fn finite_norm_over(
+    group: &Group,
+    shards: &[Shard],
+    optimizer: &mut (impl Optimizer + ?Sized),
+    gradients: &[(Tensor, Tensor)],
+) -> Result<f64> {
+    if shards.is_empty() || group.size() == 1 {
+        return finite_norm(optimizer, gradients);
+    }
+    let place = |tensor: &Tensor| (tensor.data_ptr(), tensor.size());
+    let apart: HashSet<_> = shards.iter().map(|shard| place(shard.variable())).collect();
+    let clone = |(variable, gradient): &(Tensor, Tensor)| (variable.shallow_clone(), gradient.shallow_clone());
+    let (held, copies): (Vec<_>, Vec<_>) =
+        gradients.iter().map(clone).partition(|(variable, _)| apart.contains(&place(variable)));
+    // Rows that one rank alone has may be wrong there alone, and all ranks must know.
+    let of_held = finite_norm(optimizer, &held);
+    let told = of_held.as_ref().map_or([0.0, 1.0], |norm| [norm * norm, 0.0]);
+    let [squares, wrong] = group.add_up(told)?;
+    let of_held = of_held.map(drop);
+    if wrong > 0.0 {
+        of_held?;
+        optimizer.zero_grad();
+        return Err(Error::NotFinite("a gradient of classes that another rank holds is NaN or infinite".into()));
+    }
+    Ok((squares + finite_norm(optimizer, &copies)?.powi(2)).sqrt())
+}
+
+/// As [`finite_norm_over`], on this rank.
 fn finite_norm(optimizer: &mut (impl Optimizer + ?Sized), gradients: &[(Tensor, Tensor)]) -> Result<f64> {
     let Some((first, _)) = gradients.first() else { return Ok(0.0) };
     let _frozen = no_grad_guard();
@@ -103,9 +132,14 @@ fn finite_norm(optimizer: &mut (impl Optimizer + ?Sized), gradients: &[(Tensor, 
 }
 
 /// Refuses gradients that are not finite, and shortens them to a common length of `longest`, if one is given.
-pub(super) fn clip(optimizer: &mut (impl Optimizer + ?Sized), longest: Option<f64>) -> Result<()> {
+pub(super) fn clip(
+    group: &Group,
+    shards: &[Shard],
+    optimizer: &mut (impl Optimizer + ?Sized),
+    longest: Option<f64>,
+) -> Result<()> {
     let gradients = gradients(optimizer)?;
-    let norm = finite_norm(optimizer, &gradients)?;
+    let norm = finite_norm_over(group, shards, optimizer, &gradients)?;
     let Some(longest) = longest.filter(|&longest| norm > longest) else { return Ok(()) };
     let _frozen = no_grad_guard();
     for (_, gradient) in gradients {

@@ -5,6 +5,7 @@ use tch::{Device, Kind, Tensor, nn, no_grad_guard};
 use super::{AdamW, Optimizer, RunState, Trainer, TrainingSet, step::accumulate};
 use crate::{
     Error, Result,
+    distributed::synchronized,
     loss::{Loss, LossReport},
 };
 
@@ -28,22 +29,27 @@ impl<L: Loss + ?Sized> Trainer<'_, L> {
         own: Option<&mut Box<dyn Optimizer>>,
         to: (Device, Option<Kind>),
     ) -> Result<LossReport> {
-        let parts = self.config.accumulate;
+        let (parts, group) = (self.config.accumulate, self.group.clone());
         let RunState { optimizer, sampler, progress } = state;
         let step = progress.step;
         let mut last = None;
         let part = |index: usize| {
-            let indices = sampler.next_batch();
+            let whole = sampler.next_batch();
+            let indices = whole[group.share_of(whole.len())].to_vec();
             let labels: Vec<i64> = indices.iter().map(|&index| data.labels()[index]).collect();
             let inputs = data.inputs(&indices, step * parts + index)?.f_to_device(to.0)?;
             require_finite(&inputs, &indices, step)?;
-            let embeddings = net.forward_t(&cast(&inputs, to.1)?, true);
+            let inputs_of_kind = cast(&inputs, to.1)?;
+            let embeddings = match self.synchronized {
+                true => synchronized(&group, || net.forward_t(&inputs_of_kind, true))?,
+                false => net.forward_t(&inputs_of_kind, true),
+            };
             last = Some(Drawn { indices, inputs });
             Ok((embeddings, Tensor::f_from_slice(&labels)?))
         };
         let taken = match own {
-            Some(own) => accumulate(loss, own.as_mut(), parts, self.config.clip_norm, part),
-            None => accumulate(loss, optimizer as &mut AdamW, parts, self.config.clip_norm, part),
+            Some(own) => accumulate(&group, loss, own.as_mut(), parts, self.config.clip_norm, part),
+            None => accumulate(&group, loss, optimizer as &mut AdamW, parts, self.config.clip_norm, part),
         };
         let taken = taken.and_then(|report| match report.total.is_finite() {
             true => Ok(report),

@@ -28,6 +28,9 @@ fn master(name: &str) -> String {
     format!("@adamw.master.{name}")
 }
 
+/// What has the rows of a variable.
+pub(super) const BESIDE: &[fn(&str) -> String] = &[first_moment, master, second_moment];
+
 /// Adds the moments of every parameter that has some to `tensors`; how many steps each has taken.
 pub(super) fn store(optimizer: &AdamW, tensors: &mut Vec<(String, Stored)>) -> Result<BTreeMap<String, u32>> {
     let mut taken = BTreeMap::new();

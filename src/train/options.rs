@@ -6,7 +6,7 @@ use serde::Serialize;
 use tch::nn;
 
 use super::{Optimizer, Trainer, checkpoint::Meta, origin::own_type_name};
-use crate::{Error, Result, loss::Loss};
+use crate::{Error, Result, distributed::Group, loss::Loss};
 
 impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// What checkpoints say of themselves, and what must agree for a run to go on, as all of [`FitConfig`](super::FitConfig) and the
@@ -36,6 +36,24 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// Writes a checkpoint after every `every` steps (at least 1), and when the run ends or is stopped.
     pub fn checkpoint(mut self, path: impl Into<PathBuf>, every: usize) -> Self {
         self.checkpoint = Some((path.into(), every.max(1)));
+        self
+    }
+
+    /// Trains on the ranks of a group: each takes its part of every batch, all take the same steps, and rank 0 writes the
+    /// files. `batch_size` is that of all ranks together, so that a run on several ranks is the run on one but for rounding.
+    ///
+    /// All ranks call [`run`](Trainer::run) with the same configuration, and see one end: what any rank's observer stops is
+    /// stopped on all. Weights begin as rank 0 has them. Running statistics of batch normalization become their mean over
+    /// the ranks after each step.
+    pub fn group(mut self, group: &Group) -> Self {
+        self.group = group.clone();
+        self
+    }
+
+    /// Whether the batch normalization of this crate's networks takes mean and variance of the samples of all ranks.
+    /// By default each rank takes those of its own.
+    pub fn synchronize_batch_norm(mut self, synchronize: bool) -> Self {
+        self.synchronized = synchronize;
         self
     }
 

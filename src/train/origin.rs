@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{AdamWConfig, FitConfig, archive::Archive};
 use crate::{
     Error, Result,
+    distributed::Shard,
     loss::{
         AdaFaceConfig, ArcFaceConfig, CenterLossConfig, CombinedMarginConfig, LmclConfig, Loss, LossConfig, LossKind,
         NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig, short_type_name,
@@ -26,6 +27,9 @@ pub struct Origin {
     pub(super) loss: Option<LossKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) network: Option<Value>,
+    /// Variables of the loss whose rows are shared out over ranks.
+    #[serde(skip)]
+    pub(super) shards: Vec<Shard>,
 }
 
 impl Origin {
@@ -33,6 +37,7 @@ impl Origin {
     #[must_use]
     pub fn loss(mut self, loss: &(impl Loss + ?Sized)) -> Self {
         self.loss = Some(loss.kind());
+        self.shards = loss.shards();
         self
     }
 

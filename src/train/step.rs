@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Result,
+    distributed::Group,
     error::require_gradient,
     loss::{Loss, LossReport},
 };
@@ -47,12 +48,35 @@ pub fn backward_step(
     embeddings: &Tensor,
     labels: &Tensor,
 ) -> Result<LossReport> {
-    accumulate(loss, optimizer, 1, None, |_| Ok((embeddings.shallow_clone(), labels.shallow_clone())))
+    backward_step_in(&Group::solo(), loss, optimizer, embeddings, labels)
+}
+
+/// As [`backward_step`], of the samples of all ranks: each gives embeddings and labels of its own, and the loss is that
+/// of the whole batch.
+///
+/// All ranks take the same step: the gradients of what they have copies of are averaged, in buckets.
+///
+/// # Errors
+/// As [`backward_step`]; [`Error::Group`](crate::Error::Group), with the rank that is to blame. A rank that fails alone
+/// [tells the others](Group::fail).
+///
+/// # Examples
+/// See [`distributed`](crate::distributed).
+pub fn backward_step_in(
+    group: &Group,
+    loss: &mut (impl Loss + ?Sized),
+    optimizer: &mut (impl Optimizer + ?Sized),
+    embeddings: &Tensor,
+    labels: &Tensor,
+) -> Result<LossReport> {
+    let part = |_| Ok((embeddings.shallow_clone(), labels.shallow_clone()));
+    accumulate(group, loss, optimizer, 1, None, part).inspect_err(|error| group.fail(error))
 }
 
 /// One step along the mean gradient of several batches, shortened to a norm of `longest`; running state moves once, by
 /// all of them together.
 pub(super) fn accumulate(
+    group: &Group,
     loss: &mut (impl Loss + ?Sized),
     optimizer: &mut (impl Optimizer + ?Sized),
     parts: usize,
@@ -62,6 +86,7 @@ pub(super) fn accumulate(
     let (mut embeddings, mut labels, mut reports) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..parts {
         let (of_part, labels_of_part) = part(index)?;
+        let (of_part, labels_of_part) = group.gather(&of_part, &labels_of_part)?;
         let terms = loss.forward(&of_part, &labels_of_part)?;
         let total = terms.total();
         require_gradient(total.requires_grad())?;
@@ -77,7 +102,9 @@ pub(super) fn accumulate(
         labels.push(labels_of_part);
         reports.push(report);
     }
-    clip(optimizer, longest)?;
+    let shards = loss.shards();
+    group.average_gradients(&optimizer.variables(), &shards)?;
+    clip(group, &shards, optimizer, longest)?;
     match (embeddings.as_slice(), labels.as_slice()) {
         ([embeddings], [labels]) => loss.update(embeddings, labels)?,
         _ => loss.update(&Tensor::f_cat(&embeddings, 0)?, &Tensor::f_cat(&labels, 0)?)?,

@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 use soft_lmccl_files::{remove_partials, require_writable};
-use tch::nn;
+use tch::{Tensor, nn};
 
 use super::{
     AdamWConfig, Best, FitConfig, Optimizer, Progress, RunState, Sampler, Schedule, Step, TrainingSet,
@@ -20,7 +20,7 @@ use super::{
     one_step::kind_of_network,
     set_weight_decay,
 };
-use crate::{Error, Result, loss::Loss, notice::notice, params, require_device};
+use crate::{Error, Result, distributed::Group, loss::Loss, notice::notice, params, require_device};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -115,6 +115,8 @@ pub struct Trainer<'a, L: ?Sized> {
     pub(super) optimizer: Option<BuildOptimizer<'a>>,
     pub(super) rates: Vec<(String, f64)>,
     pub(super) frozen: Vec<String>,
+    pub(super) group: Group,
+    pub(super) synchronized: bool,
 }
 
 impl<L: ?Sized> Debug for Trainer<'_, L> {
@@ -152,6 +154,8 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             optimizer: None,
             rates: Vec::new(),
             frozen: Vec::new(),
+            group: Group::solo(),
+            synchronized: false,
         })
     }
 
@@ -172,6 +176,18 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// # Panics
     /// As `net` does, for volumes of a shape that it does not take.
     pub fn run<N: nn::ModuleT>(
+        self,
+        net: &N,
+        loss: &mut L,
+        vs: &nn::VarStore,
+        data: &(impl TrainingSet + ?Sized),
+        observe: impl FnMut(&Step) -> ControlFlow<()>,
+    ) -> Result<Outcome> {
+        let group = self.group.clone();
+        self.train(net, loss, vs, data, observe).inspect_err(|error| group.fail(error))
+    }
+
+    fn train<N: nn::ModuleT>(
         mut self,
         net: &N,
         loss: &mut L,
@@ -190,11 +206,13 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         require_labels(labels, loss)?;
         let steps = self.config.steps(labels.len());
         self.origin = std::mem::take(&mut self.origin).loss(loss).network_type::<N>();
+        self.require_same(labels, loss)?;
         let (mut state, mut own) = self.begin(vs, labels)?;
+        self.start_alike(vs, &state.progress)?;
         let buffers = Buffers::of(vs, loss, &self.frozen);
         let to = (vs.device(), kind_of_network(vs, loss));
         let first = state.progress;
-        let mut log = match &self.log {
+        let mut log = match self.log.as_ref().filter(|_| self.group.is_first()) {
             Some(path) => Some(Log::resume(path, first.step)?),
             None => None,
         };
@@ -211,8 +229,9 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             if let Some(own) = &mut own {
                 own.set_learning_rate(learning_rate);
             }
-            tch::manual_seed(step_seed(self.config.seed, step));
+            tch::manual_seed(step_seed(self.config.seed.wrapping_add((self.group.rank() as u64) << 32), step));
             let report = buffers.around(|| self.take_one(net, loss, data, &mut state, own.as_mut(), to))?;
+            buffers.average(&self.group)?;
             let step = step + 1;
             state.progress.step = step;
             let epoch = self.epoch(step, labels.len());
@@ -229,7 +248,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             if let Some(log) = &mut log {
                 log.row(&step)?;
             }
-            if observe(&step).is_break() {
+            if self.any_rank(observe(&step).is_break())? {
                 end = End::Stopped;
             } else if step.step < steps && self.is_stale(&state.progress) {
                 end = End::Early;
@@ -263,6 +282,9 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         if [checkpoint, self.log.as_ref()].contains(&Some(best)) {
             return refuse("keep_best", ALONE, best.display().to_string());
         }
+        if !self.group.is_first() {
+            return Ok(());
+        }
         remove_partials(best);
         require_writable(best).map_err(Error::io("write", best))
     }
@@ -282,8 +304,11 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         let progress = Progress { fit: self.config, step: 0, stale_epochs: 0, best: None, seconds: 0.0 };
         let mut state = RunState { optimizer, sampler, progress };
         if let Some((path, _)) = &self.checkpoint {
-            remove_partials(path);
-            require_writable(path).map_err(Error::io("write", path))?;
+            if self.group.is_first() {
+                remove_partials(path);
+                require_writable(path).map_err(Error::io("write", path))?;
+            }
+            self.group.barrier()?;
             if self.resume && path.exists() {
                 let before = checkpoint::load_run_as(path, vs, self.about(), &mut state)?;
                 let steady = self.schedule.is_none() && self.before_step.is_none();
@@ -305,7 +330,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// Scores the network; keeps its weights if it is the best so far.
     fn score(&mut self, epoch: usize, loss: &L, vs: &nn::VarStore, progress: &mut Progress) -> Result<Option<f64>> {
         let Some(validate) = &mut self.validate else { return Ok(None) };
-        let score = validate(loss)?;
+        let score = self.group.broadcast(&Tensor::from(validate(loss)?), 0)?.double_value(&[]);
         if !score.is_finite() {
             return Err(Error::Tensor {
                 what: "validation",
@@ -317,7 +342,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
             (progress.best, progress.stale_epochs) = (Some(Best { epoch, score }), 0);
             if let Some(path) = &self.best {
                 require_finite(vs, progress.step)?;
-                checkpoint::save_as(path, vs, self.about(), None)?;
+                self.write(path, vs, None)?;
             }
         } else if epoch > self.config.least_epochs {
             progress.stale_epochs += 1;
@@ -330,7 +355,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     }
 
     /// What checkpoints say of themselves.
-    fn about(&self) -> checkpoint::About<'_, Value> {
+    pub(super) fn about(&self) -> checkpoint::About<'_, Value> {
         let Self { meta, config_type, origin, frozen, .. } = self;
         checkpoint::About { meta, config_type: *config_type, origin, frozen }
     }
@@ -344,7 +369,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         let Some((path, _)) = due else { return Ok(()) };
         // The log may run ahead of the checkpoint, but never behind it.
         log.map_or(Ok(()), Log::sync)?;
-        checkpoint::save_as(path, vs, self.about(), (!own).then_some(state))
+        self.write(path, vs, (!own).then_some(state))
     }
 }
 

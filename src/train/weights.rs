@@ -8,6 +8,7 @@ use tch::{Tensor, nn, no_grad_guard};
 use super::{
     Origin,
     archive::{Archive, floating_tensor, tensor_like},
+    held::Held,
     origin::compare_parts,
 };
 use crate::{Result, params::is_under};
@@ -112,7 +113,7 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io); [`Error::Checkpoint`](crate::Error::Checkpoint) listing every difference, with `vs` unchanged.
     pub fn load(self, vs: &mut nn::VarStore) -> Result<()> {
-        let archive = Archive::read(&self.path)?;
+        let archive = Archive::read_held(&self.path, &Held::of(vs, &self.expected.shards, &[]))?;
         let file = archive.tensors()?;
         let mut problems = compare_parts(&archive.origin()?, &self.expected, &archive);
         let values = self.fit.variables(&file, vs, &mut problems)?;

@@ -20,7 +20,7 @@ pub const TEST_TORCH: [&str; 9] = [
     "--package",
     "soft-lmccl-cli",
     "--features",
-    "soft-lmccl/cect,soft-lmccl-metrics/files",
+    "soft-lmccl/cect,soft-lmccl/distributed,soft-lmccl-metrics/files",
 ];
 /// Every test and doctest of what is not.
 pub const TEST_PLAIN: [&str; 7] =

@@ -3,6 +3,7 @@
 mod chunks;
 mod negatives;
 mod odds;
+mod part;
 mod targets;
 mod unit;
 
@@ -19,7 +20,11 @@ use super::{
     functional::{cosine_similarity, linear_logits},
     gate::{CheckedBatch, Gate},
 };
-use crate::{Error, Result, params};
+use crate::{
+    Error, Result,
+    distributed::{Classes, Part},
+    params,
+};
 
 /// What a head is made with.
 #[derive(Debug, Clone, Copy)]
@@ -51,17 +56,20 @@ impl HeadConfig {
     }
 
     /// Trainable `weight: [C·centers, D]`, under weight decay for a linear head, and `bias: [C]` if there is one.
-    pub(super) fn init(self, path: &nn::Path<'_>, num_classes: i64, embedding_dim: i64) -> Result<Head> {
+    pub(super) fn init(self, path: &nn::Path<'_>, classes: impl Into<Classes>, embedding_dim: i64) -> Result<Head> {
         self.validate()?;
+        let classes = classes.into();
+        let num_classes = classes.number();
         let gate = Gate::new(num_classes, 2, embedding_dim)?.ignoring(self.targets.ignore);
         // Decay would only change the prototypes' lengths, which no cosine sees.
         let group = if self.scale.is_some() { params::NO_DECAY_GROUP } else { params::DECAY_GROUP };
         let init = params::glorot_uniform(num_classes, embedding_dim);
-        let dims = [num_classes * self.centers, embedding_dim];
-        let weight = params::trainable(&path.set_group(group), "weight", &dims, init)?;
-        let bias = params::bias(path, self.bias, num_classes)?;
+        let (part, held) = (classes.part(), classes.held());
+        let dims = [num_classes, self.centers, embedding_dim];
+        let weight = params::rows(&path.set_group(group), "weight", dims, held.clone(), init)?;
+        let bias = params::bias(path, self.bias, held.end - held.start)?;
         let sampler = NegativeSampler::init(path, self.negatives, num_classes)?;
-        Ok(Head { config: self, gate, weight, bias, sampler, class_weights: None })
+        Ok(Head { config: self, gate, weight, bias, sampler, class_weights: None, part })
     }
 }
 
@@ -74,6 +82,8 @@ pub(super) struct Head {
     sampler: Option<NegativeSampler>,
     /// One for each class.
     class_weights: Option<Vec<f64>>,
+    /// The classes held, where the others are held by other ranks.
+    part: Option<Part>,
 }
 
 /// What cross entropies of a batch are made of, with and without a margin.
@@ -119,18 +129,20 @@ impl Head {
         let placed = |weights| Tensor::from_slice(weights).to_device(self.weight.device()).to_kind(kind);
         let weights = self.class_weights.as_deref().map(placed);
         let drawn = self.sampler.as_ref().map(|sampler| sampler.draw(&batch.labels));
+        let held = self.held(batch, drawn.as_ref().map(|draw| &draw.classes))?;
         let (rows, bias, weights, labels) = match &drawn {
             None => (self.weight.shallow_clone(), bias.map(Tensor::shallow_clone), weights, &batch.labels),
             Some(draw) => {
-                let of = |all: &Tensor| rows_of(all, &draw.classes, negatives.sparse);
+                let drawn = held.rows_drawn(&draw.classes);
+                let of = |all: &Tensor| rows_of(all, &drawn, negatives.sparse);
                 let rows = match centers {
                     1 => of(&self.weight),
-                    _ => rows_of(&self.weight, &negatives::rows(&draw.classes, centers), negatives.sparse),
+                    _ => rows_of(&self.weight, &negatives::rows(&drawn, centers), negatives.sparse),
                 };
                 (rows, bias.map(of), weights.map(|all| all.index_select(0, &draw.classes)), &draw.labels)
             }
         };
-        let classes = rows.size()[0] / centers;
+        let classes = held.classes;
         let shares = (targets.smoothing > 0.0).then(|| match &weights {
             Some(weights) => weights / classes as f64,
             None => Tensor::full([classes], 1.0 / classes as f64, (kind, rows.device())),
@@ -141,8 +153,8 @@ impl Head {
         let logits = Logits { scale, centers, chunks, heads, shares };
         // A store that was cast as a whole has its heads in half precision.
         let single = |tensor: &Tensor| tensor.to_kind(params::at_least_single(tensor.kind()));
-        let odds =
-            logits.odds(&single(&batch.embeddings), &single(&rows), bias.as_ref().map(single).as_ref(), labels)?;
+        let (features, rows, bias) = (single(&batch.embeddings), single(&rows), bias.as_ref().map(single));
+        let odds = held.odds(logits, &features, &rows, bias.as_ref(), labels)?;
         Ok(ClassScores { odds, weights, shares: own_shares })
     }
 
@@ -159,7 +171,7 @@ impl Head {
     pub(super) fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {
         let embeddings = self.gate.embeddings(embeddings, &self.weight)?;
         let HeadConfig { scale, centers, .. } = self.config;
-        Ok(autocast(false, || match scale {
+        self.of_all_classes(autocast(false, || match scale {
             None => linear_logits(&embeddings, &self.weight, self.bias.as_ref()),
             Some(scale) => {
                 let cosine = cosine_similarity(&embeddings, &self.weight);

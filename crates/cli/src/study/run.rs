@@ -1,7 +1,10 @@
 //! The study from end to end: plan, make what is left, write what is known.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::ValueEnum;
+use soft_lmccl::distributed::{Group, GroupConfig};
 
 use super::{
     args::Args,
@@ -45,16 +48,34 @@ pub fn run(args: &Args) -> Result<()> {
         let names: String = left.iter().map(|run| run.id() + "\n").collect();
         return print(&format!("{names}{} of {} runs are left\n", left.len(), runs.len()));
     }
+    let group = Group::from_env_with(GroupConfig { timeout: LONGEST, ..Default::default() })?;
     if !args.report_only {
-        let _alone = lock(&args.out)?;
+        // On the ranks of a group, rank 0 keeps others out, and each makes a share of the runs.
+        let _alone = group.is_first().then(|| lock(&args.out)).transpose().inspect_err(|error| fail(&group, error))?;
+        group.barrier()?;
         let size = args.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-        say(format_args!("{} runs at size {size}, results in {}", runs.len(), args.out.display()));
-        let failed = execute(args, &domains, &runs, &store).err();
+        if group.is_first() {
+            say(format_args!("{} runs at size {size}, results in {}", runs.len(), args.out.display()));
+        }
+        let share: Vec<_> = runs.into_iter().skip(group.rank()).step_by(group.size()).collect();
+        let failed = execute(args, &domains, &share, &store).inspect_err(|error| fail(&group, error)).err();
+        let together = if failed.is_none() { group.barrier() } else { Ok(()) };
+        if !group.is_first() {
+            return failed.map_or(together.map_err(Into::into), Err);
+        }
+        let failed = failed.or(together.err().map(Into::into));
         // What is finished is shown even if the rest cannot be made.
         let written = output::write(args, &domains, &store);
         return failed.map_or(written, Err);
     }
     output::write(args, &domains, &store)
+}
+
+/// A rank that has made its runs waits so long for the others.
+const LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
+
+fn fail(group: &Group, error: &anyhow::Error) {
+    group.fail(&format!("{error:#}"));
 }
 
 fn validate(args: &Args) -> Result<()> {
