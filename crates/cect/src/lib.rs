@@ -24,15 +24,18 @@ mod volume;
 
 pub use dataset::{
     AugmentConfig, Augmenter, CacheConfig, CachedDataset, CrowdClass, CrowdConfig, CrowdedDataset, Dataset,
-    FilesConfig, LabeledFiles, Particle, Precision, Sample, SimulatedDataset, neuron, render,
+    FilesConfig, LabeledFiles, Particle, Precision, RandomizedDataset, Sample, SimulatedDataset, neuron, render,
 };
 pub use error::{Error, Result};
-pub use io::{Map, annotate_star};
-pub use simulate::{Background, Membrane, NoiseColor, SimulationConfig, Simulator, SnrScaling, Subtomogram, cramped};
+pub use io::{Candidate, CandidateTable, Map, annotate_star};
+pub use simulate::{
+    Background, LowNoise, Membrane, NoiseColor, RandomizationConfig, SimulationConfig, Simulator, SnrScaling,
+    Subtomogram, cramped,
+};
 pub use split::{ClassId, OpenSetSplit};
 pub use structure::{
     ATOM_SIGMA, AppliedAssembly, Assembly, AssemblyChoice, Atom, Extent, Scatterer, Structure, TEMPLATE_SIDE,
     VOXEL_SIZE, density, read_beads,
 };
-pub use template::{InventConfig, Resampled, Template, catalogue, invent, resample};
+pub use template::{Extracted, InventConfig, Resampled, Template, catalogue, extract, invent, resample};
 pub use volume::{Contrast, HalfTurn, Pose, Statistics, Volume};

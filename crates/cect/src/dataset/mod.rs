@@ -5,12 +5,14 @@ mod cached;
 mod crowd;
 mod labeled_files;
 pub mod neuron;
+mod randomized;
 mod source;
 
 pub use augment::{AugmentConfig, Augmenter};
 pub use cached::{CacheConfig, CachedDataset, Precision};
 pub use crowd::{CrowdClass, CrowdConfig, CrowdedDataset, Particle};
 pub use labeled_files::{FilesConfig, LabeledFiles};
+pub use randomized::RandomizedDataset;
 
 use std::{
     collections::HashSet,
@@ -166,18 +168,7 @@ impl SimulatedDataset {
     /// the same name, or the SNR goes by mass and one has no mass.
     pub fn new(templates: Vec<Template>, config: SimulationConfig, per_class: usize, seed: u64) -> Result<Self> {
         let simulator = Simulator::new(config)?;
-        if templates.is_empty() || u32::try_from(templates.len()).is_err() {
-            let got = templates.len().to_string();
-            return Err(Error::config("templates", "one class at least", got));
-        }
-        if per_class == 0 || templates.len().checked_mul(per_class).is_none() {
-            return Err(Error::config("per_class", "one subtomogram at least", per_class));
-        }
-        let names: Vec<String> = templates.iter().map(|t| t.name().to_owned()).collect();
-        let mut seen = HashSet::new();
-        if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
-            return Err(Error::config("templates", "a name of its own for each class", format!("{name} twice")));
-        }
+        let names = unlike_names(&templates, per_class)?;
         for template in &templates {
             simulator.snr_of(template)?;
         }
@@ -225,6 +216,26 @@ impl SimulatedDataset {
         check_index(index, self.len())?;
         Ok(&self.templates[index % self.templates.len()])
     }
+}
+
+/// The names of the classes of a data set.
+///
+/// # Errors
+/// [`Error::Config`] if there are no templates or samples, more than can be counted, or two templates have the same name.
+fn unlike_names(templates: &[Template], per_class: usize) -> Result<Vec<String>> {
+    if templates.is_empty() || u32::try_from(templates.len()).is_err() {
+        let got = templates.len().to_string();
+        return Err(Error::config("templates", "one class at least", got));
+    }
+    if per_class == 0 || templates.len().checked_mul(per_class).is_none() {
+        return Err(Error::config("per_class", "one subtomogram at least", per_class));
+    }
+    let names: Vec<String> = templates.iter().map(|t| t.name().to_owned()).collect();
+    let mut seen = HashSet::new();
+    if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+        return Err(Error::config("templates", "a name of its own for each class", format!("{name} twice")));
+    }
+    Ok(names)
 }
 
 /// The template, averaged if its own voxels are smaller than `voxel_size`.

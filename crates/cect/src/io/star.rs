@@ -133,6 +133,16 @@ pub(crate) fn with_columns<'v>(
     block: &StarTable<'_>,
     columns: &'v [(&str, Vec<String>)],
 ) -> Result<String, &'v str> {
+    with_columns_of(text, block, columns, &vec![true; block.rows.len()])
+}
+
+/// As [`with_columns`], of the rows only that are kept.
+pub(crate) fn with_columns_of<'v>(
+    text: &str,
+    block: &StarTable<'_>,
+    columns: &'v [(&str, Vec<String>)],
+    kept: &[bool],
+) -> Result<String, &'v str> {
     if let Some(value) = columns.iter().flat_map(|(_, column)| column).find(|value| as_word(value).is_none()) {
         return Err(value);
     }
@@ -160,7 +170,7 @@ pub(crate) fn with_columns<'v>(
     let mut lines: Vec<String> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         match (block.is_loop, rows.get(&number)) {
-            (true, Some(&index)) => lines.push(row(index)),
+            (true, Some(&index)) => lines.extend(kept[index].then(|| row(index))),
             (false, _) if block.column_lines.binary_search(&number).is_ok() => {}
             _ => lines.push(line.to_owned()),
         }
@@ -170,7 +180,7 @@ pub(crate) fn with_columns<'v>(
             } else {
                 lines.push("loop_".to_owned());
                 lines.extend((0..names.len()).map(name));
-                lines.push(row(0));
+                lines.extend(kept[0].then(|| row(0)));
             }
         }
     }

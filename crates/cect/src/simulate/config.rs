@@ -106,6 +106,47 @@ pub struct SimulationConfig {
     pub max_shift: f64,
     /// Default [`NoiseColor::ThroughOptics`].
     pub noise: NoiseColor,
+    /// Noise of solvent and neighbors beside `noise`. Default `None`.
+    pub low_noise: Option<LowNoise>,
+    /// Whether the phases that the CTF inverts were flipped back, as users' pipelines correct for it: the signal passes
+    /// `−|CTF|`, so that protein is dark at every frequency. Default false.
+    pub phase_flip: bool,
+}
+
+/// Noise at low frequencies, which solvent, neighbors and uneven ice leave in a tomogram: inside the wedge, not behind a
+/// CTF.
+///
+/// ```text
+/// P(f) ∝ exp(−(length · f)²)      f in cycles per Å
+/// ```
+///
+/// # Examples
+/// ```
+/// use soft_lmccl_cect::{LowNoise, SimulationConfig, Simulator, catalogue};
+///
+/// let low_noise = Some(LowNoise { deviation: 0.5, length: 100.0 });
+/// let simulator = Simulator::new(SimulationConfig { low_noise, ..Default::default() })?;
+/// let parts = simulator.parts(&catalogue::entries()[0].template(), 1, 7)?;
+/// let variance = |volume: &soft_lmccl_cect::Volume| volume.statistics().std.powi(2);
+/// // An SNR of 0.05 is 0.05 / (1 + 0.5²) with it.
+/// assert!((variance(&parts.signal) / variance(&parts.noise) - 0.04).abs() < 0.002);
+/// # Ok::<(), soft_lmccl_cect::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LowNoise {
+    /// Its standard deviation as a part of that of the other noise, which alone [`SimulationConfig::snr`] counts.
+    pub deviation: f64,
+    /// Above one over this length, in Å, there is less than 1/e of its power.
+    pub length: f64,
+}
+
+impl LowNoise {
+    /// Root of the power at a frequency in cycles per voxel, and nothing at 0, since a mean is no noise.
+    pub(super) fn amplitude(&self, frequency: [f64; 3], voxel_size: f64) -> f64 {
+        let f2 = frequency.iter().map(|k| (k / voxel_size).powi(2)).sum::<f64>();
+        if f2 > 0.0 { (-0.5 * self.length.powi(2) * f2).exp() } else { 0.0 }
+    }
 }
 
 impl Default for SimulationConfig {
@@ -126,6 +167,8 @@ impl Default for SimulationConfig {
             tilt_dose: 0.0,
             max_shift: 1.0,
             noise: NoiseColor::ThroughOptics,
+            low_noise: None,
+            phase_flip: false,
         }
     }
 }
@@ -191,6 +234,8 @@ impl SimulationConfig {
             tilt_dose,
             max_shift,
             noise: _,
+            low_noise,
+            phase_flip: _,
         } = *self;
         // Written so that NaN fails each of them.
         check("snr", snr > 0.0 && snr <= 1e6, "a number above 0 and up to 1e6", &snr)?;
@@ -222,6 +267,10 @@ impl SimulationConfig {
             "0 where no `tilt_step` says how many tilts there are",
             &tilt_dose,
         )?;
+        if let Some(LowNoise { deviation, length }) = low_noise {
+            check("low_noise", deviation > 0.0 && deviation <= 100.0, "a deviation above 0 and up to 100", &deviation)?;
+            check("low_noise", (10.0..=1000.0).contains(&length), "a length of 10 to 1000 Å", &length)?;
+        }
         let largest_shift = side as f64 / 4.0;
         check(
             "max_shift",
@@ -238,7 +287,8 @@ impl SimulationConfig {
     /// −sin(π λ Δz k² − (π/2) Cs λ³ k⁴ + asin w) · exp(−(k/e)²)
     /// ```
     /// with `k` in cycles per Angstrom in the sine and per voxel in the envelope `e`, `Δz` underfocus
-    /// and `w` amplitude contrast. Negative at low frequencies, so that protein is dark.
+    /// and `w` amplitude contrast. Negative at low frequencies, so that protein is dark. With `phase_flip` the sine is
+    /// taken without its sign.
     ///
     /// # Examples
     /// ```
@@ -263,7 +313,8 @@ impl SimulationConfig {
         let aberration = self.spherical_aberration * 1e7;
         let phase = PI * wavelength * underfocus * k2 - 0.5 * PI * aberration * wavelength.powi(3) * k2 * k2
             + self.amplitude_contrast.asin();
-        -phase.sin() * (-(frequency / self.envelope).powi(2)).exp()
+        let sine = if self.phase_flip { phase.sin().abs() } else { phase.sin() };
+        -sine * (-(frequency / self.envelope).powi(2)).exp()
     }
 
     /// Whether tilting sees the frequency `[z, y, x]`, else it is in the missing wedge: the beam is along z, the tilt

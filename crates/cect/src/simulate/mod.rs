@@ -52,10 +52,12 @@ mod background;
 mod config;
 mod ice;
 pub(crate) mod membrane;
+mod randomization;
 
 pub use background::Background;
-pub use config::{NoiseColor, SimulationConfig, SnrScaling};
+pub use config::{LowNoise, NoiseColor, SimulationConfig, SnrScaling};
 pub use membrane::Membrane;
+pub use randomization::RandomizationConfig;
 
 use std::cell::RefCell;
 
@@ -133,6 +135,8 @@ pub struct Simulator {
     late: Option<Filter>,
     /// What the toolbox of the paper's authors has beside them.
     aitom: Option<Aitom>,
+    /// How large [`LowNoise`] is, and what of white noise is in it.
+    low: Option<(f64, Filter)>,
 }
 
 /// CTF and tilts.
@@ -210,7 +214,11 @@ impl Simulator {
             NoiseColor::Ice => Some(fourier.filter(|k| tilts.transmission(k) * ice::amplitude(k, config.voxel_size))),
             _ => None,
         };
-        Ok(Self { config, fourier, optics, late, aitom })
+        let low = config.low_noise.map(|low| {
+            let passed = |k| tilts.transmission(k) * low.amplitude(k, config.voxel_size);
+            (low.deviation, fourier.filter(passed))
+        });
+        Ok(Self { config, fourier, optics, late, aitom, low })
     }
 
     /// The configuration in force.
@@ -363,6 +371,16 @@ impl Simulator {
                 }
             }
             let unscaled = variance(voxels, |v| v.im);
+            if let (Noise::Snr(_) | Noise::Variance(_), Some((deviation, low))) = (noise, &self.low) {
+                late_noise.clear();
+                late_noise.resize(voxels.len(), Complex32::default());
+                add_noise(late_noise, rng);
+                self.fourier.apply(low, late_noise, scratch);
+                let factor = (deviation * (unscaled / variance(late_noise, |v| v.im)).sqrt()) as f32;
+                for (voxel, low) in voxels.iter_mut().zip(late_noise.iter()) {
+                    voxel.im += factor * low.im;
+                }
+            }
             let signal = by_toolbox.unwrap_or_else(|| variance(voxels, |v| v.re));
             let wanted = match noise {
                 Noise::Snr(snr) | Noise::Patch(_, snr) => signal / snr,

@@ -1,10 +1,12 @@
 //! The densities that the simulator rotates, one a class.
 
 pub mod catalogue;
+mod extract;
 mod invent;
 mod placing;
 mod resample;
 
+pub use extract::{Extracted, extract};
 pub use invent::{InventConfig, invent};
 pub(crate) use resample::averaged;
 pub use resample::{Resampled, resample};

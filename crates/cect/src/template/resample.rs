@@ -235,7 +235,7 @@ pub(crate) fn averaged(volume: &Volume, from: f64, to: f64, side: usize) -> Volu
 
 /// For each old voxel along an axis, the new voxels that receive it and their parts, which sum to one. The parts
 /// integrate a tent, as wide as two old voxels.
-fn overlaps(count: usize, edge: f64, center: f64, new_edge: f64, side: usize) -> Vec<Vec<(usize, f64)>> {
+pub(super) fn overlaps(count: usize, edge: f64, center: f64, new_edge: f64, side: usize) -> Vec<Vec<(usize, f64)>> {
     // The integral of the unit tent up to `t`.
     let below = |t: f64| {
         if t < 0.0 { 0.5 * (t.max(-1.0) + 1.0).powi(2) } else { 1.0 - 0.5 * (1.0 - t.min(1.0)).powi(2) }
@@ -258,7 +258,7 @@ fn overlaps(count: usize, edge: f64, center: f64, new_edge: f64, side: usize) ->
 }
 
 /// Moves the density of a `[z][y][x]` array along one axis.
-fn spread_along(
+pub(super) fn spread_along(
     voxels: &[f64],
     extents: [usize; 3],
     axis: usize,
