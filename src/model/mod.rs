@@ -14,12 +14,30 @@
 //! as in the authors' code. [`NetworkConfig`] chooses a network by name. In evaluation mode every network is a pure
 //! function of its input and weights; [`HalfTurnMean`] runs one four times.
 
+/// Every network that has a name: variant, name, type, configuration, and the function that makes it.
+macro_rules! each_network {
+    ($callback:ident) => {
+        $callback! {
+            /// [`CompactNet`], for two cores.
+            Compact = "compact", CompactNet, CompactNetConfig, compact_net;
+            /// [`SphereNet`], the authors'.
+            Sphere20 = "sphere20", SphereNet, SphereNetConfig, sphere_net;
+            /// [`Dsrf3d`] in its second version.
+            Dsrf3dV2 = "dsrf3d_v2", Dsrf3d, Dsrf3dConfig, dsrf3d;
+            /// [`Rb3d`].
+            Rb3d = "rb3d", Rb3d, Rb3dConfig, rb3d;
+            /// [`Cb3d`].
+            Cb3d = "cb3d", Cb3d, Cb3dConfig, cb3d;
+        }
+    };
+}
+
 mod cb3d;
 mod compact_net;
 mod dsrf3d;
 mod half_turns;
 mod layers;
-mod network;
+mod network; // after the list, which it reads
 mod rb3d;
 mod sphere_net;
 mod trained;

@@ -82,6 +82,7 @@ macro_rules! entry {
     };
 }
 
+/// Known, unknown, extra known, validation, neuron, in this order.
 static ENTRIES: &[Entry] = &[
     entry!("1aon", "GroEL-GroES-ADP7 chaperonin complex", First, Known),
     entry!("1oel", "GroEL chaperonin 14-mer", First, Known),
@@ -125,11 +126,10 @@ static ENTRIES: &[Entry] = &[
     entry!("3j9i-3cf3", "20S proteasome with an AAA+ ring at both ends", First, Neuron),
 ];
 
-/// How many entries the main experiment has.
-const MAIN: usize = 23;
-
-/// How many entries are classes of the 10 Å domain.
-const EXTENDED: usize = 38;
+/// The entries before the first of this role: [`ENTRIES`] are in the order of their roles.
+fn before(role: Role) -> &'static [Entry] {
+    &ENTRIES[..ENTRIES.iter().position(|entry| entry.role == role).unwrap_or(ENTRIES.len())]
+}
 
 /// Written by `cargo xtask catalogue` beside the densities.
 static MEASURED: LazyLock<Vec<(&str, Measured)>> = LazyLock::new(|| {
@@ -156,7 +156,7 @@ static MEASURED: LazyLock<Vec<(&str, Measured)>> = LazyLock::new(|| {
 
 /// The classes of the main experiment: the 17 known ones, then the 6 unknown ones.
 pub fn entries() -> &'static [Entry] {
-    &ENTRIES[..MAIN]
+    before(Role::ExtraKnown)
 }
 
 /// The densities of the main experiment's classes, in the order of [`entries`].
@@ -187,7 +187,7 @@ pub fn split() -> OpenSetSplit {
 /// assert_eq!([Role::Known, Role::Unknown, Role::ExtraKnown, Role::Validation].map(of), [17, 6, 9, 6]);
 /// ```
 pub fn extended() -> &'static [Entry] {
-    &ENTRIES[..EXTENDED]
+    before(Role::Neuron)
 }
 
 /// The densities of the extended catalogue, in the order of [`extended`].
@@ -262,11 +262,6 @@ impl Entry {
     /// Its role.
     pub fn role(&self) -> Role {
         self.role
-    }
-
-    /// Whether the main experiment trains on it.
-    pub fn is_known(&self) -> bool {
-        self.role == Role::Known
     }
 
     /// What was measured when the density was computed.

@@ -63,7 +63,7 @@ fn the_classes_are_different() {
 #[test]
 fn split_is_that_of_the_main_experiment() {
     let split = catalogue::split();
-    let known: Vec<bool> = catalogue::entries().iter().map(catalogue::Entry::is_known).collect();
+    let known: Vec<bool> = catalogue::entries().iter().map(|entry| entry.role() == catalogue::Role::Known).collect();
     let classes = (0..known.len() as u32).map(soft_lmccl_cect::ClassId);
     assert!(classes.map(|class| split.known().contains(&class)).eq(known));
     let names = |ids: &[soft_lmccl_cect::ClassId]| -> Vec<&str> {
