@@ -10,7 +10,7 @@
 //! srun --ntasks 8 target/release/examples/distributed
 //! ```
 //!
-//! The loss is the same for any number of ranks but for rounding: from 23 it falls below 1 within 300 steps.
+//! The loss is the same for any number of ranks but for rounding: from 33.9 it falls to 4.5 within 300 steps.
 
 use anyhow::Result;
 use soft_lmccl::{

@@ -61,7 +61,6 @@ impl Watch {
                     Err(_) => return watched.lost.store(true, Ordering::Release),
                 }
                 if receiver.recv_timeout(config.beat()) != Err(RecvTimeoutError::Timeout) {
-                    let _ = watched.store.add(&watched.key("beat", watched.place.rank), LEFT);
                     return;
                 }
             }
@@ -141,6 +140,31 @@ impl Watch {
                 Ok(_) => thread::sleep(config.beat() / 4),
                 Err(_) => return,
             }
+        }
+    }
+}
+
+/// Says that this rank leaves. The one that holds the store stays until the others have left, or for as long as a rank may
+/// be silent.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let Shared { place, config, store, lost, .. } = &*self.shared;
+        let in_order = {
+            let seen = self.shared.seen();
+            seen.fault.is_none() && seen.answered.elapsed() < config.silence / 2
+        };
+        if !in_order || lost.load(Ordering::Acquire) || thread::panicking() {
+            return;
+        }
+        let _ = store.add(&self.shared.key("beat", place.rank), LEFT);
+        if place.rank != 0 || place.agent_store {
+            return;
+        }
+        let deadline = Instant::now() + config.silence;
+        // 0 is a rank of another program, which gives no signs.
+        let stays = |rank| matches!(store.add(&self.shared.key("beat", rank), 0), Ok(1..LEFT));
+        while (1..place.size).any(stays) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
         }
     }
 }

@@ -83,12 +83,13 @@ impl Operation<'_> {
 }
 
 pub(super) struct Wire {
+    /// Dropped first: it waits for ranks that need the store.
+    watch: Watch,
     place: Place,
     config: GroupConfig,
     store: Store,
     cpu: Option<Backend>,
     cuda: OnceLock<Backend>,
-    watch: Watch,
     /// Held during an operation, since all ranks must have the same order. What went wrong, from then on.
     broken: Mutex<Option<String>>,
 }
