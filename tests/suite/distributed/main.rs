@@ -145,6 +145,7 @@ fn operations(group: &Group) {
     let first = group.broadcast(&Tensor::from(7 * rank), group.size() - 1).unwrap();
     assert_eq!(first.int64_value(&[]), 7 * (size - 1));
     group.require_same("the weather", "fine").unwrap();
+    pairs(group);
     group.barrier().unwrap();
     if size > 1 {
         let error = group.require_same("the weather", if rank == 1 { "foul" } else { "fine" }).unwrap_err().to_string();
@@ -155,4 +156,16 @@ fn operations(group: &Group) {
             "rank 1 has Int64 rows of [1] without a gradient, rank 0 has Int64 rows of [2] without a gradient"
         );
     }
+}
+
+/// Parts of the pairs on each rank, and the same counts.
+fn pairs(group: &Group) {
+    use soft_lmccl::{metrics::EmbeddingSet, ndarray::Array2, verify::AllPairs};
+
+    let numbers = Vec::<f64>::try_from(drawn(9, 60, 4).view([-1])).unwrap();
+    let values = Array2::from_shape_vec((60, 4), numbers.iter().map(|&x| x as f32).collect()).unwrap();
+    let labels: Vec<i64> = (0..60).map(|row| row * row % 7).collect();
+    let set = EmbeddingSet::new(values.view(), &labels).unwrap();
+    let counted = group.count_pairs(&AllPairs::default(), &set, |_| std::ops::ControlFlow::Continue(())).unwrap();
+    assert_eq!(counted.roc(), AllPairs::default().count(&set).unwrap().roc());
 }
