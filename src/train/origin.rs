@@ -197,7 +197,8 @@ mod tests {
             let named = line.split_once("] pub struct ").or_else(|| line.split_once("] pub enum "));
             let Some((_, name)) = named else { continue };
             let name = name.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or(name);
-            if name.ends_with("Config") {
+            // What is not written to files is in no checkpoint.
+            if name.ends_with("Config") && line.contains("Serialize") {
                 assert!(listed.contains(&format!("        {name},\n")), "{name}");
                 checked += 1;
             }
