@@ -37,6 +37,7 @@ pub(crate) fn rows(
     held: Range<i64>,
     init: Init,
 ) -> Result<Tensor> {
+    require_device(path.device())?;
     let (kind, device) = (at_least_single(path.kind()), path.device());
     let at_a_time = (DRAWN_AT_A_TIME / columns.max(1)).max(1);
     let pass_by = |rows: Range<i64>| -> Result<()> {
