@@ -31,10 +31,9 @@ fn on(device: Device) -> Value {
     let losses = sizes.into_iter().flat_map(|(n, d, c)| {
         ["lmcl", "soft_lmccl_shared", "soft_lmccl"].map(|name| loss_case(device, name, loss::Size { n, d, c }))
     });
-    let ways = [(false, false), (true, false), (false, true), (true, true)];
-    let steps = [(64, 32), (256, 32), (64, 40)].into_iter().flat_map(|(batch, side)| {
-        ways.map(|(mixed, channels_last)| train_case(device, batch, side, mixed, channels_last))
-    });
+    let steps = [(64, 32), (256, 32), (64, 40)]
+        .into_iter()
+        .flat_map(|(batch, side)| [false, true].map(|mixed| train_case(device, batch, side, mixed)));
     json!({
         "verification": verification.map(|(n, d)| verification_case(device, n, d)),
         "loss": losses.collect::<Vec<_>>(),
@@ -94,22 +93,16 @@ fn loss_case(device: Device, name: &str, size: loss::Size) -> Value {
     })
 }
 
-/// A step of the example on volumes from pinned memory, in single or in mixed precision, with the channels of a voxel
-/// apart or beside each other.
-fn train_case(device: Device, batch: i64, side: i64, mixed: bool, channels_last: bool) -> Value {
+/// A step of the example on volumes from pinned memory, in single or in mixed precision.
+fn train_case(device: Device, batch: i64, side: i64, mixed: bool) -> Value {
     const CLASSES: i64 = 17;
-    eprintln!("cuda: step of {batch} volumes of {side}³, mixed precision: {mixed}, channels last: {channels_last}");
+    eprintln!("cuda: step of {batch} volumes of {side}³, mixed precision: {mixed}");
     let vs = nn::VarStore::new(device);
     let config = CompactNetConfig::default();
     let dim = config.embedding_dim;
     let net = compact_net(&(vs.root() / "net"), side, config).expect("the default configuration is valid");
     let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), CLASSES, dim).expect("valid");
     let mut optimizer = AdamWConfig::default().build(&vs).expect("the default configuration is valid");
-    // Convolutions take the order of their weights and hand it on.
-    for mut weight in vs.trainable_variables().into_iter().filter(|variable| channels_last && variable.dim() == 5) {
-        let in_order = weight.detach().permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3]);
-        weight.set_data(&in_order);
-    }
     let volumes = Tensor::randn([batch, 1, side, side, side], (Kind::Float, Device::Cpu));
     let volumes = if device.is_cuda() { volumes.pin_memory(device) } else { volumes };
     let labels = Tensor::randint(CLASSES, [batch], (Kind::Int64, Device::Cpu));
@@ -119,7 +112,7 @@ fn train_case(device: Device, batch: i64, side: i64, mixed: bool, channels_last:
         backward_step(&mut loss, &mut optimizer, &embeddings, &labels).expect("a valid batch");
     });
     json!({
-        "batch": batch, "side": side, "mixed_precision": mixed, "channels_last": channels_last,
+        "batch": batch, "side": side, "mixed_precision": mixed,
         "seconds": seconds, "volumes_per_second": batch as f64 / seconds,
     })
 }

@@ -69,7 +69,10 @@ impl Conv3d {
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let (stride, padding) = ([self.stride; 3], [self.padding; 3]);
-        x.conv3d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1, 1], 1)
+        // A convolution takes the order of its weights and hands it on: with the channels of a voxel side by side it is faster.
+        // Stored weights keep theirs, which others can read.
+        let weight = self.weight.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3]);
+        x.conv3d(&weight, self.bias.as_ref(), stride, padding, [1, 1, 1], 1)
     }
 }
 
