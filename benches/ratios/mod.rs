@@ -7,6 +7,7 @@ mod cuda;
 mod loss;
 mod peak;
 mod pytorch;
+mod sampled;
 mod simulate;
 mod timing;
 mod train_step;
@@ -17,8 +18,9 @@ use serde_json::{Map, Value, json};
 /// A part's name in the object, and what measures it.
 type Part = (&'static str, fn() -> Value);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     (loss::NAME, loss::measure),
+    (sampled::NAME, sampled::measure),
     ("compare", compare::measure),
     ("center", center::measure),
     ("simulate", simulate::measure),
@@ -35,6 +37,7 @@ pub fn peak(part: &str, case: &str) -> Value {
     let case = serde_json::from_str(case).expect("this program wrote it");
     json!(match part {
         loss::NAME => loss::peak(&case),
+        sampled::NAME => sampled::peak(&case),
         verification::NAME => verification::peak(&case),
         _ => None,
     })

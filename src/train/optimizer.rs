@@ -1,6 +1,10 @@
 //! What a training step asks of an optimizer, whoever wrote it.
 
-use std::{fmt::Debug, sync::PoisonError};
+use std::{
+    fmt::Debug,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::PoisonError,
+};
 
 use tch::{Tensor, nn};
 
@@ -106,8 +110,19 @@ impl Optimizer for nn::Optimizer {
     }
 
     fn step(&mut self) -> Result<()> {
-        nn::Optimizer::step(self);
-        Ok(())
+        let sparse = |variable: &Tensor| {
+            let gradient = variable.grad();
+            gradient.defined() && gradient.is_sparse()
+        };
+        if !self.trainable_variables().iter().any(sparse) {
+            nn::Optimizer::step(self);
+            return Ok(());
+        }
+        // Which optimizer this is nobody can ask.
+        catch_unwind(AssertUnwindSafe(|| nn::Optimizer::step(self))).map_err(|_| {
+            let expected = "an optimizer that takes row-sparse gradients, such as train::AdamW";
+            Error::config("negatives.sparse", expected, "one of tch that does not")
+        })
     }
 
     fn set_learning_rate(&mut self, rate: f64) {

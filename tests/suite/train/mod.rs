@@ -12,6 +12,7 @@ mod nonfinite;
 mod options;
 mod origin;
 mod resume;
+mod sparse;
 mod step;
 #[cfg(feature = "cect")]
 mod subtomograms;
