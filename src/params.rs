@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use tch::{Kind, Tensor, nn, nn::Init};
+use tch::{Device, Kind, Tensor, nn, nn::Init};
 
 use crate::{Error, Result, require_device};
 
@@ -60,6 +60,11 @@ pub(crate) fn buffer(path: &nn::Path<'_>, name: &str, dims: &[i64], kind: Kind) 
     require_device(path.device())?;
     let tensor = Tensor::f_zeros(dims, (kind, path.device()))?;
     register(path, name, tensor, false)
+}
+
+/// Registers a buffer that the host reads: beside the others' device until the store is moved as a whole.
+pub(crate) fn host_buffer(path: &nn::Path<'_>, name: &str, dims: &[i64], kind: Kind) -> Result<Tensor> {
+    register(path, name, Tensor::f_zeros(dims, (kind, Device::Cpu))?, false)
 }
 
 /// Registers a bias for each class, zero at first, without weight decay; `None` unless `wanted`.

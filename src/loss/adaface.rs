@@ -161,12 +161,12 @@ impl AdaFace {
         self.config
     }
 
-    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; a buffer at `path`, as a rule that of `init`.
     ///
     /// # Errors
-    /// [`Error::Config`] unless there is one for each class.
-    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
-        self.head.set_class_weights(weights)?;
+    /// [`Error::Config`] unless there is one for each class; [`Error::NameTaken`].
+    pub fn with_class_weights(mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(path, weights)?;
         Ok(self)
     }
 
@@ -191,8 +191,8 @@ impl Loss for AdaFace {
         let AdaFaceConfig { scale, margin, concentration, .. } = self.config;
         let batch = self.head.batch(embeddings, labels)?;
         let norms = self.norms_of(&batch);
-        // A view takes a gradient if its base does and gradients are on.
-        let training = embeddings.view_as(embeddings).requires_grad();
+        // A number made of the embeddings takes a gradient if they do and gradients are on.
+        let training = (embeddings.get(0).get(0) * 1.0).requires_grad();
         let running = if training { self.after(&norms) } else { self.norms.shallow_clone() };
         let quality = norm_quality(&norms, &running.get(0), &running.get(1), concentration);
         let scores = self.head.scores(&batch, 1)?;
@@ -219,10 +219,9 @@ impl Loss for AdaFace {
     }
 
     fn variables(&self) -> Vec<(String, Tensor)> {
-        vec![
-            (format!("{}.norms", Self::NAME), self.norms.shallow_clone()),
-            (format!("{}.weight", Self::NAME), self.prototypes().shallow_clone()),
-        ]
+        let mut variables = self.head.variables(Self::NAME);
+        variables.push((format!("{}.norms", Self::NAME), self.norms.shallow_clone()));
+        variables
     }
 
     fn num_classes(&self) -> Option<i64> {

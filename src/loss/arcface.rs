@@ -155,12 +155,12 @@ impl ArcFace {
         Ok(())
     }
 
-    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; a buffer at `path`, as a rule that of `init`.
     ///
     /// # Errors
-    /// [`Error::Config`] unless there is one for each class.
-    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
-        self.head.set_class_weights(weights)?;
+    /// [`Error::Config`] unless there is one for each class; [`Error::NameTaken`].
+    pub fn with_class_weights(mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(path, weights)?;
         Ok(self)
     }
 }
@@ -188,7 +188,7 @@ impl Loss for ArcFace {
     }
 
     fn variables(&self) -> Vec<(String, Tensor)> {
-        vec![(format!("{}.weight", Self::NAME), self.prototypes().shallow_clone())]
+        self.head.variables(Self::NAME)
     }
 
     fn num_classes(&self) -> Option<i64> {

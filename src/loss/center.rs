@@ -13,7 +13,7 @@ use super::{
     functional::{
         ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, column, l2_normalize, residuals,
     },
-    gate::{CheckedBatch, Gate, Labels},
+    gate::{CheckedBatch, Gate, Labels, placed},
 };
 use crate::{
     Error, Result,
@@ -225,7 +225,7 @@ impl CenterLoss {
         let present = residuals(&self.place(&batch).to_kind(Kind::Double), &self.centers, &batch.labels.on_host);
         self.since_update.updated();
         let _ = self.samples.index_copy_(0, &present.classes, &self.counted(&present));
-        self.step(&present, present.counts.iter().map(|&count| 1.0 / count as f64));
+        self.step(&present, |n| 1.0 / n);
         Ok(())
     }
 
@@ -296,16 +296,15 @@ impl CenterLoss {
         let Some(batch) = self.held(batch) else { return Ok(()) };
         let present = residuals(&self.place(&batch), &self.centers, &batch.labels.on_host);
         let rate = self.config.rate;
-        let counts = present.counts.iter().map(|&count| count as f64);
         let counted = self.counted(&present);
         match self.config.rule {
-            CenterUpdate::Wen => self.step(&present, counts.map(|n| rate / (1.0 + n))),
-            CenterUpdate::Ema => self.step(&present, counts.map(|n| rate / n)),
+            CenterUpdate::Wen => self.step(&present, |n| rate / (1.0 + n)),
+            CenterUpdate::Ema => self.step(&present, |n| rate / n),
             CenterUpdate::ClassMean => {
-                let seen = Vec::<f64>::try_from(self.samples.index_select(0, &present.classes))?;
-                self.step(&present, counts.zip(seen).map(|(n, seen)| 1.0 / (seen + n)));
+                let seen = self.samples.index_select(0, &present.classes) + &counted;
+                self.step_by(&present, &seen.to_kind(present.sums.kind()).reciprocal().unsqueeze(1));
             }
-            CenterUpdate::Literal => self.step(&present, counts.map(|_| rate)),
+            CenterUpdate::Literal => self.step(&present, |_| rate),
             CenterUpdate::Gradient => {}
         }
         let _ = self.samples.index_add_(0, &present.classes, &counted);
@@ -313,9 +312,14 @@ impl CenterLoss {
         Ok(())
     }
 
-    /// Adds to each center present its share of the residuals' sum.
-    fn step(&mut self, present: &ClassResiduals, shares: impl Iterator<Item = f64>) {
-        let moved = present.centers.addcmul(&present.sums, &column(shares, &present.sums));
+    /// Adds to each center present a share of the residuals' sum, by how many samples it has.
+    fn step(&mut self, present: &ClassResiduals, share: impl Fn(f64) -> f64) {
+        self.step_by(present, &column(&present.counts, &present.sums, share));
+    }
+
+    /// The same with the shares as a column, `[P, 1]`.
+    fn step_by(&mut self, present: &ClassResiduals, shares: &Tensor) {
+        let moved = present.centers.addcmul(&present.sums, shares);
         // Every class, in order: rows put back by their numbers take several times as long.
         if moved.size() == self.centers.size() {
             self.centers.copy_(&moved);
@@ -327,7 +331,7 @@ impl CenterLoss {
     /// The samples of each class present, as the counters hold them: `VarStore::double` casts those too.
     fn counted(&self, present: &ClassResiduals) -> Tensor {
         let counts: Vec<_> = present.counts.iter().map(|&count| count as i64).collect();
-        Tensor::from_slice(&counts).to_device(self.samples.device()).to_kind(self.samples.kind())
+        placed(&counts, self.samples.device()).to_kind(self.samples.kind())
     }
 }
 

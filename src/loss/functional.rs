@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 
 use tch::{Kind, Tensor};
 
-use super::Reduction;
+use super::{Reduction, gate::placed};
 use crate::{Error, Result, error::require_defined};
 
 /// The floor under a norm, as in the authors' TensorFlow code (1e-10 on the squared norm).
@@ -357,21 +357,21 @@ pub(super) fn residuals(embeddings: &Tensor, centers: &Tensor, labels: &[i64]) -
     }
     let device = embeddings.device();
     let all_present = classes.len() as i64 == centers.size()[0];
-    let classes = Tensor::from_slice(&classes).to_device(device);
+    let classes = placed(&classes, device);
     let rows = if all_present { centers.shallow_clone() } else { centers.index_select(0, &classes) };
     let centers = rows.to_kind(embeddings.kind());
     // Σ xᵢ − n·c: a row of centers for each class is read, not for each sample.
-    let less = counts.iter().map(|&count| -(count as f64));
-    let sums =
-        (&centers * column(less, embeddings)).index_add_(0, &Tensor::from_slice(&slots).to_device(device), embeddings);
+    let mut sums = &centers * column(&counts, &centers, |n| -n);
+    let sums = sums.index_add_(0, &placed(&slots, device), embeddings);
     ClassResiduals { classes, counts, centers, sums }
 }
 
-/// A column of numbers, `[P, 1]`, in the kind and on the device of a tensor.
-pub(super) fn column(values: impl Iterator<Item = f64>, like: &Tensor) -> Tensor {
+/// A number for each class by how many samples it has, `[P, 1]`, in the kind and on the device of a tensor.
+pub(super) fn column(counts: &[u64], like: &Tensor, number: impl Fn(f64) -> f64) -> Tensor {
+    let numbers = counts.iter().map(|&count| number(count as f64));
     let column = match like.kind() {
-        Kind::Float => Tensor::from_slice(&values.map(|value| value as f32).collect::<Vec<_>>()),
-        kind => Tensor::from_slice(&values.collect::<Vec<_>>()).to_kind(kind),
+        Kind::Float => placed(&numbers.map(|number| number as f32).collect::<Vec<_>>(), like.device()),
+        kind => placed(&numbers.collect::<Vec<_>>(), like.device()).to_kind(kind),
     };
-    column.unsqueeze(1).to_device(like.device())
+    column.unsqueeze(1)
 }

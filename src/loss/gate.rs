@@ -1,6 +1,6 @@
 //! The one place where embeddings and labels are checked; the formulas behind it take them as right.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, kind::Element};
 
 use super::{Loss, LossKind, LossTerms};
 use crate::{Error, Result, distributed::Shard, error::require_defined};
@@ -30,7 +30,23 @@ pub(super) struct Labels {
 
 impl Labels {
     pub(super) fn new(on_host: Vec<i64>, device: Device) -> Self {
-        Self { tensor: Tensor::from_slice(&on_host).to_device(device), on_host }
+        Self { tensor: placed(&on_host, device), on_host }
+    }
+}
+
+/// Numbers of the host on a device, which nobody waits for.
+pub(super) fn placed<T: Element>(values: &[T], device: Device) -> Tensor {
+    sent(&Tensor::from_slice(values), device)
+}
+
+/// A tensor on a device. From the host to a GPU the copy queues up behind the work there, by way of pinned memory; any
+/// other copy would wait for that work.
+pub(super) fn sent(tensor: &Tensor, device: Device) -> Tensor {
+    match (tensor.device(), device) {
+        (Device::Cpu, Device::Cuda(_)) => {
+            tensor.internal_pin_memory(device).to_device_(device, tensor.kind(), true, false)
+        }
+        _ => tensor.to_device(device),
     }
 }
 
@@ -94,10 +110,7 @@ impl Gate {
             return Err(Error::Label { position, label: on_host[position], num_classes: self.num_classes });
         }
         if on_host.iter().all(takes_part) {
-            return Ok(CheckedBatch {
-                embeddings,
-                labels: Labels { tensor: labels.to_device(weight.device()), on_host },
-            });
+            return Ok(CheckedBatch { embeddings, labels: Labels { tensor: sent(labels, weight.device()), on_host } });
         }
         let (places, kept): (Vec<_>, Vec<_>) = (0i64..).zip(on_host).filter(|(_, label)| takes_part(label)).unzip();
         if kept.is_empty() {
@@ -107,7 +120,7 @@ impl Gate {
                 got: format!("{batch} times {}", self.ignore.unwrap_or_default()),
             });
         }
-        let places = Tensor::from_slice(&places).to_device(weight.device());
+        let places = placed(&places, weight.device());
         Ok(CheckedBatch { embeddings: embeddings.index_select(0, &places), labels: Labels::new(kept, weight.device()) })
     }
 }

@@ -176,17 +176,17 @@ impl Lmcl {
         Ok(())
     }
 
-    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; a buffer at `path`, as a rule that of `init`.
     ///
     /// # Errors
-    /// [`Error::Config`] unless there is one for each class.
-    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
-        self.head.set_class_weights(weights)?;
+    /// [`Error::Config`] unless there is one for each class; [`Error::NameTaken`].
+    pub fn with_class_weights(mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(path, weights)?;
         Ok(self)
     }
 
-    pub(super) fn set_class_weights(&mut self, weights: &[f64]) -> Result<()> {
-        self.head.set_class_weights(weights)
+    pub(super) fn set_class_weights(&mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<()> {
+        self.head.set_class_weights(path, weights)
     }
 
     pub(super) fn batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<CheckedBatch> {
@@ -236,8 +236,7 @@ impl Loss for Lmcl {
     }
 
     fn variables(&self) -> Vec<(String, Tensor)> {
-        let bias = self.head.bias.as_ref().map(|bias| ("lmcl.bias".to_owned(), bias.shallow_clone()));
-        std::iter::once(("lmcl.weight".to_owned(), self.prototypes().shallow_clone())).chain(bias).collect()
+        self.head.variables(Self::NAME)
     }
 
     fn num_classes(&self) -> Option<i64> {

@@ -53,7 +53,7 @@ pub use combined::{CombinedMargin, CombinedMarginConfig};
 pub use compose::{Scaled, Sum};
 pub use config::LossConfig;
 pub use gate::Guarded;
-pub use head::{Chunks, Negatives, Targets};
+pub use head::{Chunks, Negatives, Products, Targets};
 pub(crate) use kind::short_type_name;
 pub use kind::{LossKind, LossPart};
 pub use lmcl::{Lmcl, LmclConfig};
@@ -74,6 +74,9 @@ use crate::{Result, distributed::Shard};
 /// - `embeddings`: `[B, D]`, floating, on the loss' device
 /// - `labels`: `[B]`, `Int64`, each in `0..num_classes`; may stay on the CPU, where checking them is
 ///   free (they are then copied to the embeddings' device)
+///
+/// With labels on the CPU no loss of this crate waits for a GPU, in `forward`, backward or `update`, but for
+/// [`Guarded`], and for sampled negatives after their store was moved as a whole, with their count of draws in it.
 pub trait Loss: std::fmt::Debug + Send {
     /// Evaluates every term, keeping the graph.
     ///

@@ -215,15 +215,16 @@ impl SoftLmccl {
         }
     }
 
-    /// Gives every class a weight in the margin term and in the softmax term, as [`Targets`](super::Targets) says;
-    /// checkpoints do not hold them.
+    /// Gives every class a weight in the margin term and in the softmax term, as [`Targets`](super::Targets) says; buffers
+    /// under `path`, as a rule that of `init`.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) unless there is one for each class, finite and > 0.
-    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
-        self.lmcl.set_class_weights(weights)?;
+    /// [`Error::Config`](crate::Error::Config) unless there is one for each class, finite and > 0;
+    /// [`Error::NameTaken`](crate::Error::NameTaken).
+    pub fn with_class_weights(mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<Self> {
+        self.lmcl.set_class_weights(&(path / Lmcl::NAME), weights)?;
         if let Softmax::Own(head) = &mut self.softmax.inner {
-            head.set_class_weights(weights)?;
+            head.set_class_weights(&(path / SoftmaxHead::NAME), weights)?;
         }
         Ok(self)
     }

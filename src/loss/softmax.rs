@@ -118,17 +118,18 @@ impl SoftmaxHead {
         self.config
     }
 
-    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; a buffer at `path`, as a rule that of `init`.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) unless there is one for each class.
-    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
-        self.head.set_class_weights(weights)?;
+    /// [`Error::Config`](crate::Error::Config) unless there is one for each class;
+    /// [`Error::NameTaken`](crate::Error::NameTaken).
+    pub fn with_class_weights(mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(path, weights)?;
         Ok(self)
     }
 
-    pub(super) fn set_class_weights(&mut self, weights: &[f64]) -> Result<()> {
-        self.head.set_class_weights(weights)
+    pub(super) fn set_class_weights(&mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<()> {
+        self.head.set_class_weights(path, weights)
     }
 
     /// Of a checked batch. `heads` of the loss share the room for logits.
@@ -163,8 +164,7 @@ impl Loss for SoftmaxHead {
     }
 
     fn variables(&self) -> Vec<(String, Tensor)> {
-        let bias = self.bias().map(|bias| ("softmax.bias".to_owned(), bias.shallow_clone()));
-        std::iter::once(("softmax.weight".to_owned(), self.weight().shallow_clone())).chain(bias).collect()
+        self.head.variables(Self::NAME)
     }
 
     fn num_classes(&self) -> Option<i64> {
@@ -291,12 +291,13 @@ impl NormalizedSoftmax {
         self.config
     }
 
-    /// Gives every class a weight, finite and > 0, as [`Targets`] says; checkpoints do not hold them.
+    /// Gives every class a weight, finite and > 0, as [`Targets`] says; a buffer at `path`, as a rule that of `init`.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) unless there is one for each class.
-    pub fn with_class_weights(mut self, weights: &[f64]) -> Result<Self> {
-        self.head.set_class_weights(weights)?;
+    /// [`Error::Config`](crate::Error::Config) unless there is one for each class;
+    /// [`Error::NameTaken`](crate::Error::NameTaken).
+    pub fn with_class_weights(mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<Self> {
+        self.head.set_class_weights(path, weights)?;
         Ok(self)
     }
 }
@@ -322,7 +323,7 @@ impl Loss for NormalizedSoftmax {
     }
 
     fn variables(&self) -> Vec<(String, Tensor)> {
-        vec![(format!("{}.weight", Self::NAME), self.prototypes().shallow_clone())]
+        self.head.variables(Self::NAME)
     }
 
     fn num_classes(&self) -> Option<i64> {

@@ -14,7 +14,7 @@ use soft_lmccl::{
     metrics::EmbeddingSet,
     model::Architecture,
     require_device,
-    tch::{Cuda, Device, Kind, Tensor, nn, no_grad_guard},
+    tch::{Cuda, Device, Kind, Tensor, autocast, nn, no_grad_guard},
     train::{FitConfig, fit},
     verify::{AllPairs, DeviceSet},
 };
@@ -159,6 +159,18 @@ fn counts_agree_on_the_cpu() {
 #[ignore = "needs a GPU"]
 fn losses_agree_on_a_gpu() {
     losses_agree(gpu());
+}
+
+/// Whatever the network is cast to, heads compute as without.
+#[test]
+#[ignore = "needs a GPU"]
+fn autocast_leaves_losses_alone_on_a_gpu() {
+    let device = gpu();
+    let config = SoftLmcclConfig::default();
+    let plain = outcome(device, Kind::Float, |path| config.init(path, C, D), whole);
+    let cast =
+        outcome(device, Kind::Float, |path| config.init(path, C, D), |loss, x, y| autocast(true, || whole(loss, x, y)));
+    assert_eq!(plain, cast);
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod unit;
 
 use tch::{Tensor, autocast, nn};
 
-pub use chunks::Chunks;
+pub use chunks::{Chunks, Products};
 use negatives::NegativeSampler;
 pub use negatives::Negatives;
 use odds::{Logits, Odds};
@@ -80,8 +80,8 @@ pub(super) struct Head {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
     sampler: Option<NegativeSampler>,
-    /// One for each class.
-    class_weights: Option<Vec<f64>>,
+    /// `[C]`.
+    class_weights: Option<Tensor>,
     /// The classes held, where the others are held by other ranks.
     part: Option<Part>,
 }
@@ -101,15 +101,30 @@ impl Head {
         self.gate.num_classes
     }
 
-    /// Gives every class a weight, as [`Targets`] says.
-    pub(super) fn set_class_weights(&mut self, weights: &[f64]) -> Result<()> {
+    /// Gives every class a weight, as [`Targets`] says: the buffer `class_weights` under `path`.
+    pub(super) fn set_class_weights(&mut self, path: &nn::Path<'_>, weights: &[f64]) -> Result<()> {
         let fits = weights.len() as i64 == self.gate.num_classes;
         if !fits || !weights.iter().all(|weight| weight.is_finite() && *weight > 0.0) {
             let expected = format!("{} finite numbers > 0, one for each class", self.gate.num_classes);
             return Err(Error::config("class_weights", expected, format!("{} numbers", weights.len())));
         }
-        self.class_weights = Some(weights.to_vec());
+        let kind = params::at_least_single(path.kind());
+        let mut buffer = params::buffer(path, "class_weights", &[self.gate.num_classes], kind)?;
+        buffer.copy_(&Tensor::from_slice(weights));
+        self.class_weights = Some(buffer);
         Ok(())
+    }
+
+    /// What it has of variables, each with a name for messages.
+    pub(super) fn variables(&self, head: &str) -> Vec<(String, Tensor)> {
+        let variables = [
+            ("weight", Some(&self.weight)),
+            ("bias", self.bias.as_ref()),
+            ("class_weights", self.class_weights.as_ref()),
+        ];
+        let named =
+            |(name, variable): (&str, Option<&Tensor>)| Some((format!("{head}.{name}"), variable?.shallow_clone()));
+        variables.into_iter().filter_map(named).collect()
     }
 
     /// The batch, checked, without the samples to ignore.
@@ -126,8 +141,7 @@ impl Head {
     pub(super) fn scores_with(&self, batch: &CheckedBatch, heads: usize, bias: Option<&Tensor>) -> Result<ClassScores> {
         let HeadConfig { scale, centers, negatives, targets, chunks, .. } = self.config;
         let kind = params::at_least_single(self.weight.kind());
-        let placed = |weights| Tensor::from_slice(weights).to_device(self.weight.device()).to_kind(kind);
-        let weights = self.class_weights.as_deref().map(placed);
+        let weights = self.class_weights.as_ref().map(|weights| weights.to_kind(kind));
         let drawn = self.sampler.as_ref().map(|sampler| sampler.draw(&batch.labels));
         let held = self.held(batch, drawn.as_ref().map(|draw| &draw.classes))?;
         let (rows, bias, weights, labels) = match &drawn {

@@ -5,7 +5,11 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn, no_grad_guard};
 
-use crate::{Error, Result, loss::gate::Labels, params};
+use crate::{
+    Error, Result,
+    loss::gate::{Labels, placed},
+    params,
+};
 
 /// How many of the classes that a batch does not show take part in its softmax.
 ///
@@ -27,7 +31,7 @@ pub struct Negatives {
     pub seed: u64,
     /// Whether the gradient of the rows is sparse: a step then takes time and memory for the rows drawn, not for all
     /// classes. Default false. [`train::AdamW`](crate::train::AdamW) takes such gradients and moves the rows drawn alone;
-    /// of tch's optimizers SGD without momentum and weight decay does, the others stop with libtorch's error.
+    /// of tch's optimizers SGD without momentum and weight decay does, the step of the others is an error.
     pub sparse: bool,
 }
 
@@ -46,7 +50,7 @@ impl Negatives {
     }
 }
 
-/// Draws classes; the count of draws is a buffer.
+/// Draws classes; the count of draws is a buffer, which stays on the host, where it is read without waiting for a device.
 #[derive(Debug)]
 pub(super) struct NegativeSampler {
     negatives: Negatives,
@@ -69,7 +73,7 @@ impl NegativeSampler {
             return Ok(None);
         }
         let num_classes = usize::try_from(num_classes).expect("the gate wants a positive number of classes");
-        let draws = params::buffer(path, "draws", &[1], Kind::Int64)?;
+        let draws = params::host_buffer(path, "draws", &[1], Kind::Int64)?;
         Ok(Some(Self { negatives, num_classes, draws }))
     }
 
@@ -86,7 +90,7 @@ impl NegativeSampler {
         let place = |label: &i64| classes.partition_point(|class| class < label) as i64;
         let device = labels.tensor.device();
         let labels = Labels::new(labels.on_host.iter().map(place).collect(), device);
-        Draw { classes: Tensor::from_slice(&classes).to_device(device), labels }
+        Draw { classes: placed(&classes, device), labels }
     }
 
     /// The next draw will be another one.

@@ -22,7 +22,7 @@ use crate::{
     autograd::{Backward, function, gradients},
     loss::{
         functional::{NORM_FLOOR, l2_normalize, linear_logits, lowest, own_and_others},
-        gate::Labels,
+        gate::{Labels, placed},
     },
 };
 
@@ -101,9 +101,6 @@ impl Logits {
 struct Pass {
     logits: Logits,
     features: Unit,
-    /// The row of each sample's class, and its place among the rows.
-    own_rows: Unit,
-    own_index: Tensor,
     labels: Tensor,
     chunks: Vec<Chunk>,
     /// `[B, 1]` each.
@@ -116,9 +113,19 @@ struct Pass {
 struct Chunk {
     start: i64,
     classes: i64,
-    /// Where in its logits, row by row, those of true classes are.
-    own: Tensor,
+    own: Option<Own>,
+    /// Its rows, if it is the only chunk.
+    unit: Option<Unit>,
     powers: Option<Powers>,
+}
+
+/// True classes of a chunk.
+#[derive(Debug)]
+struct Own {
+    /// The samples that have theirs here; all of them, in order, if none are named.
+    samples: Option<Tensor>,
+    /// Where in the logits of the chunk, row by row, theirs are.
+    places: Tensor,
 }
 
 /// `exp(z − top)` of a chunk, 0 at the true classes.
@@ -133,40 +140,41 @@ struct Powers {
 
 impl Pass {
     fn forward(logits: Logits, features: &Tensor, rows: &Tensor, bias: Option<&Tensor>, labels: &Labels) -> Self {
-        let batch = features.size()[0];
         let classes = rows.size()[0] / logits.centers;
-        let features = Unit::of_features(features, logits.scale);
-        let (own, own_rows, own_index) = own(&logits, &features, rows, bias, &labels.tensor);
         let chunks = cut(&logits, classes, labels, rows.device());
+        let features = Unit::of_features(features, logits.scale);
         let mut room = logits.chunks.room(&features.rows, classes, logits.heads);
+        let own = features.rows.new_empty([features.rows.size()[0], 1], (features.rows.kind(), rows.device()));
         let mut pass = Self {
             labels: labels.tensor.shallow_clone(),
             others: own.shallow_clone(),
             shared: None,
-            chunks: Vec::new(),
+            chunks: Vec::with_capacity(chunks.len()),
             logits,
             features,
-            own_rows,
-            own_index,
             own,
         };
-        let (mut parts, mut shared) = (Vec::new(), pass.own.zeros_like());
+        let single = chunks.len() == 1;
+        let (mut parts, mut shared) = (Vec::with_capacity(chunks.len()), Vec::new());
         for mut chunk in chunks {
-            let (logits, at) = pass.logits_of(&chunk, &pass.unit_rows(&chunk, rows).rows, bias);
+            let unit = pass.unit_rows(&chunk, rows);
+            let (logits, at) = pass.logits_of(&chunk, &unit.rows, bias);
+            chunk.read_own(&logits, &mut pass.own);
             if let Some(shares) = &pass.logits.shares {
-                shared += logits.mv(&chunk.of(shares)).unsqueeze(1);
+                shared.push(logits.mv(&chunk.of(shares)));
             }
             let powers = pass.powers_of(&chunk, logits, at, bias);
-            let part = row_sums(&powers.powers).log();
-            parts.push(match &powers.top {
-                Some(top) => part + top,
-                None => part,
-            });
+            let mut part = row_sums(&powers.powers).log_();
+            if let Some(top) = &powers.top {
+                let _ = part.g_add_(top);
+            }
+            parts.push(part);
             let bytes = powers.powers.numel() * powers.powers.kind().elt_size_in_bytes();
             if bytes <= room {
                 room -= bytes;
                 chunk.powers = Some(powers);
             }
+            chunk.unit = single.then_some(unit);
             pass.chunks.push(chunk);
         }
         pass.others = match &parts[..] {
@@ -174,20 +182,22 @@ impl Pass {
             parts => Tensor::cat(parts, 1).logsumexp([1i64].as_slice(), true),
         };
         pass.shared = pass.logits.shares.as_ref().map(|shares| {
-            let own_shares = shares.index_select(0, &pass.labels).view([batch, 1]);
-            shared - own_shares * &pass.own
+            let own = &pass.own * shares.index_select(0, &pass.labels).unsqueeze(1);
+            shared.iter().sum::<Tensor>().unsqueeze(1) - own
         });
         pass
     }
 
     fn unit_rows(&self, chunk: &Chunk, rows: &Tensor) -> Unit {
-        let centers = self.logits.centers;
-        Unit::of(&rows.narrow(0, chunk.start * centers, chunk.classes * centers), self.logits.scale.map(|_| 1.0))
+        Unit::of(&chunk.rows_of(rows, self.logits.centers), self.logits.scale.map(|_| 1.0))
     }
 
     fn logits_of(&self, chunk: &Chunk, rows: &Tensor, bias: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
-        let bias = bias.map(|bias| chunk.of(bias));
-        self.logits.best(linear_logits(&self.features.rows, rows, bias.as_ref()))
+        let mut logits = self.logits.chunks.products.of(&self.features.rows, &rows.tr(), None);
+        if let Some(bias) = bias {
+            let _ = logits.g_add_(&chunk.of(bias));
+        }
+        self.logits.best(logits)
     }
 
     /// Overwrites the logits.
@@ -202,11 +212,9 @@ impl Pass {
     }
 
     fn gradients(&self, backward: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let by_output = |index| match backward.gradient(index) {
-            Some(gradient) => gradient.unsqueeze(1),
-            None => self.own.zeros_like(),
-        };
-        let by = ByOdds { own: by_output(0), others: by_output(1), shared: by_output(2) };
+        let by_output = |index| backward.gradient(index).map(|gradient| gradient.unsqueeze(1));
+        let or_zero = |gradient: Option<Tensor>| gradient.unwrap_or_else(|| self.own.zeros_like());
+        let by = ByOdds { own: or_zero(by_output(0)), others: or_zero(by_output(1)), shared: by_output(2) };
         if backward.create_graph() {
             return self.recorded_gradients(backward, &by);
         }
@@ -221,9 +229,9 @@ impl Pass {
         let logits = self.logits.plain(&inputs[0], &inputs[1], inputs.get(2));
         let (own, others) = own_and_others(&logits, &self.labels);
         let (mut outputs, mut by_outputs) = (vec![own, others], vec![by.own.squeeze_dim(1), by.others.squeeze_dim(1)]);
-        if let Some(shares) = &self.logits.shares {
+        if let (Some(shares), Some(by_shared)) = (&self.logits.shares, &by.shared) {
             outputs.push(logits.mv(shares) - &outputs[0] * shares.index_select(0, &self.labels));
-            by_outputs.push(by.shared.squeeze_dim(1));
+            by_outputs.push(by_shared.squeeze_dim(1));
         }
         let asked: Vec<_> = (0..inputs.len()).filter(|&input| backward.needs(input)).collect();
         let wanted: Vec<_> = asked.iter().map(|&input| &inputs[input]).collect();
@@ -235,7 +243,7 @@ impl Pass {
         Ok(by_inputs)
     }
 
-    /// `Σ_b ∂L/∂others_b·q_bj` of each logit but the true one's, through two products a chunk.
+    /// Of each chunk the slope of the loss by its logits, and two products with that.
     fn closed_form(
         &self,
         rows: &Tensor,
@@ -243,74 +251,74 @@ impl Pass {
         [by_features, by_rows, by_bias]: [bool; 3],
         by: &ByOdds,
     ) -> Vec<Option<Tensor>> {
-        let x = &self.features.rows;
+        let mut features_gradient: Option<Tensor> = None;
         let rows_gradient = by_rows.then(|| rows.empty_like());
         let bias_gradient = bias.filter(|_| by_bias).map(Tensor::empty_like);
-        // By the true class.
-        let mut features_gradient = &self.own_rows.rows * &by.own;
-        // q_bj = powers·exp(top − others): the factor goes to the side with fewer numbers.
-        let share = |top: Option<&Tensor>| match top {
-            Some(top) => (top - &self.others).exp() * &by.others,
-            None => self.others.neg().exp() * &by.others,
-        };
-        let common = share(None);
-        let common_x = x * &common;
         for chunk in &self.chunks {
-            let unit = self.unit_rows(chunk, rows);
             let again;
-            let powers = match &chunk.powers {
-                Some(powers) => powers,
+            let unit = match &chunk.unit {
+                Some(unit) => unit,
                 None => {
-                    let (logits, at) = self.logits_of(chunk, &unit.rows, bias);
-                    again = self.powers_of(chunk, logits, at, bias);
+                    again = self.unit_rows(chunk, rows);
                     &again
                 }
             };
-            let own_share = powers.top.as_ref().map(|top| share(Some(top)));
-            let share = own_share.as_ref().unwrap_or(&common);
-            let mut slope = powers.powers.shallow_clone();
-            // Where every logit has a share of its own the factor has to go there.
-            let split = self.logits.shares.is_none();
-            if let Some(shares) = &self.logits.shares {
-                slope = slope * share + &by.shared * chunk.of(shares);
-                chunk.fill_own(&slope, 0.0);
-            }
-            if let Some(gradient) = &bias_gradient {
-                let factor = if split { share.squeeze_dim(1) } else { share.ones_like().squeeze_dim(1) };
-                chunk.of(gradient).copy_(&slope.tr().mv(&factor));
-            }
-            if let Some(at) = &powers.at {
-                let [batch, classes] = [x.size()[0], chunk.classes];
-                let spread = slope.new_zeros([batch, classes, self.logits.centers], (slope.kind(), slope.device()));
-                slope = spread.scatter(2, at, &slope.unsqueeze(2)).view([batch, -1]);
-            }
+            let slope = self.slope(chunk, &unit.rows, bias, by, bias_gradient.as_ref());
+            let products = self.logits.chunks.products;
             if by_features {
-                let _ = match split {
-                    true => features_gradient.addcmul_(&slope.mm(&unit.rows), share),
-                    false => features_gradient.addmm_(&slope, &unit.rows),
-                };
+                let product = products.of(&slope, &unit.rows, None);
+                features_gradient = Some(match features_gradient.take() {
+                    Some(mut sum) => sum.g_add_(&product),
+                    None => product,
+                });
             }
             if let Some(gradient) = &rows_gradient {
-                let mut gradient = chunk.rows_of(gradient, self.logits.centers);
-                let _ = match (split, &own_share) {
-                    (true, Some(share)) => slope.tr().mm_out(&gradient, &(x * share)),
-                    (true, None) => slope.tr().mm_out(&gradient, &common_x),
-                    (false, _) => slope.tr().mm_out(&gradient, x),
-                };
-                unit.turn_back_(&mut gradient);
+                let gradient = chunk.rows_of(gradient, self.logits.centers);
+                unit.turn_back_into(&gradient, |out| products.of(&slope.tr(), &self.features.rows, out));
             }
         }
-        let rows_gradient = rows_gradient.map(|mut gradient| {
-            let mut by_own = x * &by.own;
-            self.own_rows.turn_back_(&mut by_own);
-            gradient.index_add_(0, &self.own_index, &by_own)
-        });
-        let bias_gradient =
-            bias_gradient.map(|mut gradient| gradient.index_add_(0, &self.labels, &by.own.squeeze_dim(1)));
-        self.features.turn_back_(&mut features_gradient);
-        let mut gradients = vec![by_features.then_some(features_gradient), rows_gradient];
+        if let Some(gradient) = &mut features_gradient {
+            self.features.turn_back_(gradient);
+        }
+        let mut gradients = vec![features_gradient, rows_gradient];
         gradients.extend(bias.map(|_| bias_gradient));
         gradients
+    }
+
+    /// `∂L/∂others·q_j + ∂L/∂shared·u_j`, and `∂L/∂own` at the true class; of every row, the best of its class or not. Writes
+    /// the bias' part of the gradient.
+    fn slope(
+        &self,
+        chunk: &Chunk,
+        rows: &Tensor,
+        bias: Option<&Tensor>,
+        by: &ByOdds,
+        bias_gradient: Option<&Tensor>,
+    ) -> Tensor {
+        // q_j = powers·exp(top − others).
+        let share = |top: &Option<Tensor>| match top {
+            Some(top) => (top - &self.others).exp_() * &by.others,
+            None => self.others.neg().exp_() * &by.others,
+        };
+        let (mut slope, at) = match &chunk.powers {
+            Some(Powers { powers, top, at }) => (powers * share(top), at.as_ref().map(Tensor::shallow_clone)),
+            None => {
+                let (logits, at) = self.logits_of(chunk, rows, bias);
+                let Powers { mut powers, top, at } = self.powers_of(chunk, logits, at, bias);
+                (powers.g_mul_(&share(&top)), at)
+            }
+        };
+        if let (Some(shares), Some(by_shared)) = (&self.logits.shares, &by.shared) {
+            let _ = slope.addr_(&by_shared.squeeze_dim(1), &chunk.of(shares));
+        }
+        chunk.write_own(&slope, &by.own);
+        if let Some(gradient) = bias_gradient {
+            chunk.of(gradient).copy_(&slope.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
+        }
+        let Some(at) = at else { return slope };
+        let [batch, classes] = [slope.size()[0], chunk.classes];
+        let spread = slope.new_zeros([batch, classes, self.logits.centers], (slope.kind(), slope.device()));
+        spread.scatter(2, &at, &slope.unsqueeze(2)).view([batch, -1])
     }
 }
 
@@ -318,7 +326,7 @@ impl Pass {
 struct ByOdds {
     own: Tensor,
     others: Tensor,
-    shared: Tensor,
+    shared: Option<Tensor>,
 }
 
 impl Chunk {
@@ -331,56 +339,52 @@ impl Chunk {
         all.narrow(0, self.start * centers, self.classes * centers)
     }
 
-    fn fill_own(&self, logits: &Tensor, value: f64) {
-        if self.own.size()[0] > 0 {
-            let _ = logits.view([-1]).index_fill_(0, &self.own, value);
+    /// Takes the logits of true classes out of its logits.
+    fn read_own(&self, logits: &Tensor, own: &mut Tensor) {
+        let Some(Own { samples, places }) = &self.own else { return };
+        let found = logits.view([-1]).index_select(0, places).unsqueeze(1);
+        match samples {
+            None => *own = found,
+            Some(samples) => _ = own.index_copy_(0, samples, &found),
         }
     }
-}
 
-/// The logit of the true class, `[B, 1]`, the row that it comes from and that row's place.
-fn own(
-    logits: &Logits,
-    features: &Unit,
-    rows: &Tensor,
-    bias: Option<&Tensor>,
-    labels: &Tensor,
-) -> (Tensor, Unit, Tensor) {
-    let length = logits.scale.map(|_| 1.0);
-    let centers = logits.centers;
-    let index = if centers == 1 {
-        labels.shallow_clone()
-    } else {
-        let all = labels.unsqueeze(1) * centers + Tensor::arange(centers, (Kind::Int64, labels.device()));
-        let candidates = Unit::of(&rows.index_select(0, &all.view([-1])), length).rows;
-        let scores = candidates.view([-1, centers, rows.size()[1]]).matmul(&features.rows.unsqueeze(2)).squeeze_dim(2);
-        all.gather(1, &scores.argmax(1, true), false).squeeze_dim(1)
-    };
-    let row = Unit::of(&rows.index_select(0, &index), length);
-    let own = row_sums(&(&features.rows * &row.rows));
-    let own = match bias {
-        Some(bias) => own + bias.index_select(0, labels).unsqueeze(1),
-        None => own,
-    };
-    (own, row, index)
+    fn write_own(&self, slope: &Tensor, own: &Tensor) {
+        let Some(Own { samples, places }) = &self.own else { return };
+        let own = samples.as_ref().map_or_else(|| own.shallow_clone(), |samples| own.index_select(0, samples));
+        let _ = slope.view([-1]).index_copy_(0, places, &own.squeeze_dim(1));
+    }
+
+    fn fill_own(&self, logits: &Tensor, value: f64) {
+        if let Some(Own { places, .. }) = &self.own {
+            let _ = logits.view([-1]).index_fill_(0, places, value);
+        }
+    }
 }
 
 /// Cuts the classes; which samples have theirs in a chunk is found on the host.
 fn cut(logits: &Logits, classes: i64, labels: &Labels, device: Device) -> Vec<Chunk> {
     let at_a_time = logits.chunks.at_a_time(device).min(classes);
-    let mut samples: Vec<_> = labels.on_host.iter().copied().zip(0i64..).collect();
-    samples.sort_unstable();
-    let place = |&(label, sample): &(i64, i64)| {
+    let mut samples: Vec<_> = (0i64..).zip(labels.on_host.iter().copied()).collect();
+    let place = |&(sample, label): &(i64, i64)| {
         let start = label / at_a_time * at_a_time;
         sample * at_a_time.min(classes - start) + label - start
     };
-    let own = Tensor::from_slice(&samples.iter().map(place).collect::<Vec<_>>()).to_device(device);
-    let before = |class: i64| samples.partition_point(|&(label, _)| label < class) as i64;
-    let starts = (0..classes).step_by(usize::try_from(at_a_time).expect("validated to be positive"));
+    let of = |samples: &[(i64, i64)]| placed(&samples.iter().map(place).collect::<Vec<_>>(), device);
+    if at_a_time == classes {
+        let own = Own { samples: None, places: of(&samples) };
+        return vec![Chunk { start: 0, classes, own: Some(own), unit: None, powers: None }];
+    }
+    samples.sort_unstable_by_key(|&(_, label)| label);
+    let places = of(&samples);
+    let order = placed(&samples.iter().map(|&(sample, _)| sample).collect::<Vec<_>>(), device);
+    let before = |class: i64| samples.partition_point(|&(_, label)| label < class) as i64;
     let chunk = |start: i64| {
         let classes = at_a_time.min(classes - start);
         let (first, end) = (before(start), before(start + classes));
-        Chunk { start, classes, own: own.narrow(0, first, end - first), powers: None }
+        let of = |all: &Tensor| all.narrow(0, first, end - first);
+        let own = (first < end).then(|| Own { samples: Some(of(&order)), places: of(&places) });
+        Chunk { start, classes, own, unit: None, powers: None }
     };
-    starts.map(chunk).collect()
+    (0..classes).step_by(usize::try_from(at_a_time).expect("validated to be positive")).map(chunk).collect()
 }

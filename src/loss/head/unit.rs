@@ -11,13 +11,13 @@ pub(super) struct Unit {
     turn: Option<Turn>,
 }
 
-/// `[K, 1]` each.
 #[derive(Debug)]
 struct Turn {
-    /// `length/max(‖x‖, floor)`.
+    /// `max(‖x‖, floor)`, `[K, 1]`.
+    norm: Tensor,
+    /// `length/norm`, `[K, 1]`.
     shrink: Tensor,
-    /// `1/length²`, 0 under the floor, where a row is not turned but moved.
-    along: Tensor,
+    length: f64,
 }
 
 impl Unit {
@@ -30,7 +30,7 @@ impl Unit {
         Self::with_norms(rows, length, |rows| {
             let plain = norms(rows);
             // Looking at a device would wait for it.
-            if rows.device() == Device::Cpu && bool::try_from(plain.isfinite().all()).unwrap_or(false) {
+            if rows.device() == Device::Cpu && plain.max().double_value(&[]).is_finite() {
                 return plain;
             }
             const SAFE: f64 = 1e15;
@@ -41,18 +41,36 @@ impl Unit {
 
     fn with_norms(rows: &Tensor, length: Option<f64>, norms: impl FnOnce(&Tensor) -> Tensor) -> Self {
         let Some(length) = length else { return Self { rows: rows.shallow_clone(), turn: None } };
-        let norm = norms(rows);
-        let along = norm.gt(NORM_FLOOR).to_kind(rows.kind()) * -length.powi(-2);
-        let shrink = norm.clamp_min(NORM_FLOOR).reciprocal() * length;
-        Self { rows: rows * &shrink, turn: Some(Turn { shrink, along }) }
+        let norm = norms(rows).clamp_min_(NORM_FLOOR);
+        let shrink = norm.reciprocal().g_mul_scalar_(length);
+        Self { rows: rows * &shrink, turn: Some(Turn { norm, shrink, length }) }
     }
 
-    /// The gradient by `r` becomes that by `x`: `shrink·(g − r·(r·g)/length²)`.
+    /// The gradient by `r` becomes that by `x`: `shrink·(g − r·(r·g)/length²)`, and `shrink·g` of a row under the floor, which
+    /// is not turned but moved.
     pub(super) fn turn_back_(&self, gradient: &mut Tensor) {
-        let Some(Turn { shrink, along }) = &self.turn else { return };
-        let along = row_sums(&(&*gradient * &self.rows)) * along;
-        let _ = gradient.addcmul_(&self.rows, &along);
-        let _ = gradient.g_mul_(shrink);
+        let Some(turn) = &self.turn else { return };
+        turn.straighten_(gradient, &self.rows);
+        let _ = gradient.g_mul_(&turn.shrink);
+    }
+
+    /// The same of a gradient that is made now, into `out`, which is touched but once.
+    pub(super) fn turn_back_into(&self, out: &Tensor, gradient: impl FnOnce(Option<&Tensor>) -> Tensor) {
+        let Some(turn) = &self.turn else {
+            let _ = gradient(Some(out));
+            return;
+        };
+        let mut gradient = gradient(None);
+        turn.straighten_(&mut gradient, &self.rows);
+        let _ = gradient.mul_out(out, &turn.shrink);
+    }
+}
+
+impl Turn {
+    fn straighten_(&self, gradient: &mut Tensor, rows: &Tensor) {
+        let mut along = row_sums(&(&*gradient * rows)).g_mul_scalar_(-self.length.powi(-2));
+        let along = along.masked_fill_(&self.norm.le(NORM_FLOOR), 0.0);
+        let _ = gradient.addcmul_(rows, &along);
     }
 }
 

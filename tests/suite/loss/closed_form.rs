@@ -134,14 +134,38 @@ impl Asked {
             (0..c).map(|class| if self.weighted { 0.6 + 0.3 * class as f64 } else { 1.0 }).collect();
         let weights = &weights;
         Ok([
-            Box::new(self.lmcl(chunks).init(&(path / "lmcl"), c, d)?.with_class_weights(weights)?),
-            Box::new(self.softmax(chunks).init(&(path / "softmax"), c, d)?.with_class_weights(weights)?),
-            Box::new(self.normalized(chunks).init(&(path / "normalized"), c, d)?.with_class_weights(weights)?),
-            Box::new(self.soft_lmccl(chunks).init(&(path / "soft_lmccl"), c, d)?.with_class_weights(weights)?),
+            Box::new(self.lmcl(chunks).init(&(path / "lmcl"), c, d)?.with_class_weights(&(path / "lmcl"), weights)?),
+            Box::new(
+                self.softmax(chunks)
+                    .init(&(path / "softmax"), c, d)?
+                    .with_class_weights(&(path / "softmax"), weights)?,
+            ),
+            Box::new(
+                self.normalized(chunks)
+                    .init(&(path / "normalized"), c, d)?
+                    .with_class_weights(&(path / "normalized"), weights)?,
+            ),
+            Box::new(
+                self.soft_lmccl(chunks)
+                    .init(&(path / "soft_lmccl"), c, d)?
+                    .with_class_weights(&(path / "soft_lmccl"), weights)?,
+            ),
             Box::new(self.sum(chunks, &(path / "sum"), c, d)?),
-            Box::new(self.arcface(chunks).init(&(path / "arcface"), c, d)?.with_class_weights(weights)?),
-            Box::new(self.combined(chunks).init(&(path / "combined"), c, d)?.with_class_weights(weights)?),
-            Box::new(self.adaface(chunks).init(&(path / "adaface"), c, d)?.with_class_weights(weights)?),
+            Box::new(
+                self.arcface(chunks)
+                    .init(&(path / "arcface"), c, d)?
+                    .with_class_weights(&(path / "arcface"), weights)?,
+            ),
+            Box::new(
+                self.combined(chunks)
+                    .init(&(path / "combined"), c, d)?
+                    .with_class_weights(&(path / "combined"), weights)?,
+            ),
+            Box::new(
+                self.adaface(chunks)
+                    .init(&(path / "adaface"), c, d)?
+                    .with_class_weights(&(path / "adaface"), weights)?,
+            ),
         ])
     }
 }
@@ -245,7 +269,7 @@ proptest! {
         let keep = keep * case.labels.len() * classes as usize * size_of::<f64>();
         for index in 0..LOSSES {
             let whole = at(index, Chunks::default(), false);
-            assert_all_same(&at(index, Chunks { classes: Some(classes), whole: 0, keep }, false), &whole, asked.scale);
+            assert_all_same(&at(index, Chunks { classes: Some(classes), whole: 0, keep, ..Default::default() }, false), &whole, asked.scale);
             assert_all_same(&at(index, Chunks { classes: Some(classes), ..Default::default() }, false), &whole, asked.scale);
             assert_all_same(&at(index, Chunks::default(), true), &whole, asked.scale);
         }
@@ -400,9 +424,15 @@ fn second_derivatives_are_right() {
         weight: vec![0.9, -0.4, 0.1, 1.3, -0.7, 0.2, -0.2, 0.8, 1.1, 0.5, 0.5, -1.2],
         labels: vec![2, 0, 3],
     };
-    // All but AdaFace, whose quality has no gradient, though a difference sees it.
-    for index in 0..LOSSES - 1 {
-        let (vs, losses) = double(|path| asked.losses(Chunks { classes: Some(3), ..Default::default() }, path, &case));
+    for index in 0..LOSSES {
+        let chunks = Chunks { classes: Some(3), ..Default::default() };
+        let (vs, losses) = double(|path| {
+            let mut losses = asked.losses(chunks, path, &case)?;
+            // The quality has no gradient, though a difference would see it: here every one is 1 or −1, whatever moves.
+            let adaface = AdaFaceConfig { concentration: 1e6, ..asked.adaface(chunks) };
+            losses[LOSSES - 1] = Box::new(adaface.init(&(path / "steep"), 4, 3)?);
+            Ok(losses)
+        });
         fill(&vs, &case);
         let (x, y) = (case.embeddings().set_requires_grad(true), case.labels());
         let loss = losses[index].as_ref();

@@ -194,7 +194,7 @@ fn options_of_heads_out_of_range() {
     let vs = nn::VarStore::new(Device::Cpu);
     let make = |name: &str| LmclConfig::default().init(&(vs.root() / name), C, D).unwrap();
     for (name, weights) in [("a", &[1.0, 2.0][..]), ("b", &[1.0, 0.0, 1.0]), ("c", &[1.0, f64::NAN, 1.0])] {
-        let error = make(name).with_class_weights(weights).unwrap_err();
+        let error = make(name).with_class_weights(&(vs.root() / name), weights).unwrap_err();
         let expected = "invalid `class_weights`: expected 3 finite numbers > 0, one for each class, got ";
         assert!(error.to_string().starts_with(expected), "{error}");
     }

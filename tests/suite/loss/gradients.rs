@@ -150,7 +150,7 @@ fn class_weights() {
     let weights = [0.5, 2.0, 1.5, 0.7];
     for (targets, reduction) in ways() {
         let config = LmclConfig { scale: 8.0, targets, reduction, ..Default::default() };
-        let (vs, loss) = double(|path| config.init(path, CLASSES, DIM)?.with_class_weights(&weights));
+        let (vs, loss) = double(|path| config.init(path, CLASSES, DIM)?.with_class_weights(path, &weights));
         check(&format!("{config:?}"), &vs, &loss);
     }
 }

@@ -3,7 +3,8 @@
 use soft_lmccl::{
     loss::{
         AdaFaceConfig, ArcFaceConfig, CenterLossConfig, CenterSpace, Chunks, CombinedMarginConfig, LmclConfig, Loss,
-        NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+        NormalizedSoftmaxConfig, Products, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+        functional::{cross_entropy, l2_normalize, large_margin_logits},
     },
     tch::{Device, Kind, Tensor, nn},
 };
@@ -100,7 +101,7 @@ fn table(path: &nn::Path<'_>, scale: f64) -> Vec<Box<dyn Loss>> {
     let mut losses: Vec<Box<dyn Loss>> = Vec::new();
     for (name, classes, keep) in [("whole", None, 0), ("one", Some(1), 0), ("kept", Some(2), 1 << 20)] {
         let path = path / name;
-        let chunks = Chunks { classes, whole: 0, keep };
+        let chunks = Chunks { classes, whole: 0, keep, ..Default::default() };
         let lmcl = LmclConfig { scale, chunks, ..Default::default() };
         let normalized = NormalizedSoftmaxConfig { scale, chunks, subcenters: 2, ..Default::default() };
         let softmax = SoftmaxHeadConfig { chunks, ..Default::default() };
@@ -180,4 +181,44 @@ fn heads_of_a_store_of_another_precision() {
         let lmcl = LmclConfig::default().init(&(vs.root() / "lmcl"), C, D).unwrap();
         assert_eq!((center.centers().kind(), lmcl.prototypes().kind()), (heads, heads), "{store:?}");
     }
+}
+
+/// The unit vectors rounded to eight bits and sums that are not; a gradient within what that leaves; nothing in double.
+#[test]
+fn products_of_bf16_are_those_of_rounded_numbers() {
+    const SINGLE: f64 = 1e-5;
+    const ROUNDED: f64 = 2e-2;
+    let (embeddings, labels) = (
+        Tensor::from_slice2(&[[3.0f32, 0.2, -0.3, 1.0], [1.0, -2.0, 0.5, 0.1], [0.3, 0.4, -0.9, -1.3]]),
+        Tensor::from_slice(&[1i64, 4, 1]),
+    );
+    let weight = (Tensor::arange(C * D, (Kind::Float, Device::Cpu)).square() * 0.7 + 0.3).sin().view([C, D]);
+    let config = |products| LmclConfig {
+        chunks: Chunks { products, classes: Some(2), ..Default::default() },
+        ..Default::default()
+    };
+    let outcome = |products, kind| {
+        let mut vs = nn::VarStore::new(Device::Cpu);
+        let loss = config(products).init(&vs.root(), C, D).unwrap();
+        vs.set_kind(kind);
+        loss.prototypes().detach().copy_(&weight);
+        let by_embeddings = gradient(&loss, &embeddings, &labels).to_kind(Kind::Double);
+        let by_weight = loss.prototypes().grad().to_kind(Kind::Double);
+        (super::total(&loss, &embeddings, &labels), by_embeddings, by_weight)
+    };
+    let LmclConfig { scale, margin, .. } = config(Products::Bf16);
+    let rounded = |rows: &Tensor| rows.to_kind(Kind::BFloat16).to_kind(Kind::Double);
+    let logits = rounded(&(l2_normalize(&embeddings, 1e-5) * scale)).mm(&rounded(&l2_normalize(&weight, 1e-5)).tr());
+    let logits = large_margin_logits(&(logits / scale), &labels, scale, margin);
+    let by_hand = cross_entropy(&logits, &labels, Default::default()).double_value(&[]);
+    let (whole, whole_by_x, whole_by_w) = outcome(Products::Whole, Kind::Float);
+    let (value, by_x, by_w) = outcome(Products::Bf16, Kind::Float);
+    assert!((value - by_hand).abs() < SINGLE * by_hand, "{value}, by hand {by_hand}");
+    assert!((value - by_hand).abs() < 0.25 * (whole - by_hand).abs(), "{value} is not {whole}");
+    for (short, whole) in [(by_x, whole_by_x), (by_w, whole_by_w)] {
+        let apart = (&short - &whole).abs().max().double_value(&[]) / whole.abs().max().double_value(&[]);
+        assert!(apart < ROUNDED && apart > 10.0 * SINGLE, "{apart}");
+    }
+    let [double, short] = [Products::Whole, Products::Bf16].map(|products| outcome(products, Kind::Double));
+    assert!(double == short);
 }
