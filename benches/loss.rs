@@ -3,8 +3,8 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use soft_lmccl::{
     loss::{
-        ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig,
-        functional::cosine_similarity,
+        AdaFaceConfig, ArcFaceConfig, CenterLossConfig, CombinedMarginConfig, LmclConfig, Loss,
+        NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig, functional::cosine_similarity,
     },
     tch::{Device, Kind, Tensor, nn},
 };
@@ -60,6 +60,11 @@ fn steps(c: &mut Criterion, size: &Size) {
         ),
         ("lmcl", Box::new(LmclConfig::default().init(&(&root / "c"), classes, dim).expect("valid"))),
         ("arcface", Box::new(ArcFaceConfig::default().init(&(&root / "d"), classes, dim).expect("valid"))),
+        (
+            "combined_margin",
+            Box::new(CombinedMarginConfig::default().init(&(&root / "g"), classes, dim).expect("valid")),
+        ),
+        ("adaface", Box::new(AdaFaceConfig::default().init(&(&root / "h"), classes, dim).expect("valid"))),
         ("center", Box::new(CenterLossConfig::default().init(&(&root / "e"), classes, dim).expect("valid"))),
         ("soft_lmccl", Box::new(SoftLmcclConfig::default().init(&(&root / "f"), classes, dim).expect("valid"))),
     ];

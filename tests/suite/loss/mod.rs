@@ -7,6 +7,7 @@ mod errors;
 mod formulas;
 mod gradients;
 mod lmcl;
+mod margins;
 mod parity;
 pub(crate) mod precision;
 

@@ -3,9 +3,10 @@
 use serde::{Deserialize, de::DeserializeOwned};
 use soft_lmccl::{
     loss::{
-        ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
+        ArcFaceConfig, CenterLossConfig, LmclConfig, Loss, LossConfig, Reduction, SoftLmcclConfig, SoftmaxBranch,
+        SoftmaxHeadConfig,
     },
-    tch::{Tensor, nn},
+    tch::{Tensor, nn, no_grad_guard},
 };
 
 use super::{FIXTURE_REL, assert_close, double, gradient, numbers, set, total};
@@ -165,5 +166,84 @@ fn soft_lmccl_equals_pytorch() {
         assert_close(&grad(&vs, "lmcl.weight"), &case.grad_lmcl_weight.concat(), FIXTURE_REL);
         assert_close(&grad(&vs, "softmax.weight"), &case.grad_softmax_weight.concat(), FIXTURE_REL);
         assert_close(&grad(&vs, "softmax.bias"), &case.grad_softmax_bias, FIXTURE_REL);
+    }
+}
+
+#[derive(Deserialize)]
+struct FamilyCase {
+    config: LossConfig,
+    class_weights: Option<Vec<f64>>,
+    embeddings: Matrix,
+    labels: Vec<i64>,
+    weight: Matrix,
+    bias: Option<Vec<f64>>,
+    loss: f64,
+    grad_embeddings: Matrix,
+    grad_weight: Matrix,
+    grad_bias: Option<Vec<f64>>,
+    /// Of AdaFace.
+    norms: Option<Vec<f64>>,
+    norms_after: Option<Vec<f64>>,
+    loss_in_evaluation: Option<f64>,
+}
+
+fn weighted(
+    config: LossConfig,
+    weights: &[f64],
+    path: &nn::Path<'_>,
+    c: i64,
+    d: i64,
+) -> soft_lmccl::Result<Box<dyn Loss>> {
+    Ok(match config {
+        LossConfig::Softmax(config) => Box::new(config.init(path, c, d)?.with_class_weights(path, weights)?),
+        LossConfig::Lmcl(config) => Box::new(config.init(path, c, d)?.with_class_weights(path, weights)?),
+        LossConfig::CombinedMargin(config) => Box::new(config.init(path, c, d)?.with_class_weights(path, weights)?),
+        LossConfig::Adaface(config) => Box::new(config.init(path, c, d)?.with_class_weights(path, weights)?),
+        config => panic!("no case has class weights with {config:?}"),
+    })
+}
+
+// Equivalent Python: family.py
+#[test]
+fn the_family_equals_pytorch() {
+    const CLASSES: i64 = 5;
+    let cases = cases::<FamilyCase>(include_str!("../../fixtures/family.json"));
+    for case in cases {
+        let name = format!("{:?}", case.config);
+        let dim = case.embeddings[0].len() as i64;
+        let (vs, mut loss) = double(|path| match &case.class_weights {
+            Some(weights) => weighted(case.config, weights, path, CLASSES, dim),
+            None => case.config.init(path, CLASSES, dim),
+        });
+        set(&vs, "weight", &tensor(&case.weight));
+        for (variable, values) in [("bias", &case.bias), ("norms", &case.norms)] {
+            if let Some(values) = values {
+                set(&vs, variable, &Tensor::from_slice(values));
+            }
+        }
+        let (embeddings, labels) = (tensor(&case.embeddings), Tensor::from_slice(&case.labels));
+        // In training: where the embeddings take a gradient.
+        let trained = loss.forward(&embeddings.copy().set_requires_grad(true), &labels).unwrap();
+        assert_close(&[trained.report().unwrap().total], &[case.loss], FIXTURE_REL);
+        let by_embeddings = gradient(loss.as_ref(), &embeddings, &labels);
+        assert_close(&numbers(&by_embeddings), &case.grad_embeddings.concat(), FIXTURE_REL);
+        assert_close(&grad(&vs, "weight"), &case.grad_weight.concat(), FIXTURE_REL);
+        if let Some(want) = &case.grad_bias {
+            assert_close(&grad(&vs, "bias"), want, FIXTURE_REL);
+        }
+        let Some((before, after)) = case.norms.zip(case.norms_after) else { continue };
+        let in_evaluation = case.loss_in_evaluation.unwrap();
+        assert!((case.loss - in_evaluation).abs() > 1e-5 * case.loss, "{name} tells training from evaluation");
+        assert_close(&[total(loss.as_ref(), &embeddings, &labels)], &[in_evaluation], FIXTURE_REL);
+        {
+            let _frozen = no_grad_guard();
+            let under_guard = total(loss.as_ref(), &embeddings.copy().set_requires_grad(true), &labels);
+            assert_close(&[under_guard], &[in_evaluation], FIXTURE_REL);
+        }
+        // All of that wrote nothing; an update writes what the training's forward took.
+        assert_close(&numbers(&vs.variables()["norms"]), &before, 0.0);
+        loss.update(&embeddings, &labels).unwrap();
+        assert_close(&numbers(&vs.variables()["norms"]), &after, FIXTURE_REL);
+        assert_close(&[total(loss.as_ref(), &embeddings, &labels)], &[case.loss], FIXTURE_REL);
     }
 }
