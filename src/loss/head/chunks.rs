@@ -18,7 +18,8 @@ pub struct Chunks {
     pub whole: usize,
     /// Beyond that, so many bytes of them are, and the others computed again. Default 128 MiB.
     pub keep: usize,
-    /// Default [`Products::Whole`].
+    /// Default [`Products::Whole`], which files do not name: those of runs from before there was a choice are the same.
+    #[serde(skip_serializing_if = "Products::are_whole")]
     pub products: Products,
 }
 
@@ -63,6 +64,10 @@ impl Chunks {
 }
 
 impl Products {
+    fn are_whole(&self) -> bool {
+        *self == Self::Whole
+    }
+
     /// `left·right`, where `out` says if it says so.
     pub(super) fn of(self, left: &Tensor, right: &Tensor, out: Option<&Tensor>) -> Tensor {
         if self == Self::Whole || left.kind() != Kind::Float {
