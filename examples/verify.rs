@@ -1,7 +1,7 @@
 //! How well do embeddings tell classes apart that no network was trained on? All figures, over all pairs.
 //!
 //! The embeddings come from wherever you have them: here they are made up, 40 of each of 25 classes. The same figures
-//! from files of NumPy, without a line of Rust: `soft-lmccl verify --embeddings E.npy --labels L.npy`. It prints
+//! from files, without a line of Rust: `soft-lmccl verify E.npy L.npy`. It prints
 //!
 //! ```text
 //! 499500 pairs of 1000 embeddings

@@ -3,9 +3,13 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::classes::ClassCounts;
+use super::cuts::Cuts;
 use super::embeddings::EmbeddingSet;
 use super::pairs::PairIndex;
+use super::roc::RocCurve;
 use super::threshold::VerificationThreshold;
+use crate::Error;
 
 /// The pairs of one class, or of two, at a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -90,5 +94,36 @@ impl EmbeddingSet {
             (pairs > 0).then(|| ClassPair { first: label(a), second: label(b), accepted, pairs })
         });
         Confusion { pairs: pairs.collect() }
+    }
+}
+
+impl ClassCounts {
+    /// Which classes are mistaken for which at a cut: the TAR of each class, the FAR of every two of those that are
+    /// followed pair by pair, up to 256.
+    ///
+    /// # Panics
+    /// If there are not so many cuts.
+    #[must_use]
+    pub fn confusion(&self, cut: usize) -> Confusion {
+        let Self { classes, accepted } = self;
+        let label = |class: usize| classes.labels[class];
+        let within = (0..classes.len()).map(|class| {
+            let (accepted, pairs) = (accepted.matching(class)[cut], classes.matching[class]);
+            ClassPair { first: label(class), second: label(class), accepted, pairs }
+        });
+        let between = classes.followed_pairs().enumerate().map(|(pair, (a, b))| {
+            let (accepted, pairs) = (accepted.of_two(pair)[cut], classes.of_two[pair]);
+            ClassPair { first: label(a.min(b)), second: label(a.max(b)), accepted, pairs }
+        });
+        Confusion { pairs: within.chain(between).filter(|pair| pair.pairs > 0).collect() }
+    }
+
+    /// As [`of_trials`](Self::of_trials), at thresholds all over the curve of these trials and at its equal error rate.
+    ///
+    /// # Errors
+    /// As [`of_trials`](Self::of_trials).
+    pub fn across_trials(roc: &RocCurve, trials: impl IntoIterator<Item = (u32, u32, f64)>) -> Result<Self, Error> {
+        let cuts = Cuts::across(roc, roc.counts().non_matching, &[roc.eer_point().threshold]);
+        Self::of_trials(trials, cuts.as_slice())
     }
 }

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::{EmbeddingSet, Error, ndarray::ArrayView2};
+use crate::{EmbeddingSet, Error, ReportOptions, VerificationReport, ndarray::ArrayView2};
 
 impl EmbeddingSet {
     /// As [`new`](Self::new), of tensors on any device.
@@ -44,6 +44,30 @@ impl EmbeddingSet {
         let labels = Vec::<i64>::try_from(labels.f_to_device(Device::Cpu)?.f_contiguous()?)?;
         let view = ArrayView2::from_shape((rows, dim), &values).expect("a contiguous matrix has rows times columns");
         Self::new(view, &labels)
+    }
+}
+
+impl VerificationReport {
+    /// Measures tensors on any device in one call, over all pairs in bounded memory, with intervals:
+    /// [`EmbeddingSet::from_tensor`] and [`of_set`](Self::of_set).
+    ///
+    /// # Errors
+    /// As those two.
+    ///
+    /// # Examples
+    /// ```
+    /// use soft_lmccl_metrics::{ReportOptions, VerificationReport, tch::{Device, Kind, Tensor}};
+    ///
+    /// let labels = Tensor::arange(40, (Kind::Int64, Device::Cpu)).remainder(5);
+    /// let noise = Tensor::arange(200, (Kind::Float, Device::Cpu)).square().sin().view([40, 5]);
+    /// let embeddings = Tensor::eye(5, (Kind::Float, Device::Cpu)).index_select(0, &labels) + 0.8 * noise;
+    /// let report = VerificationReport::of_tensors(&embeddings, &labels, &ReportOptions::default())?;
+    /// assert_eq!(report.pairs, 780);
+    /// assert!(report.auc_interval.is_some_and(|interval| interval.contains(report.auc)));
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    pub fn of_tensors(embeddings: &Tensor, labels: &Tensor, options: &ReportOptions) -> Result<Self, Error> {
+        Self::of_set(&EmbeddingSet::from_tensor(embeddings, labels)?, options)
     }
 }
 

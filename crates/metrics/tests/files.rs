@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array2, array};
 use npyz::{Order, WriterBuilder};
 use safetensors::tensor::{Dtype, TensorView};
-use soft_lmccl_metrics::files::{ArrayNames, EmbeddingTable, Samples, TrialFormat, TrialList, scores, truths, verify};
+use soft_lmccl_metrics::files::{
+    ArrayNames, EmbeddingTable, SampleTable, Samples, ScoredPairs, TrialFormat, TrialList, scores, truths,
+};
 use soft_lmccl_metrics::{
     ClassCounts, EmbeddingSet, Error, Intervals, Pooling, ReportOptions, Templates, VerificationReport,
 };
@@ -341,10 +343,58 @@ fn one_call_measures_a_file() {
     let embeddings = given("e.npy", npy(&[40, 4], &values, Order::C));
     let labels_file = given("l.npy", npy(&[40], &labels, Order::C));
     let options = ReportOptions { far_targets: vec![0.1], ..Default::default() };
-    let report = verify(&embeddings.path, Some(&labels_file.path), &options).unwrap();
+    let report = VerificationReport::of_files(&embeddings.path, Some(&labels_file.path), &options).unwrap();
     let of_rows = VerificationReport::of_rows(set.view(), &labels, &options).unwrap();
     assert_eq!(report, of_rows);
     assert!(report.auc_interval.unwrap().contains(report.auc));
-    let alone = verify(&embeddings.path, None, &options).unwrap_err().to_string();
+    let alone = VerificationReport::of_files(&embeddings.path, None, &options).unwrap_err().to_string();
     assert!(alone.ends_with("e.npy: expected labels, got none"), "{alone}");
+}
+
+#[test]
+fn tables_of_samples_and_of_scores_say_what_is_wrong() {
+    let refused = |name: &str, text: &str| {
+        let file = given(name, text);
+        let path = &file.path;
+        match name.starts_with('s') {
+            true => ScoredPairs::open(path, None).map(drop),
+            false => SampleTable::open(path).and_then(|table| table.labels("class").map(drop)),
+        }
+        .map_err(|error| error.to_string().rsplit_once("/").unwrap().1.to_owned())
+    };
+    assert_eq!(refused("t.tsv", "class\tday\na\t1\n"), Ok(()));
+    for (name, text, problem) in [
+        ("t.csv", "day\n1\n", "t.csv: expected a column `class`, got `day`"),
+        ("t.txt", "class\n1\n", "t.txt: expected .csv or .tsv, got an extension of `txt`"),
+        ("s.csv", "score,same\n0.5,2\n", "s.csv: line 2, column `same`: expected 0, 1, true or false, got `2`"),
+        ("s.npy", "", "s.npy: expected a second file that says which pairs match, got none"),
+        ("s.txt", "", "s.txt: expected .npy, .npz, .csv or .tsv, got an extension of `txt`"),
+    ] {
+        assert_eq!(refused(name, text), Err(problem.to_owned()));
+    }
+    let ragged = refused("t.csv", "class,day\na\n").unwrap_err();
+    assert!(ragged.starts_with("t.csv: CSV error: record 1"), "{ragged}");
+    let absent = SampleTable::open("absent.csv").unwrap_err().to_string();
+    assert_eq!(absent, "cannot read absent.csv");
+    let pairs = ScoredPairs::open(&given("s.tsv", "score\tsame\n0.5\t1\n0.25\tfalse\n").path, None).unwrap();
+    assert_eq!((pairs.pairs.scores(), pairs.pairs.same(), pairs.classes), (&[0.5, 0.25][..], &[true, false][..], None));
+}
+
+/// Counts by class say of every two classes what the pairs do.
+#[test]
+fn confusion_of_counts_is_that_of_the_pairs() {
+    let set = samples().set().clone();
+    let cut = 0.4;
+    let confusion = ClassCounts::of(&set, &[cut]).unwrap().confusion(0);
+    for pair in confusion.tar().into_iter().chain(confusion.most_confused()) {
+        let of = |row: usize| set.labels()[row];
+        let pairs = set.pairs(soft_lmccl_metrics::PairProtocol::All).unwrap();
+        let of_two =
+            pairs.into_iter().filter(|&(i, j)| (of(i).min(of(j)), of(i).max(of(j))) == (pair.first, pair.second));
+        let scores: Vec<f64> = of_two.map(|(i, j)| set.cosine(i, j)).collect();
+        assert_eq!(pair.pairs, scores.len() as u64);
+        assert_eq!(pair.accepted, scores.iter().filter(|&&score| score >= cut).count() as u64);
+    }
+    let classes = confusion.tar().len();
+    assert_eq!(confusion.most_confused().len(), classes * (classes - 1) / 2);
 }

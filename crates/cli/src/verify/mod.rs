@@ -1,8 +1,15 @@
-//! How well do these embeddings verify? Exact figures over all pairs, from files of NumPy.
+//! How well do these embeddings, or these scores, verify?
+//!
+//! `samples` reads, `scored` compares, `figures` reads every number off one curve and its counts, `blocks` puts them into
+//! tables, `page` those into a report.
 
 mod args;
-mod npy;
+mod blocks;
+mod figures;
+mod page;
 mod run;
+mod samples;
+mod scored;
 #[cfg(test)]
 mod tests;
 
@@ -12,8 +19,8 @@ pub use args::Args;
 use crate::program;
 
 /// # Errors
-/// A file that cannot be read or says no embeddings, labels or scores; a figure that is undefined; a threshold that was
-/// asked for and could not be fitted or saved, after the figures are printed.
+/// A file that cannot be read or says no embeddings, labels or scores; a figure that is undefined; a threshold or a report
+/// that was asked for and could not be made, after the figures are printed.
 pub fn run(args: &Args) -> Result<()> {
     let run::Outcome { output, unsaved } = run::run(args, program::interrupted)?;
     program::print(&format!("{output}\n"))?;

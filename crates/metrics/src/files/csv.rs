@@ -5,16 +5,18 @@ use std::path::Path;
 use ndarray::Array2;
 
 use super::{ArrayNames, EmbeddingTable, format, narrow};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A table with headings; whatever is neither a label nor an id is a dimension.
 pub(super) fn table(path: &Path, names: &ArrayNames) -> Result<EmbeddingTable> {
-    let refused = |problem: csv::Error| format(path, problem.to_string());
+    let refused = |problem: csv::Error| refused(path, problem);
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(refused)?;
     let headings = reader.headers().map_err(refused)?.clone();
     let column = |name: &str| headings.iter().position(|heading| heading == name);
     let (label, id) = (column(&names.labels), column(&names.ids));
-    let dimensions: Vec<usize> = (0..headings.len()).filter(|&at| Some(at) != label && Some(at) != id).collect();
+    let others: Vec<usize> = names.others.iter().filter_map(|name| column(name)).collect();
+    let is_dimension = |at: &usize| Some(*at) != label && Some(*at) != id && !others.contains(at);
+    let dimensions: Vec<usize> = (0..headings.len()).filter(is_dimension).collect();
     let (mut values, mut labels, mut ids) = (Vec::new(), Vec::new(), Vec::new());
     for (row, record) in reader.records().enumerate() {
         let record = record.map_err(refused)?;
@@ -33,20 +35,30 @@ pub(super) fn table(path: &Path, names: &ArrayNames) -> Result<EmbeddingTable> {
     let embeddings = Array2::from_shape_vec((rows, dimensions.len()), values).expect("as many in each row");
     let mut table = EmbeddingTable::of(path, embeddings, None);
     if label.is_some() {
-        (table.labels, table.label_names) = numbered(labels);
+        let (labels, label_names) = numbered(&labels);
+        (table.labels, table.label_names) = (Some(labels), label_names);
     }
     table.ids = id.map(|_| ids);
     Ok(table)
 }
 
 /// Numbers as they are; names by their place in the alphabet.
-fn numbered(labels: Vec<String>) -> (Option<Vec<i64>>, Option<Vec<String>>) {
+pub(super) fn numbered(labels: &[String]) -> (Vec<i64>, Option<Vec<String>>) {
     if let Ok(numbers) = labels.iter().map(|label| label.parse()).collect() {
-        return (Some(numbers), None);
+        return (numbers, None);
     }
-    let mut names = labels.clone();
+    let mut names = labels.to_vec();
     names.sort_unstable();
     names.dedup();
     let number = |label: &String| names.partition_point(|name| name < label) as i64;
-    (Some(labels.iter().map(number).collect()), Some(names))
+    (labels.iter().map(number).collect(), Some(names))
+}
+
+/// A file that cannot be opened is that, and not one of a wrong format.
+pub(super) fn refused(path: &Path, problem: csv::Error) -> Error {
+    let text = problem.to_string();
+    match problem.into_kind() {
+        csv::ErrorKind::Io(source) => Error::Io { action: "read", path: path.to_owned(), source },
+        _ => format(path, text),
+    }
 }

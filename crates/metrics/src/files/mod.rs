@@ -3,13 +3,15 @@
 //! ```text
 //! .npy .npz .safetensors .csv ── EmbeddingTable::open ─> embeddings, labels, ids ── set ─> EmbeddingSet
 //! lists of pairs (LFW, VoxCeleb, IJB-C, CSV) ── TrialList ── score ─> ScoredTrials: a histogram, and what was odd
-//! verify(embeddings, labels, options) ─> VerificationReport: all of it in one call
+//! scores of pairs ── ScoredPairs::open; words of samples ── SampleTable::open; all in one call: VerificationReport::of_files
 //! ```
 //!
 //! Whatever a file claims of itself is checked against its length before anything is allocated.
 
 mod csv;
 mod npy;
+mod samples;
+mod scored;
 mod tensors;
 mod trials;
 
@@ -17,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
+pub use samples::SampleTable;
+pub use scored::ScoredPairs;
 pub use trials::{Samples, ScoredTrials, TrialFormat, TrialList, TrialNotes};
 
 use crate::{EmbeddingSet, Error, ReportOptions, Result, VerificationReport};
@@ -37,11 +41,13 @@ pub struct ArrayNames {
     pub labels: String,
     /// Of the column of `.csv` that names each sample. Default "id".
     pub ids: String,
+    /// Columns of `.csv` that are no dimensions either, whatever they hold. Default none.
+    pub others: Vec<String>,
 }
 
 impl Default for ArrayNames {
     fn default() -> Self {
-        Self { embeddings: "embeddings".into(), labels: "labels".into(), ids: "id".into() }
+        Self { embeddings: "embeddings".into(), labels: "labels".into(), ids: "id".into(), others: Vec::new() }
     }
 }
 
@@ -111,25 +117,31 @@ impl EmbeddingTable {
         Self { path: path.to_owned(), embeddings, labels, label_names: None, ids: None }
     }
 
-    /// With labels from another file: `.npy`, `.npz` or `.safetensors` of integers.
+    /// With labels from another file: `.npy`, `.npz` or `.safetensors` of integers, or `.csv` or `.tsv` with a column of
+    /// numbers or names.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn with_labels(mut self, path: impl AsRef<Path>, names: &ArrayNames) -> Result<Self> {
         let path = path.as_ref();
+        self.label_names = None;
         let labels = match extension(path).as_str() {
+            "csv" | "tsv" => {
+                let (labels, label_names) = SampleTable::open(path)?.labels(&names.labels)?;
+                self.label_names = label_names;
+                Some(labels)
+            }
             "npy" => Some(npy::integers(&mut npy::open(path)?, path)?),
             "npz" => npy::of_archive(path, &names.labels, |array| npy::integers(array, path))?,
             "safetensors" => tensors::File::open(path)?.integers(&names.labels)?,
             other => {
                 return Err(format(
                     path,
-                    format!("expected .npy, .npz or .safetensors, got an extension of `{other}`"),
+                    format!("expected .npy, .npz, .safetensors, .csv or .tsv, got an extension of `{other}`"),
                 ));
             }
         };
         self.labels = Some(labels.ok_or_else(|| no_array(path, &names.labels))?);
-        self.label_names = None;
         Ok(self)
     }
 
@@ -143,38 +155,38 @@ impl EmbeddingTable {
     }
 }
 
-/// Every figure of a file of embeddings in one call, over all pairs in bounded memory, with intervals.
-///
-/// * `labels`: a file of labels; `None` if they are with the embeddings
-///
-/// # Errors
-/// As [`EmbeddingTable::open`] and [`VerificationReport::of_rows`].
-///
-/// # Examples
-/// ```
-/// use soft_lmccl_metrics::{ReportOptions, files};
-///
-/// # let directory = tempfile::tempdir()?;
-/// let path = directory.path().join("e.csv");
-/// let row = |row: usize| format!("{},{},{},{}\n", row % 5, row % 7, row * row % 11, (row % 5) * 4);
-/// std::fs::write(&path, "labels,x,y,z\n".to_owned() + &(1..60).map(row).collect::<String>())?;
-/// let report = files::verify(&path, None, &ReportOptions { far_targets: vec![0.1], ..Default::default() })?;
-/// assert_eq!(report.embeddings, 59);
-/// assert!(report.auc_interval.is_some());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn verify(
-    embeddings: impl AsRef<Path>,
-    labels: Option<&Path>,
-    options: &ReportOptions,
-) -> Result<VerificationReport> {
-    let names = ArrayNames::default();
-    let table = EmbeddingTable::open(embeddings, &names)?;
-    let table = match labels {
-        Some(path) => table.with_labels(path, &names)?,
-        None => table,
-    };
-    VerificationReport::of_set(&table.set()?, options)
+impl VerificationReport {
+    /// Measures a file of embeddings in one call, over all pairs in bounded memory, with intervals:
+    /// [`EmbeddingTable::open`] and [`of_set`](Self::of_set).
+    ///
+    /// * `labels`: a file of labels; `None` if they are with the embeddings
+    ///
+    /// # Errors
+    /// As those two.
+    ///
+    /// # Examples
+    /// ```
+    /// use soft_lmccl_metrics::{ReportOptions, VerificationReport};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("e.csv");
+    /// let row = |row: usize| format!("{},{},{},{}\n", row % 5, row % 7, row * row % 11, (row % 5) * 4);
+    /// std::fs::write(&path, "labels,x,y,z\n".to_owned() + &(1..60).map(row).collect::<String>())?;
+    /// let options = ReportOptions { far_targets: vec![0.1], ..Default::default() };
+    /// let report = VerificationReport::of_files(&path, None, &options)?;
+    /// assert_eq!(report.embeddings, 59);
+    /// assert!(report.auc_interval.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of_files(embeddings: impl AsRef<Path>, labels: Option<&Path>, options: &ReportOptions) -> Result<Self> {
+        let names = ArrayNames::default();
+        let table = EmbeddingTable::open(embeddings, &names)?;
+        let table = match labels {
+            Some(path) => table.with_labels(path, &names)?,
+            None => table,
+        };
+        Self::of_set(&table.set()?, options)
+    }
 }
 
 /// Scores of pairs from a `.npy` file, `[P]` of f16, f32 or f64.
