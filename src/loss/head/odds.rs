@@ -181,6 +181,10 @@ impl Pass {
             [part] => part.shallow_clone(),
             parts => Tensor::cat(parts, 1).logsumexp([1i64].as_slice(), true),
         };
+        if pass.logits.scale.is_none() {
+            // NaN where the true logit is infinite: ahead of all others it would hide as a loss of 0.
+            pass.others += &pass.own * 0.0;
+        }
         pass.shared = pass.logits.shares.as_ref().map(|shares| {
             let own = &pass.own * shares.index_select(0, &pass.labels).unsqueeze(1);
             shared.iter().sum::<Tensor>().unsqueeze(1) - own

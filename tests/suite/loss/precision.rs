@@ -6,7 +6,7 @@ use soft_lmccl::{
         NormalizedSoftmaxConfig, Products, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
         functional::{cross_entropy, l2_normalize, large_margin_logits},
     },
-    tch::{Device, Kind, Tensor, nn},
+    tch::{Device, Kind, Tensor, nn, no_grad_guard},
 };
 
 use super::gradient;
@@ -40,6 +40,22 @@ fn a_zero_embedding_gives_a_finite_loss_and_a_finite_gradient() {
         assert!(loss.forward(&embeddings, &labels).unwrap().report().unwrap().total.is_finite());
         let gradient = gradient(&loss, &embeddings, &labels);
         assert!(all_finite(&gradient), "{gradient:?}");
+    }
+}
+
+#[test]
+fn an_infinite_logit_ahead_of_all_others_is_no_loss_of_zero() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let loss = SoftmaxHeadConfig::default().init(&vs.root(), 3, 1).unwrap();
+    let mut weight = vs.variables()["weight"].shallow_clone();
+    {
+        let _frozen = no_grad_guard();
+        weight.copy_(&Tensor::from_slice2(&[[0.5f32], [-0.25], [-1.0]]));
+    }
+    for (value, label) in [(f32::INFINITY, 0i64), (f32::NEG_INFINITY, 0), (f32::INFINITY, 2)] {
+        let embeddings = Tensor::from_slice2(&[[value], [1.0]]);
+        let total = loss.forward(&embeddings, &Tensor::from_slice(&[label, 1])).unwrap().total().double_value(&[]);
+        assert!(!total.is_finite(), "{value}, {label}: {total}");
     }
 }
 
