@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
 use super::layers::{BatchNorm, Conv3d, ConvOptions, Linear, PRelu, at_least_one, flattened, halved, input};
+use super::whitening::Whitening;
 #[cfg(doc)]
 use crate::Error;
 use crate::Result;
@@ -17,11 +18,15 @@ pub struct CompactNetConfig {
     pub channels: Vec<i64>,
     /// `D`, the length of an embedding. Default 128.
     pub embedding_dim: i64,
+    /// Whether the network sees beside the volume the same with a flat spectrum, as a second channel: noise of any color
+    /// is white there. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whitened: bool,
 }
 
 impl Default for CompactNetConfig {
     fn default() -> Self {
-        Self { channels: vec![16, 32, 64], embedding_dim: 128 }
+        Self { channels: vec![16, 32, 64], embedding_dim: 128, whitened: false }
     }
 }
 
@@ -49,7 +54,7 @@ impl CompactNetConfig {
 ///
 /// # Variables
 ///
-/// `C_N` are the channels of block `N`, from 1; `C_0` is 1; `D` is the embedding dimension, `F` the number of features that the layer takes.
+/// `C_N` are the channels of block `N`, from 1; `C_0` is 1, or 2 if `whitened`; `D` is the embedding dimension, `F` the number of features that the layer takes.
 ///
 /// | name | shape |
 /// |---|---|
@@ -62,6 +67,7 @@ impl CompactNetConfig {
 #[derive(Debug)]
 pub struct CompactNet {
     side: i64,
+    whitening: Option<Whitening>,
     layers: Vec<Layer>,
     fc: Linear,
     fc_bn: BatchNorm,
@@ -111,7 +117,8 @@ pub fn compact_net(path: &nn::Path<'_>, side: i64, config: CompactNetConfig) -> 
     let reduced = config.channels.iter().fold(side, |side, _| halved(side));
     let features =
         flattened(side, 1, config.channels.last().copied().unwrap_or(0), [reduced; 3], config.embedding_dim)?;
-    let mut from = 1;
+    let whitening = config.whitened.then(|| Whitening::new(side, path.device()));
+    let mut from = if config.whitened { 2 } else { 1 };
     let mut layers = Vec::with_capacity(2 * config.channels.len());
     for (index, &to) in config.channels.iter().enumerate() {
         let block = path / format!("block{}", index + 1);
@@ -121,6 +128,7 @@ pub fn compact_net(path: &nn::Path<'_>, side: i64, config: CompactNetConfig) -> 
     }
     Ok(CompactNet {
         side,
+        whitening,
         layers,
         fc: Linear::init(&(path / "fc"), features, config.embedding_dim, false)?,
         fc_bn: BatchNorm::init(&(path / "fc_bn"), config.embedding_dim, BatchNorm::MOMENTUM)?,
@@ -132,8 +140,12 @@ impl nn::ModuleT for CompactNet {
     /// With the sizes, unless `volumes` is `[B, 1, side, side, side]`. Training needs a `B` of at least 2: batch
     /// normalization divides by a variance.
     fn forward_t(&self, volumes: &Tensor, train: bool) -> Tensor {
-        let features =
-            self.layers.iter().fold(input(volumes, self.side), |features, layer| layer.forward_t(&features, train));
+        let volumes = input(volumes, self.side);
+        let seen = match &self.whitening {
+            Some(whitening) => Tensor::cat(&[&volumes, &whitening.forward(&volumes)], 1),
+            None => volumes,
+        };
+        let features = self.layers.iter().fold(seen, |features, layer| layer.forward_t(&features, train));
         self.fc_bn.forward_t(&self.fc.forward(&features.flatten(1, -1)), train)
     }
 }

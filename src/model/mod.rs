@@ -38,15 +38,20 @@ mod dsrf3d;
 mod half_turns;
 mod layers;
 mod network; // after the list, which it reads
+mod pretrained;
 mod rb3d;
 mod sphere_net;
 mod trained;
+mod whitening;
 
 pub use cb3d::{Cb3d, Cb3dConfig, cb3d};
 pub use compact_net::{CompactNet, CompactNetConfig, compact_net};
 pub use dsrf3d::{Dsrf3d, Dsrf3dConfig, dsrf3d};
 pub use half_turns::{HalfTurnMean, half_turns};
 pub use network::{Architecture, Network, NetworkConfig};
+#[cfg(feature = "cect")]
+pub use pretrained::prepared;
+pub use pretrained::{Pretrained, pretrained};
 pub use rb3d::{Rb3d, Rb3dConfig, rb3d};
 pub use sphere_net::{SphereNet, SphereNetConfig, SphereStage, sphere_net};
 pub use trained::{Embedder, Trained};

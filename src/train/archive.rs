@@ -29,7 +29,7 @@ pub(super) fn write(path: &Path, tensors: Vec<(String, Stored)>, description: &i
 #[derive(Debug)]
 pub(super) struct Archive {
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Cow<'static, [u8]>,
 }
 
 impl Archive {
@@ -39,7 +39,12 @@ impl Archive {
 
     /// Of rows that are shared out over ranks those of this one.
     pub(super) fn read_held(path: &Path, held: &Held) -> Result<Self> {
-        Ok(Self { path: path.to_owned(), bytes: held.read(path)? })
+        Ok(Self { path: path.to_owned(), bytes: held.read(path)?.into() })
+    }
+
+    /// A file that is in the program; `name` is for messages.
+    pub(super) fn embedded(name: &str, bytes: &'static [u8]) -> Self {
+        Self { path: name.into(), bytes: bytes.into() }
     }
 
     pub(super) fn tensors(&self) -> Result<SafeTensors<'_>> {

@@ -264,6 +264,25 @@ pub fn describe<C: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Meta<C>> 
     Ok(Meta { config, classes })
 }
 
+/// A checkpoint that is in the program: what it describes, made by `make` in `vs` from the description, with the tensors
+/// under `part`, of whatever floating precision. `name` is for messages.
+pub(crate) fn embedded<C: DeserializeOwned, N>(
+    name: &str,
+    bytes: &'static [u8],
+    vs: &mut nn::VarStore,
+    part: &str,
+    make: impl FnOnce(&C, &nn::VarStore) -> Result<N>,
+) -> Result<(N, Meta<C>)> {
+    let archive = Archive::embedded(name, bytes);
+    let Header { config, classes, .. } = header(&archive)?;
+    let made = make(&config, vs)?;
+    let mut problems = Vec::new();
+    let values = Fit::converted(part).variables(&archive.tensors()?, vs, &mut problems)?;
+    archive.refuse(&problems)?;
+    apply(values)?;
+    Ok((made, Meta { config, classes }))
+}
+
 /// Writes the variables of `vs` and the state of a run as one file, like [`save`].
 ///
 /// # Errors

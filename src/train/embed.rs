@@ -27,7 +27,7 @@ use crate::{Error, Result, error::require_defined, metrics::EmbeddingSet};
 /// use soft_lmccl::{model::{CompactNetConfig, compact_net}, train::embed, tch::{Device, Kind, Tensor, nn}};
 ///
 /// let vs = nn::VarStore::new(Device::Cpu);
-/// let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 16 })?;
+/// let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 16, ..Default::default() })?;
 /// let batch = |labels: &[i64]| {
 ///     let volumes = Tensor::randn([labels.len() as i64, 1, 8, 8, 8], (Kind::Float, Device::Cpu));
 ///     Ok((volumes, Tensor::from_slice(labels)))

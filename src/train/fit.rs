@@ -156,7 +156,7 @@ impl fmt::Display for Step {
 /// let volumes = Tensor::randn([12, 1, 8, 8, 8], (Kind::Float, Device::Cpu));
 /// let labels = Tensor::arange(12, (Kind::Int64, Device::Cpu)).remainder(3);
 /// let vs = nn::VarStore::new(Device::Cpu);
-/// let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 4 })?;
+/// let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 4, ..Default::default() })?;
 /// let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 3, 4)?;
 /// let config = FitConfig { epochs: 2, batch_size: 6, ..Default::default() };
 /// let mut seen = 0;

@@ -80,7 +80,7 @@ type BuildOptimizer<'a> = Box<dyn FnOnce(&nn::VarStore) -> Result<Box<dyn Optimi
 /// let sitting = |stop_at: usize| {
 ///     tch::manual_seed(1);
 ///     let vs = nn::VarStore::new(Device::Cpu);
-///     let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 4 })?;
+///     let net = compact_net(&(vs.root() / "net"), 8, CompactNetConfig { channels: vec![4], embedding_dim: 4, ..Default::default() })?;
 ///     let mut loss = target.init(&(vs.root() / "loss"), 3, 4)?;
 ///     let classes = ["1aon", "4v5d", "1bxn"].map(String::from);
 ///     Trainer::new(config)?

@@ -135,6 +135,11 @@ pub(super) struct Fit<'a> {
 }
 
 impl Fit<'_> {
+    /// What lies under a path, of whatever floating precision.
+    pub(super) fn converted(part: &str) -> Self {
+        Self { part: Some(part.to_owned()), convert: true, rename: None }
+    }
+
     fn holds(&self, name: &str) -> bool {
         self.part.as_deref().is_none_or(|part| name != part && is_under(name, part))
     }

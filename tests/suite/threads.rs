@@ -101,7 +101,7 @@ mod torch {
     fn steps() {
         let steps = std::env::var("SOFT_LMCCL_STEPS").map_or(STEPS, |text| text.parse().unwrap());
         let vs = nn::VarStore::new(Device::Cpu);
-        let config = CompactNetConfig { channels: vec![4, 8], embedding_dim: 8 };
+        let config = CompactNetConfig { channels: vec![4, 8], embedding_dim: 8, ..Default::default() };
         let net = compact_net(&(vs.root() / "net"), 8, config).unwrap();
         let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 10, 8).unwrap();
         let mut optimizer = AdamWConfig::default().build(&vs).unwrap();

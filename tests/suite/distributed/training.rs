@@ -52,7 +52,7 @@ fn made(normalized: bool, classes: impl Into<Classes>) -> (nn::VarStore, Box<dyn
     let mut vs = nn::VarStore::new(Device::Cpu);
     let net: Box<dyn nn::ModuleT> = match normalized {
         true => {
-            let config = CompactNetConfig { channels: vec![3], embedding_dim: DIM };
+            let config = CompactNetConfig { channels: vec![3], embedding_dim: DIM, ..Default::default() };
             Box::new(compact_net(&(vs.root() / "net"), SIDE, config).unwrap())
         }
         false => {

@@ -6,6 +6,8 @@ mod forward;
 mod half_turns;
 mod names;
 mod parameters;
+#[cfg(feature = "cect")]
+mod pretrained;
 
 use soft_lmccl::{
     model::{
@@ -18,7 +20,7 @@ use soft_lmccl::{
 fn small() -> [(NetworkConfig, i64); 5] {
     let stages = vec![SphereStage { channels: 3, units: 1 }, SphereStage { channels: 5, units: 2 }];
     [
-        (NetworkConfig::Compact(CompactNetConfig { channels: vec![3, 5], embedding_dim: 4 }), 7),
+        (NetworkConfig::Compact(CompactNetConfig { channels: vec![3, 5], embedding_dim: 4, ..Default::default() }), 7),
         (NetworkConfig::Sphere20(SphereNetConfig { stages, embedding_dim: 4, ..Default::default() }), 7),
         (
             NetworkConfig::Dsrf3dV2(Dsrf3dConfig {

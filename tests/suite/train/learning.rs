@@ -51,7 +51,7 @@ fn held_out_classes_are_told_apart_after_training() {
     let (known, held_out) = (volumes(0..12, 32, 1), volumes(12..16, 24, 2));
     tch::manual_seed(3);
     let vs = nn::VarStore::new(Device::Cpu);
-    let config = CompactNetConfig { channels: vec![8, 16], embedding_dim: 16 };
+    let config = CompactNetConfig { channels: vec![8, 16], embedding_dim: 16, ..Default::default() };
     let net = compact_net(&(vs.root() / "net"), SIDE, config).unwrap();
     let mut loss = SoftLmcclConfig {
         lmcl: LmclConfig { scale: 16.0, ..Default::default() },
@@ -142,7 +142,7 @@ fn a_run_stops_where_its_observer_says_and_repeats_bit_for_bit() {
     let run = |steps: usize| {
         tch::set_num_threads(1);
         let vs = nn::VarStore::new(Device::Cpu);
-        let config = CompactNetConfig { channels: vec![4], embedding_dim: 4 };
+        let config = CompactNetConfig { channels: vec![4], embedding_dim: 4, ..Default::default() };
         let net = compact_net(&(vs.root() / "net"), SIDE, config).unwrap();
         let mut loss = LmclConfig::default().init(&(vs.root() / "loss"), 3, 4).unwrap();
         for (mut variable, seed) in vs.trainable_variables().into_iter().zip(1..) {
@@ -173,7 +173,7 @@ fn a_run_stops_where_its_observer_says_and_repeats_bit_for_bit() {
 fn a_run_is_refused_before_it_starts() {
     let (volumes, labels) = volumes(0..3, 4, 4);
     let vs = nn::VarStore::new(Device::Cpu);
-    let config = CompactNetConfig { channels: vec![4], embedding_dim: 4 };
+    let config = CompactNetConfig { channels: vec![4], embedding_dim: 4, ..Default::default() };
     let net = compact_net(&(vs.root() / "net"), SIDE, config).unwrap();
     let mut loss = LmclConfig::default().init(&(vs.root() / "loss"), 3, 4).unwrap();
     let mut refused = |config: FitConfig, labels: &Tensor| {
@@ -224,7 +224,9 @@ fn a_report_has_the_keys_that_scripts_read() {
     let (known, held_out) = (volumes(0..3, 8, 1), volumes(3..6, 12, 2));
     drop(known);
     let vs = nn::VarStore::new(Device::Cpu);
-    let net = compact_net(&vs.root(), SIDE, CompactNetConfig { channels: vec![4], embedding_dim: 8 }).unwrap();
+    let net =
+        compact_net(&vs.root(), SIDE, CompactNetConfig { channels: vec![4], embedding_dim: 8, ..Default::default() })
+            .unwrap();
     let set = embed(&net, [Ok(held_out)]).unwrap();
     let options = soft_lmccl::metrics::ReportOptions::default().limited_to(&set);
     let report = serde_json::to_value(VerificationReport::of(&set, &options).unwrap()).unwrap();
@@ -238,7 +240,7 @@ fn a_report_has_the_keys_that_scripts_read() {
 fn a_step_and_the_end_of_a_run_have_the_keys_that_scripts_read() {
     let (volumes, labels) = volumes(0..3, 4, 4);
     let vs = nn::VarStore::new(Device::Cpu);
-    let config = CompactNetConfig { channels: vec![4], embedding_dim: 4 };
+    let config = CompactNetConfig { channels: vec![4], embedding_dim: 4, ..Default::default() };
     let net = compact_net(&(vs.root() / "net"), SIDE, config).unwrap();
     let mut loss = LmclConfig::default().init(&(vs.root() / "loss"), 3, 4).unwrap();
     let mut steps = Vec::new();

@@ -14,7 +14,7 @@ const F64_REL: f64 = 1e-9;
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
 fn config() -> CompactNetConfig {
-    CompactNetConfig { channels: vec![3, 5], embedding_dim: 4 }
+    CompactNetConfig { channels: vec![3, 5], embedding_dim: 4, ..Default::default() }
 }
 
 /// `(x − mean)/√(var + 1e-5)·weight + bias`; statistics of the batch, or the running ones.
@@ -125,7 +125,7 @@ fn weight_decay_reaches_what_it_should() {
 fn sizes_that_make_no_network_are_refused() {
     let refused = |channels: &[i64], embedding_dim: i64, side: i64| {
         let vs = nn::VarStore::new(Device::Cpu);
-        let config = CompactNetConfig { channels: channels.to_vec(), embedding_dim };
+        let config = CompactNetConfig { channels: channels.to_vec(), embedding_dim, ..Default::default() };
         let error = compact_net(&vs.root(), side, config).map(drop).unwrap_err();
         assert!(vs.is_empty());
         error.to_string()

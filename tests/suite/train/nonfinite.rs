@@ -53,7 +53,7 @@ fn one_nan_among_the_inputs_moves_nothing() {
 fn a_bad_sample_is_named_and_running_statistics_stay() {
     for (bad, said) in [(f64::NAN, "NaN"), (f64::NEG_INFINITY, "-inf")] {
         let vs = nn::VarStore::new(Device::Cpu);
-        let config = CompactNetConfig { channels: vec![2], embedding_dim: 4 };
+        let config = CompactNetConfig { channels: vec![2], embedding_dim: 4, ..Default::default() };
         let net = compact_net(&(vs.root() / "net"), 4, config).unwrap();
         let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 3, 4).unwrap();
         let volumes = waves(&[12, 1, 4, 4, 4], 0.2);

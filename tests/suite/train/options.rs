@@ -301,7 +301,7 @@ fn a_frozen_part_keeps_its_statistics_too() {
         }
     };
     let vs = nn::VarStore::new(Device::Cpu);
-    let channels = CompactNetConfig { channels: vec![2, 2], embedding_dim: 4 };
+    let channels = CompactNetConfig { channels: vec![2, 2], embedding_dim: 4, ..Default::default() };
     let net = compact_net(&(vs.root() / "net"), 4, channels).unwrap();
     let mut loss = LmclConfig::default().init(&(vs.root() / "loss"), 4, 4).unwrap();
     let before = variables(&vs);

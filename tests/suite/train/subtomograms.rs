@@ -88,7 +88,7 @@ fn a_run_over_a_data_set_is_one_over_the_same_volumes_in_memory() {
     let in_memory = InMemory::new(&volumes, &Tensor::from_slice(data.labels())).unwrap();
     let run = |data: &dyn TrainingSet| {
         let vs = nn::VarStore::new(Device::Cpu);
-        let config = CompactNetConfig { channels: vec![3], embedding_dim: 4 };
+        let config = CompactNetConfig { channels: vec![3], embedding_dim: 4, ..Default::default() };
         let net = compact_net(&(vs.root() / "net"), SIDE as i64, config).unwrap();
         let mut loss = SoftLmcclConfig::default().init(&(vs.root() / "loss"), 2, 4).unwrap();
         {

@@ -20,7 +20,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn network() -> (nn::VarStore, CompactNet) {
     let vs = nn::VarStore::new(Device::Cpu);
-    let config = CompactNetConfig { channels: vec![2], embedding_dim: 3 };
+    let config = CompactNetConfig { channels: vec![2], embedding_dim: 3, ..Default::default() };
     let net = compact_net(&(vs.root() / "net"), 4, config).unwrap();
     (vs, net)
 }
