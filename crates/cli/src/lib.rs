@@ -2,9 +2,12 @@
 //!
 //! A crate of another name than the program has: types of a crate `soft_lmccl` are the library's, say checkpoints.
 
+mod candidates;
+mod carryover;
 mod catalogue;
 mod embed;
 mod experiment;
+mod pretrain;
 mod program;
 mod study;
 mod verify;
@@ -26,8 +29,10 @@ enum Command {
     Experiment(Box<experiment::Args>),
     Study(Box<study::Args>),
     Embed(Box<embed::Args>),
+    Candidates(Box<candidates::Args>),
     Verify(Box<verify::Args>),
     Catalogue(Box<catalogue::Args>),
+    Pretrain(Box<pretrain::Args>),
 }
 
 /// Runs the command that the program was called with.
@@ -37,8 +42,10 @@ pub fn run() -> ExitCode {
         Command::Experiment(args) => experiment::run(&args),
         Command::Study(args) => study::run(&args),
         Command::Embed(args) => embed::run(&args),
+        Command::Candidates(args) => candidates::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Catalogue(args) => catalogue::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args),
     })
 }
 
@@ -54,7 +61,7 @@ mod tests {
         command.build();
         command.clone().debug_assert();
         let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, ["experiment", "study", "embed", "verify", "catalogue", "help"]);
+        assert_eq!(names, ["experiment", "study", "embed", "candidates", "verify", "catalogue", "pretrain", "help"]);
         for command in command.get_subcommands_mut() {
             let help = command.render_long_help().to_string();
             assert!(command.get_about().is_some_and(|about| about.to_string().len() > 20), "{help}");

@@ -15,9 +15,10 @@ use soft_lmccl::tch::Device;
 /// enough); calibration.json with the threshold.
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// The trained network: a checkpoint of `experiment`, or one that `study --keep-networks` kept.
+    /// The trained network: a checkpoint of `experiment`, or one that `study --keep-networks` kept [default: the one that
+    /// comes with the program, to whose 32³ voxels of 10 Å subtomograms of any size are resampled].
     #[arg(long, value_name = "FILE")]
-    pub network: PathBuf,
+    pub network: Option<PathBuf>,
 
     /// The subtomograms: a table with column `path`, and `label` if the classes are known. Larger subtomograms than the
     /// network takes are cropped around their center.
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long)]
     pub bright: bool,
 
-    /// Take voxels of another size than the network was trained on.
+    /// Take voxels of another size than the network was trained on, or of unknown size, as if they were of that size.
     #[arg(long)]
     pub any_voxel_size: bool,
 

@@ -6,9 +6,6 @@ use anyhow::Result;
 use soft_lmccl::{
     cect::ClassId,
     metrics::{DirPoint, EmbeddingSet, Gallery, Prototype},
-    model::Trained,
-    tch::nn,
-    train::checkpoint,
 };
 
 use super::{
@@ -16,7 +13,7 @@ use super::{
     output::{self, Found},
     subtomograms::{Labels, Subtomograms, TrainedNetwork},
 };
-use crate::program::{aligned, lock::lock, make_dir, refused, say};
+use crate::program::{aligned, lock::lock, make_dir, network::ShippedOr, refused, say};
 
 /// Share of the subtomograms of other classes that may be taken for an enrolled one, if not asked otherwise.
 const FPIR: f64 = 0.05;
@@ -28,8 +25,8 @@ pub fn run(args: &Args) -> Result<()> {
     if !(0.0..=1.0).contains(&fpir) {
         return Err(refused("--fpir", "a rate from 0 to 1", fpir));
     }
-    let trained: Trained = checkpoint::describe(&args.network)?.config;
-    let open = |table, labels| Subtomograms::open(table, labels, args, &trained);
+    let net = ShippedOr::open(args.network.as_deref(), args.device)?;
+    let open = |table, labels| Subtomograms::open(table, labels, args, net.trained());
     let particles = open(&args.particles, Labels::Welcome)?;
     let references = args.enroll.as_ref().map(|table| open(table, Labels::Needed)).transpose()?;
     let references = match references {
@@ -44,9 +41,6 @@ pub fn run(args: &Args) -> Result<()> {
     make_dir(&args.out)?;
     let _alone = lock(&args.out)?;
 
-    let mut vs = nn::VarStore::new(args.device);
-    let net = trained.init(&vs)?;
-    checkpoint::load_network(&args.network, &mut vs, Trained::PATH, &trained)?;
     let network = TrainedNetwork { net: &net, device: args.device, batch: usize::from(args.batch) };
     let search = match references.as_ref().map(|references| references.embed(&network, fpir)).transpose()? {
         None => None,

@@ -4,15 +4,15 @@ use std::{collections::HashSet, path::Path};
 
 use anyhow::{Result, anyhow};
 use soft_lmccl::{
-    cect::{Batch, ClassId, Contrast, Dataset, FilesConfig, LabeledFiles, render},
+    cect::{Batch, ClassId, Contrast, Dataset, FilesConfig, LabeledFiles, Sample, render},
     metrics::EmbeddingSet,
-    model::{Embedder, Trained},
+    model::{Trained, prepared},
     tch::{Device, Tensor},
     train::embed,
 };
 
 use super::args::Args;
-use crate::program::{bar::bar, interrupted};
+use crate::program::{bar::bar, interrupted, network::ShippedOr};
 
 /// The class of all where there are no labels; nobody reads it.
 const UNLABELED: &str = "unlabeled";
@@ -31,6 +31,8 @@ pub enum Labels {
 #[derive(Debug)]
 pub struct Subtomograms {
     files: LabeledFiles,
+    /// Edge in Å of the voxels that are resampled, if any are.
+    resampled: Option<f64>,
 }
 
 impl Subtomograms {
@@ -41,17 +43,26 @@ impl Subtomograms {
     pub fn open(table: &Path, labels: Labels, args: &Args, trained: &Trained) -> Result<Self> {
         let config = FilesConfig {
             root: args.root.clone(),
-            side: Some(trained.side),
+            // Resampled first and cropped then, if the network is the one that takes any.
+            side: args.network.as_ref().map(|_| trained.side),
             contrast: if args.bright { Contrast::BrightProtein } else { Contrast::DarkProtein },
             unlabeled: (labels == Labels::Welcome).then(|| UNLABELED.to_owned()),
             ..Default::default()
         };
         let files = LabeledFiles::open(table, config)?;
-        if let Some(wanted) = trained.voxel_size.filter(|_| !args.any_voxel_size) {
-            let of_table = |problem| anyhow!("{}: {problem}", table.display());
-            require_size(files.voxel_size(), wanted).map_err(of_table)?;
-        }
-        Ok(Self { files })
+        let of_table = |problem| anyhow!("{}: {problem}", table.display());
+        let wanted = trained.voxel_size.filter(|_| !args.any_voxel_size);
+        let resampled = match (&args.network, wanted) {
+            (Some(_), Some(wanted)) => require_size(files.voxel_size(), wanted).map(|()| None).map_err(of_table)?,
+            (Some(_), None) => None,
+            (None, None) => trained.voxel_size,
+            (None, Some(_)) => {
+                let unknown =
+                    || "voxels of unknown size, to be resampled: write it into the files, or try --any-voxel-size";
+                Some(files.voxel_size().ok_or_else(|| of_table(unknown().to_owned()))?)
+            }
+        };
+        Ok(Self { files, resampled })
     }
 
     pub fn len(&self) -> usize {
@@ -91,7 +102,11 @@ impl Subtomograms {
         let bar = bar(what, self.len());
         let indices: Vec<usize> = (0..self.len()).collect();
         let batches = indices.chunks(network.batch).take_while(|_| !interrupted()).map(|indices| {
-            let samples = render(&self.files, indices, |_| bar.inc(1))?;
+            let mut samples = render(&self.files, indices, |_| bar.inc(1))?;
+            if let Some(voxel_size) = self.resampled {
+                let seen = |sample: Sample| Ok(Sample { volume: prepared(&sample.volume, voxel_size)?, ..sample });
+                samples = samples.into_iter().map(seen).collect::<soft_lmccl::Result<_>>()?;
+            }
             let labels: Vec<i64> = samples.iter().map(|sample| label(sample.class)).collect();
             let volumes = Batch::of(&samples)?.volumes.f_to_device(network.device)?;
             Ok((volumes, Tensor::from_slice(&labels)))
@@ -117,7 +132,7 @@ fn require_size(found: Option<f64>, wanted: f64) -> Result<(), String> {
 /// A network and how it is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainedNetwork<'a> {
-    pub net: &'a Embedder,
+    pub net: &'a ShippedOr,
     pub device: Device,
     /// Subtomograms at a time.
     pub batch: usize,

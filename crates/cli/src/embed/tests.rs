@@ -24,7 +24,8 @@ const SIDE: usize = 16;
 const EACH: usize = 6;
 
 fn trained(half_turns: bool) -> Trained {
-    let network = NetworkConfig::Compact(CompactNetConfig { channels: vec![4, 8], embedding_dim: 12 });
+    let network =
+        NetworkConfig::Compact(CompactNetConfig { channels: vec![4, 8], embedding_dim: 12, ..Default::default() });
     Trained { network, side: SIDE, voxel_size: Some(10.0), half_turns }
 }
 
@@ -300,6 +301,26 @@ fn two_programs_do_not_write_to_one_directory() {
     );
     drop(held);
     told(folder.path(), line).unwrap();
+}
+
+/// Without a network of the user's, the one that comes with the program takes voxels of any size, if they are known.
+#[test]
+fn the_programs_own_network_takes_any_subtomogram() {
+    let folder = folder();
+    for table in ["all", "coarse"] {
+        told(folder.path(), &format!("--particles {table}.csv!")).unwrap();
+        let (shape, embeddings) = matrix(&folder.path().join("out/embeddings.npy"));
+        assert_eq!(shape, [if table == "all" { 3 * EACH as u64 } else { 1 }, 128]);
+        assert!(embeddings.chunks(128).all(|row| (row.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() < 1e-4));
+    }
+    let message = told(folder.path(), "--particles unsized.csv!").unwrap_err();
+    assert!(
+        message.ends_with("voxels of unknown size, to be resampled: write it into the files, or try --any-voxel-size"),
+        "{message}"
+    );
+    told(folder.path(), "--particles unsized.csv! --any-voxel-size").unwrap();
+    told(folder.path(), "--particles all.csv! --enroll enrolled.csv! --calibrate others.csv!").unwrap();
+    assert!(folder.path().join("out/calibration.json").exists());
 }
 
 #[test]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use soft_lmccl::{cect::SimulationConfig, metrics::VerificationReport};
 
 use super::args::LossName;
-use crate::program;
+use crate::{carryover::PROFILE, program};
 
-/// One loss trained with one seed.
+/// One loss trained with one seed, or what needs no training.
 #[derive(Debug, Serialize)]
 pub struct Run {
     pub loss: String,
@@ -58,7 +58,8 @@ impl Results {
         let Ok(Earlier { runs }) = serde_json::from_slice(&json) else { return Vec::new() };
         let made =
             |run: &EarlierRun| seeds.contains(&run.seed) && losses.iter().any(|loss| loss.to_string() == run.loss);
-        let left_out = runs.iter().filter(|run| !made(run));
+        let is_trained = |run: &&EarlierRun| run.loss != PROFILE;
+        let left_out = runs.iter().filter(is_trained).filter(|run| !made(run));
         left_out.map(|EarlierRun { loss, seed }| format!("{loss}, seed {seed}")).collect()
     }
 
@@ -68,7 +69,7 @@ impl Results {
     /// # Errors
     /// As writing.
     pub fn save(&mut self, out: &Path) -> Result<()> {
-        if self.runs.is_empty() {
+        if self.runs.iter().all(|run| run.loss == PROFILE) {
             return Ok(());
         }
         self.wall_seconds = self.started.elapsed().as_secs_f64();

@@ -22,6 +22,7 @@ use super::{
     pictures::{draw_results, draw_slices},
     results::{Results, Run, set_name},
 };
+use crate::carryover::{PROFILE, profile_set};
 use crate::program::{aligned, bar::bar, interrupted, lock::lock, make_dir, refused, say};
 
 /// Subtomograms that go through the network together when it only embeds.
@@ -64,6 +65,16 @@ pub fn run(args: &Args) -> Result<()> {
         if finished.is_empty() {
             draw_slices(&plan.out.join("slices.svg"), data.sets(), &split)?;
         }
+        let profiles = measured(profile_set(&data.test)?)?;
+        results.runs.push(Run {
+            loss: PROFILE.to_owned(),
+            seed,
+            train: "nothing".to_owned(),
+            test: set_name(&plan.test),
+            unknown_classes: unknown_names.clone(),
+            report: profiles.report,
+            train_seconds: 0.0,
+        });
         for name in &plan.losses {
             if interrupted() {
                 break 'seeds;
@@ -287,6 +298,18 @@ fn train(plan: &Plan, data: &Data, name: &LossName, seed: u64) -> Result<Option<
     }
 
     let embeddings = embed(&net, data.test.chunks(EMBED_BATCH, plan.device))?;
+    let Measured { report, curve, embeddings } = measured(embeddings)?;
+    Ok(Some(Finished { loss: name.clone(), seed, seconds: outcome.seconds, report, curve, embeddings }))
+}
+
+/// The figures of some embeddings.
+struct Measured {
+    report: VerificationReport,
+    curve: RocCurve,
+    embeddings: EmbeddingSet,
+}
+
+fn measured(embeddings: EmbeddingSet) -> Result<Measured> {
     let options = ReportOptions::default();
     let limited = options.clone().limited_to(&embeddings);
     if limited != options {
@@ -298,7 +321,7 @@ fn train(plan: &Plan, data: &Data, name: &LossName, seed: u64) -> Result<Option<
     let drawn = embeddings.pair_scores(limited.protocol())?;
     let curve = embeddings.pair_scores(PairProtocol::All)?.roc();
     let report = VerificationReport::from_curve(embeddings.len() as u64, &curve, &drawn, &limited)?;
-    Ok(Some(Finished { loss: name.clone(), seed, seconds: outcome.seconds, report, curve, embeddings }))
+    Ok(Measured { report, curve, embeddings })
 }
 
 #[cfg(test)]

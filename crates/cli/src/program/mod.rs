@@ -4,6 +4,7 @@
 pub mod bar;
 pub mod lock;
 pub mod loss;
+pub mod network;
 
 use std::{
     fmt::{self, Display, Write as _},

@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "cpu")]
     pub size: Size,
 
-    /// Stages to run, or `all`.
+    /// Stages to run, or `all` of those that train. `carryover` tests one network that is trained: see --network.
     #[arg(long, value_delimiter = ',', num_args = 1.., default_value = "tables", value_parser = parse_stage)]
     pub stage: Vec<StageArg>,
 
@@ -79,6 +79,15 @@ pub struct Args {
     #[arg(long)]
     pub keep_networks: bool,
 
+    /// The network that `--stage carryover` tests, on data of several makers [default: the one that comes with the program].
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
+
+    /// Real subtomograms for `--stage carryover`: a table with columns `path` and `label`, which has two labels, that of
+    /// particles and that of the background beside them; and the label of the particles.
+    #[arg(long, value_names = ["TABLE", "LABEL"], num_args = 2)]
+    pub real: Vec<String>,
+
     /// Print the runs that are left, and stop.
     #[arg(long)]
     pub list: bool,
@@ -92,11 +101,12 @@ pub struct Args {
     pub worker: bool,
 }
 
-/// A stage, or all of them.
+/// A stage, all of those that train, or the one that tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StageArg {
     One(Stage),
     All,
+    Carryover,
 }
 
 impl Args {
@@ -147,12 +157,14 @@ pub struct DeviceArg {
 }
 
 fn parse_stage(text: &str) -> Result<StageArg, String> {
-    if text == "all" {
-        return Ok(StageArg::All);
+    match text {
+        "all" => return Ok(StageArg::All),
+        "carryover" => return Ok(StageArg::Carryover),
+        _ => {}
     }
     Stage::from_str(text, false).map(StageArg::One).map_err(|_| {
         let names: Vec<String> = Stage::ALL.iter().map(Stage::to_string).collect();
-        format!("expected {} or all", names.join(", "))
+        format!("expected {}, carryover or all", names.join(", "))
     })
 }
 

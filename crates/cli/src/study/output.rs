@@ -13,7 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{
     args::Args,
     data::Domains,
-    plan::{Column, Domain, Roles, Stage},
+    plan::{Column, Domain, Roles, Stage, UNTRAINED},
     printed::{FIGURES, Figure},
     settings::Settings,
     store::{Store, to_json},
@@ -59,7 +59,10 @@ impl Results {
         let over_columns = |records: &[Record], rows: &[&str]| -> Vec<Cell> {
             Column::ALL.iter().flat_map(|column| rows.iter().filter_map(|row| cell(records, *column, row))).collect()
         };
-        let others = distinct_rows(&first_split, &names, settings);
+        // The row without a network stands in every table.
+        let printed: Vec<&str> = names.iter().copied().filter(|name| *name != UNTRAINED).collect();
+        let others = distinct_rows(&first_split, &printed, settings);
+        let others = if others == [UNTRAINED] { Vec::new() } else { others };
         let seed_pairs = |column: &Column| {
             let column = *column;
             let others = names.iter().filter(|name| **name != CLAIMED);

@@ -17,6 +17,10 @@ use soft_lmccl::{
 };
 
 use super::recipe::{Objective, Recipe, Regime, Supply};
+use crate::carryover::PROFILE;
+
+/// The name of the row that needs no network.
+pub const UNTRAINED: &str = "radial-profile";
 
 /// A data set of the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
@@ -199,10 +203,12 @@ fn tests(train: Domain, roles: Roles, available: &[Domain]) -> Vec<Domain> {
     tests
 }
 
-/// The rows of the paper's tables, in its order but for λ = 1, which it prints before the others.
+/// The rows of the paper's tables, in its order but for λ = 1, which it prints before the others, below the row that needs
+/// no network: whoever is not ahead of it has learned nothing.
 pub fn rows(base: SoftLmcclConfig) -> Vec<Recipe> {
     let SoftLmcclConfig { lmcl, center, .. } = base;
     let mut rows = vec![
+        radial_profile(),
         Recipe::new("softmax", "softmax", Objective::Softmax),
         Recipe::new("center", "center", Objective::Center(center)),
     ];
@@ -218,6 +224,11 @@ pub fn rows(base: SoftLmcclConfig) -> Vec<Recipe> {
     rows
 }
 
+/// The row that needs no network.
+fn radial_profile() -> Recipe {
+    Recipe::new(UNTRAINED, PROFILE, Objective::RadialProfile)
+}
+
 /// Where the search for hyper-parameters starts: a scale that 17 classes need by CosFace's bound, with room, and a
 /// weight at which the terms are about equal.
 const SEARCHED_FROM: (f64, f64) = (30.0, 0.3);
@@ -225,7 +236,7 @@ const SEARCHED_FROM: (f64, f64) = (30.0, 0.3);
 /// What was chosen from on classes that no table is about: the defaults, and the row that is ours.
 fn chosen_from(base: SoftLmcclConfig) -> Vec<Recipe> {
     let own = ours(base).into_iter().filter(|recipe| matches!(recipe.objective, Objective::SoftLmccl(_)));
-    search().into_iter().chain(own).collect()
+    std::iter::once(radial_profile()).chain(search()).chain(own).collect()
 }
 
 /// What the defaults were chosen from: one hyper-parameter at a time, then the better ones together.

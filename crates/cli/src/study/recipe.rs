@@ -111,12 +111,21 @@ impl Recipe {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
+    /// Nothing is trained: the radial profile of a subtomogram stands for it.
+    RadialProfile,
     Softmax,
     Center(CenterLossConfig),
     Lmcl(LmclConfig),
     ArcFace(ArcFaceConfig),
-    LmclCenter { lmcl: LmclConfig, center: CenterLossConfig, weight: f64 },
-    SoftmaxCenter { center: CenterLossConfig, weight: f64 },
+    LmclCenter {
+        lmcl: LmclConfig,
+        center: CenterLossConfig,
+        weight: f64,
+    },
+    SoftmaxCenter {
+        center: CenterLossConfig,
+        weight: f64,
+    },
     SoftLmccl(SoftLmcclConfig),
 }
 
@@ -125,9 +134,13 @@ impl Objective {
     ///
     /// # Errors
     /// As the `init` of its parts.
+    ///
+    /// # Panics
+    /// For a radial profile, which has no loss: it is never trained.
     pub fn init(self, path: &nn::Path<'_>, classes: i64, dim: i64) -> soft_lmccl::Result<Box<dyn Loss>> {
         let softmax = SoftmaxHeadConfig::default();
         let (loss, center): (LossConfig, _) = match self {
+            Self::RadialProfile => unreachable!("a radial profile is never trained"),
             Self::Softmax => (softmax.into(), None),
             Self::Center(center) => (center.into(), None),
             Self::Lmcl(lmcl) => (lmcl.into(), None),

@@ -1,20 +1,24 @@
 //! The study from end to end: plan, make what is left, write what is known.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use clap::ValueEnum;
 use soft_lmccl::distributed::{Group, GroupConfig};
 
 use super::{
-    args::Args,
+    args::{Args, StageArg},
     data::Domains,
     execute::{self, execute},
     output, plan,
+    settings::Settings,
     store::Store,
     worker,
 };
-use crate::program::{lock::lock, print, refused, say};
+use crate::{
+    carryover::{Asked, table},
+    program::{lock::lock, make_dir, network::ShippedOr, print, refused, say, write},
+};
 
 /// # Errors
 /// Whatever was asked for wrongly, before any work; what runs, reading and writing fail with.
@@ -24,6 +28,12 @@ pub fn run(args: &Args) -> Result<()> {
         // Before anything uses the pool, as reading the user's files does.
         let all = if args.worker { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
         execute::limit_threads(args.threads.unwrap_or(all));
+    }
+    if args.stage.contains(&StageArg::Carryover) {
+        carryover(args)?;
+        if args.stages().is_empty() {
+            return Ok(());
+        }
     }
     let settings = args.settings()?;
     settings.validate()?;
@@ -78,6 +88,18 @@ fn fail(group: &Group, error: &anyhow::Error) {
     group.fail(&format!("{error:#}"));
 }
 
+/// Tests one network and writes its table.
+fn carryover(args: &Args) -> Result<()> {
+    let network = ShippedOr::open(args.network.as_deref(), args.device.device)?;
+    let per_class = Settings::of(args.size).per_class;
+    let real: Vec<(&Path, &str)> =
+        args.real.chunks_exact(2).map(|pair| (Path::new(&pair[0]), pair[1].as_str())).collect();
+    let text = table(&network, Asked { per_class, real: &real, device: args.device.device })?;
+    make_dir(&args.out)?;
+    write(&args.out.join("carryover.md"), text.as_bytes())?;
+    print(&text)
+}
+
 fn validate(args: &Args) -> Result<()> {
     let refuse = |field, expected, got: String| Err(refused(field, expected, got));
     if args.jobs == 0 {
@@ -89,6 +111,10 @@ fn validate(args: &Args) -> Result<()> {
     if args.bright && args.background.is_none() && args.subtomograms.is_none() {
         let expected = "--background or --subtomograms, of which it tells the contrast";
         return refuse("--bright", expected, "neither".into());
+    }
+    if !args.stage.contains(&StageArg::Carryover) && (args.network.is_some() || !args.real.is_empty()) {
+        let field = if args.network.is_some() { "--network" } else { "--real" };
+        return refuse(field, "`--stage carryover`, which tests a network", "other stages alone".into());
     }
     match args.time_limit {
         // A moment much later than that cannot be told.

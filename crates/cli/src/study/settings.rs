@@ -157,7 +157,11 @@ impl Settings {
                 per_class: 10,
                 neuron_total: 144,
                 side: 16,
-                network: NetworkConfig::Compact(CompactNetConfig { channels: vec![4, 8], embedding_dim: 16 }),
+                network: NetworkConfig::Compact(CompactNetConfig {
+                    channels: vec![4, 8],
+                    embedding_dim: 16,
+                    ..Default::default()
+                }),
                 fit: FitConfig { epochs: 2, batch_size: 16, ..FitConfig::default() },
                 bootstrap: BootstrapOptions { draws: 60, ..Default::default() },
                 few_shot: vec![1, 5],

@@ -3,6 +3,7 @@
 use std::{fs, ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::{Context, Result, anyhow};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use soft_lmccl::{
     Error, MetricError,
@@ -24,6 +25,7 @@ use super::{
     recipe::{Objective, Regime, Supply},
     store::Sitting,
 };
+use crate::carryover::profiles;
 
 /// Subtomograms that go through the network together when it only embeds.
 const EMBED_BATCH: i64 = 128;
@@ -145,7 +147,11 @@ pub fn run(
     let source = domains.source(run.train, run.roles, run.seed, run.recipe.supply)?;
     let supply = run.recipe.supply;
     let wanted = (run.train, supply);
-    if !supply.streamed && !matches!(shared.train, Some((domain, supply, _)) if (domain, supply) == wanted) {
+    let is_trained = run.recipe.objective != Objective::RadialProfile;
+    if is_trained
+        && !supply.streamed
+        && !matches!(shared.train, Some((domain, supply, _)) if (domain, supply) == wanted)
+    {
         shared.train = None;
         observer.simulating(run.train, source.sizes().0);
         shared.train = Some((wanted.0, wanted.1, source.train(|done| observer.simulated(done))?));
@@ -156,6 +162,19 @@ pub fn run(
             observer.simulating(test, source.sizes().1);
             shared.tests.push((test, source.test(|done| observer.simulated(done))?));
         }
+    }
+    if !is_trained {
+        let outcome = test_all(run, domains, shared, profiles, observer)?;
+        return Ok(Some(Record {
+            fingerprint: settings.fingerprint(run),
+            run: run.clone(),
+            known: Vec::new(),
+            outcome,
+            curve: TrainingCurve::default(),
+            train_seconds: 0.0,
+            seconds: started.elapsed().as_secs_f64(),
+            threads: usize::try_from(tch::get_num_threads()).ok(),
+        }));
     }
     let mut known = source.known();
     known.truncate(run.recipe.known.unwrap_or(known.len()));
@@ -207,7 +226,9 @@ pub fn run(
                 let meta = Meta { config: Kept { trained, run }, classes: known.clone() };
                 checkpoint::save_of(path, &vs, &meta, &origin)?;
             }
-            (test_all(run, domains, device, &net, shared, observer)?, end.seconds)
+            // With their lengths, which tell whether a network has collapsed.
+            let embed = |batch: &Batch| Ok(embed_raw(&net, batch.chunks(EMBED_BATCH, device))?);
+            (test_all(run, domains, shared, embed, observer)?, end.seconds)
         }
         Err(error @ Error::Diverged { .. }) => (Outcome::Failed(error.to_string()), started.elapsed().as_secs_f64()),
         Err(error) => return Err(error.into()),
@@ -264,9 +285,8 @@ impl Training<'_> {
 fn test_all(
     run: &Run,
     domains: &Domains,
-    device: Device,
-    net: &Embedder,
     shared: &Shared,
+    embed: impl Fn(&Batch) -> Result<(Array2<f32>, Vec<i64>)>,
     observer: &impl Observer,
 ) -> Result<Outcome> {
     let mut evaluations = Vec::new();
@@ -274,8 +294,7 @@ fn test_all(
         observer.testing(test);
         let (_, batch) = shared.tests.iter().find(|(domain, _)| *domain == test).expect("rendered before training");
         let classes = domains.source(test, run.roles, run.seed, Supply::default())?.unknown();
-        // With their lengths, which tell whether a network has collapsed.
-        let (raw, labels) = embed_raw(net, batch.chunks(EMBED_BATCH, device))?;
+        let (raw, labels) = embed(batch)?;
         // Maps are for looking at: one seed of one split, where the network is at home.
         let mapped = run.seed == 1 && run.roles == Roles::Split(0) && test == run.train;
         match evaluate(test, classes, raw.view(), &labels, domains.settings(), mapped) {
