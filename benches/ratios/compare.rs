@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 use soft_lmccl::{
-    loss::{
-        LmclConfig, Loss, Negatives, Reduction,
-        functional::{cosine_similarity, cross_entropy, large_margin_logits},
-    },
+    loss::{LmclConfig, Loss, Negatives, functional::cosine_similarity},
     tch::{Device, Kind, Tensor, nn},
 };
 
@@ -102,8 +99,9 @@ fn case(size: Size, rounds: usize) -> Vec<Value> {
     }
     let inputs = [&embeddings, &weight];
     record("lmcl_by_autograd", &mut || {
-        let logits = large_margin_logits(&cosine_similarity(&embeddings, &weight), &labels, 16.0, 0.35);
-        let total = cross_entropy(&logits, &labels, Reduction::Mean);
+        let margins = Tensor::full([n, 1], -0.35, (Kind::Float, Device::Cpu));
+        let cosine = cosine_similarity(&embeddings, &weight).scatter_add(1, &labels.unsqueeze(1), &margins);
+        let total = (cosine * 16.0).cross_entropy_for_logits(&labels);
         std::hint::black_box(Tensor::run_backward(&[total], &inputs, false, false));
     });
     record("naive_lmcl_one_hot", &mut || {

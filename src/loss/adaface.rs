@@ -5,7 +5,7 @@ use tch::{Kind, Tensor, nn, no_grad_guard};
 
 use super::{
     Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
-    functional::{norm_quality, of_adaptive_margin},
+    functional::{adaptive_margin, norm_quality},
     gate::CheckedBatch,
     head::{Head, HeadConfig},
 };
@@ -197,7 +197,7 @@ impl Loss for AdaFace {
         let quality = norm_quality(&norms, &running.get(0), &running.get(1), concentration);
         let scores = self.head.scores(&batch, 1)?;
         let quality = quality.to_kind(self.head.weight.kind());
-        let margin = |own: &Tensor| of_adaptive_margin(&(own / scale), &quality, margin) * scale;
+        let margin = |own: &Tensor| adaptive_margin(&(own / scale), &quality, margin) * scale;
         Ok(LossTerms::single(Self::NAME, self.head.cross_entropy(&scores, margin)))
     }
 

@@ -5,7 +5,7 @@ use tch::{Tensor, nn};
 
 use super::{
     Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
-    functional::of_enlarged_angles,
+    functional::additive_angular_margin,
     head::{Head, HeadConfig},
 };
 use crate::{
@@ -169,7 +169,7 @@ impl Loss for ArcFace {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         let ArcFaceConfig { scale, margin, .. } = self.config;
         let scores = self.head.scores(&self.head.batch(embeddings, labels)?, 1)?;
-        let value = self.head.cross_entropy(&scores, |own| of_enlarged_angles(&(own / scale), margin) * scale);
+        let value = self.head.cross_entropy(&scores, |own| additive_angular_margin(&(own / scale), margin) * scale);
         Ok(LossTerms::single(Self::NAME, value))
     }
 

@@ -11,7 +11,7 @@ use super::{
     Loss, LossKind, LossTerms, Reduction,
     forgotten::SinceUpdate,
     functional::{
-        ClassResiduals, NORM_FLOOR, center_distance_euclidean, center_distance_reduced, column, l2_normalize, residuals,
+        ClassResiduals, NORM_FLOOR, center_distance, center_distance_euclidean, column, l2_normalize, residuals,
     },
     gate::{CheckedBatch, Gate, Labels, placed},
 };
@@ -282,7 +282,7 @@ impl CenterLoss {
     fn distance(&self, batch: &CheckedBatch, reduction: Reduction) -> Tensor {
         let (embeddings, labels) = (self.place(batch), &batch.labels.tensor);
         match self.config.distance {
-            CenterDistance::Squared => center_distance_reduced(&embeddings, &self.centers, labels, reduction),
+            CenterDistance::Squared => center_distance(&embeddings, &self.centers, labels, reduction),
             CenterDistance::Euclidean => {
                 reduction.apply(&center_distance_euclidean(&embeddings, &self.centers, labels))
             }

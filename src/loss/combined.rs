@@ -5,7 +5,7 @@ use tch::{Tensor, nn};
 
 use super::{
     Chunks, Loss, LossKind, LossTerms, Negatives, Reduction, Targets,
-    functional::of_combined_margins,
+    functional::combined_margin,
     gate::require_non_negative,
     head::{Head, HeadConfig},
 };
@@ -166,7 +166,7 @@ impl Loss for CombinedMargin {
     fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<LossTerms> {
         let CombinedMarginConfig { scale, factor, angle, cosine, .. } = self.config;
         let scores = self.head.scores(&self.head.batch(embeddings, labels)?, 1)?;
-        let margin = |own: &Tensor| of_combined_margins(&(own / scale), [factor, angle, cosine]) * scale;
+        let margin = |own: &Tensor| combined_margin(&(own / scale), [factor, angle, cosine]) * scale;
         Ok(LossTerms::single(Self::NAME, self.head.cross_entropy(&scores, margin)))
     }
 

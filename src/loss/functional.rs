@@ -9,7 +9,6 @@ use std::f64::consts::PI;
 use tch::{Kind, Tensor};
 
 use super::{Reduction, gate::placed};
-use crate::{Error, Result, error::require_defined};
 
 /// The floor under a norm, as in the authors' TensorFlow code (1e-10 on the squared norm).
 ///
@@ -86,60 +85,25 @@ pub(super) fn lowest(kind: Kind) -> f64 {
     if kind == Kind::Double { f64::MIN } else { f64::from(f32::MIN) }
 }
 
-/// Scaled logits with the margin taken off the true class only: `s·(cos θ[b, c] − m·1[c = y_b])`.
-///
-/// One `scatter_add` of `B` numbers, not a `B × C` one-hot.
-///
-/// # Shapes
-/// `[B, C]`, `[B]` → `[B, C]`.
-///
-/// # Examples
-/// ```
-/// # use soft_lmccl::{loss::functional::large_margin_logits, tch::Tensor};
-/// let cosine = Tensor::from_slice2(&[[0.5, -0.25]]);
-/// let logits = large_margin_logits(&cosine, &Tensor::from_slice(&[0i64]), 8.0, 0.25);
-/// assert_eq!(Vec::<f64>::try_from(logits.flatten(0, 1)).unwrap(), [8.0 * (0.5 - 0.25), 8.0 * -0.25]);
-/// ```
-///
-/// # References
-/// H. Wang et al., *CosFace*, CVPR 2018, Eq. 4.
-pub fn large_margin_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margin: f64) -> Tensor {
-    with_own(cosine, labels, |own| own - margin) * scale
-}
-
-/// The logits, with a change of those of the true classes.
-fn with_own(logits: &Tensor, labels: &Tensor, change: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
-    let labels = labels.unsqueeze(1);
-    let own = logits.gather(1, &labels, false);
-    logits.scatter_add(1, &labels, &(change(&own) - own))
-}
-
-/// Scaled logits with the angle of the true class enlarged: `s·cos(θ[b, y] + m)`, others `s·cos θ`.
+/// ArcFace's margin on the cosines of true classes: `cos(θ + m)`.
 ///
 /// Beyond `θ + m > π`, where the cosine would rise again, it continues as `cos θ − m·sin m`.
 ///
 /// # Shapes
-/// `[B, C]`, `[B]` → `[B, C]`; `margin` in radians.
+/// Any → the same; `margin` in radians.
 ///
 /// # Examples
 /// ```
-/// # use soft_lmccl::{loss::functional::additive_angular_logits, tch::Tensor};
-/// let angle = 1.0f64;
-/// let cosine = Tensor::from_slice2(&[[angle.cos(), 0.25]]);
-/// let logits = additive_angular_logits(&cosine, &Tensor::from_slice(&[0i64]), 8.0, 0.5);
-/// assert!((logits.double_value(&[0, 0]) - 8.0 * (angle + 0.5).cos()).abs() < 1e-12);
-/// assert_eq!(logits.double_value(&[0, 1]), 8.0 * 0.25);
+/// # use soft_lmccl::{loss::functional::additive_angular_margin, tch::Tensor};
+/// let own = additive_angular_margin(&Tensor::from_slice(&[1f64.cos(), -1.0]), 0.5);
+/// assert!((own.double_value(&[0]) - 1.5f64.cos()).abs() < 1e-12);
+/// assert!((own.double_value(&[1]) - (-1.0 - 0.5 * 0.5f64.sin())).abs() < 1e-12);
 /// ```
 ///
 /// # References
 /// J. Deng et al., *ArcFace*, CVPR 2019, Eq. 3; the continuation is that of
 /// pytorch-metric-learning's `ArcFaceLoss`.
-pub fn additive_angular_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margin: f64) -> Tensor {
-    with_own(cosine, labels, |own| of_enlarged_angles(own, margin)) * scale
-}
-
-/// `cos(θ + m)`, and beyond `θ + m > π` its continuation.
-pub(super) fn of_enlarged_angles(cosine: &Tensor, margin: f64) -> Tensor {
+pub fn additive_angular_margin(cosine: &Tensor, margin: f64) -> Tensor {
     // At θ = 0 the derivative of cos(θ + m) by cos θ is infinite: the sine's share of it is cut there.
     let sine = (-cosine.square() + 1.0).clamp_min(SINE_SQUARED_FLOOR).sqrt();
     let rotated = cosine * margin.cos() - sine * margin.sin();
@@ -147,32 +111,24 @@ pub(super) fn of_enlarged_angles(cosine: &Tensor, margin: f64) -> Tensor {
     rotated.where_self(&cosine.greater(-margin.cos()), &continued)
 }
 
-/// Scaled logits with the combined margin on the true class: `s·(ψ(m₁θ[b, y] + m₂) − m₃)`, others `s·cos θ`.
+/// The combined margin on the cosines of true classes: `ψ(m₁θ + m₂) − m₃`.
 ///
 /// `ψ(φ) = (−1)ᵏ·cos φ − 2k` with `k = ⌊φ/π⌋` is `cos φ` up to π and goes on falling beyond, where the cosine would rise
 /// again.
 ///
 /// # Shapes
-/// `[B, C]`, `[B]` → `[B, C]`; `m₂` in radians.
+/// Any → the same; `m₂` in radians.
 ///
 /// # Examples
 /// ```
-/// # use soft_lmccl::{loss::functional::combined_margin_logits, tch::Tensor};
-/// let angle = 1.0f64;
-/// let cosine = Tensor::from_slice2(&[[angle.cos(), 0.25]]);
-/// let logits = combined_margin_logits(&cosine, &Tensor::from_slice(&[0i64]), 8.0, [1.1, 0.3, 0.2]);
-/// assert!((logits.double_value(&[0, 0]) - 8.0 * ((1.1 * angle + 0.3).cos() - 0.2)).abs() < 1e-12);
-/// assert_eq!(logits.double_value(&[0, 1]), 8.0 * 0.25);
+/// # use soft_lmccl::{loss::functional::combined_margin, tch::Tensor};
+/// let own = combined_margin(&Tensor::from_slice(&[1f64.cos()]), [1.1, 0.3, 0.2]);
+/// assert!((own.double_value(&[0]) - (1.4f64.cos() - 0.2)).abs() < 1e-12);
 /// ```
 ///
 /// # References
 /// J. Deng et al., *ArcFace*, CVPR 2019, Eq. 4; ψ is that of W. Liu et al., *SphereFace*, CVPR 2017, Eq. 7.
-pub fn combined_margin_logits(cosine: &Tensor, labels: &Tensor, scale: f64, margins: [f64; 3]) -> Tensor {
-    with_own(cosine, labels, |own| of_combined_margins(own, margins)) * scale
-}
-
-/// `ψ(m₁θ + m₂) − m₃`.
-pub(super) fn of_combined_margins(cosine: &Tensor, [factor, angle, cosine_margin]: [f64; 3]) -> Tensor {
+pub fn combined_margin(cosine: &Tensor, [factor, angle, cosine_margin]: [f64; 3]) -> Tensor {
     let angles = angles(cosine) * factor + angle;
     let turns = (&angles / PI).floor().detach();
     let sign = turns.remainder(2.0) * -2.0 + 1.0;
@@ -197,87 +153,52 @@ pub fn norm_quality(norms: &Tensor, mean: &Tensor, deviation: &Tensor, concentra
     ((norms - mean) / (deviation + 1e-3) * concentration).clamp(-1.0, 1.0).detach()
 }
 
-/// Scaled logits with AdaFace's margin on the true class: `s·(cos(θ[b, y] − m·ẑ_b) − (m + m·ẑ_b))`, others `s·cos θ`.
+/// AdaFace's margin on the cosines of true classes: `cos(θ − m·ẑ) − (m + m·ẑ)`.
 ///
 /// The changed angle is kept within `10⁻³..π − 10⁻³`, as in the authors' code.
 ///
 /// # Shapes
-/// `[B, C]`, `[B]`, `[B]` → `[B, C]`.
+/// Any and the same, such as `[B]` and `[B]` → the same.
 ///
 /// # Examples
 /// Of middling quality it is LMCL; of low quality, ArcFace.
 /// ```
-/// # use soft_lmccl::{loss::functional::{adaptive_margin_logits, additive_angular_logits, large_margin_logits}, tch::Tensor};
-/// let (cosine, labels) = (Tensor::from_slice2(&[[0.5, 0.25]]), Tensor::from_slice(&[0i64]));
-/// let of = |quality: f64| adaptive_margin_logits(&cosine, &labels, &Tensor::from_slice(&[quality]), 8.0, 0.4);
+/// # use soft_lmccl::{loss::functional::{adaptive_margin, additive_angular_margin}, tch::Tensor};
+/// let cosine = Tensor::from_slice(&[0.5]);
+/// let of = |quality: f64| adaptive_margin(&cosine, &Tensor::from_slice(&[quality]), 0.4);
 /// let difference = |a: Tensor, b: Tensor| (a - b).abs().max().double_value(&[]);
-/// assert!(difference(of(0.0), large_margin_logits(&cosine, &labels, 8.0, 0.4)) < 1e-12);
-/// assert!(difference(of(-1.0), additive_angular_logits(&cosine, &labels, 8.0, 0.4)) < 1e-12);
+/// assert!(difference(of(0.0), &cosine - 0.4) < 1e-12);
+/// assert!(difference(of(-1.0), additive_angular_margin(&cosine, 0.4)) < 1e-12);
 /// ```
 ///
 /// # References
 /// M. Kim et al., *AdaFace: Quality Adaptive Margin for Face Recognition*, CVPR 2022, Eqs. 9, 12–14.
-pub fn adaptive_margin_logits(cosine: &Tensor, labels: &Tensor, quality: &Tensor, scale: f64, margin: f64) -> Tensor {
-    with_own(cosine, labels, |own| of_adaptive_margin(own, &quality.unsqueeze(1), margin)) * scale
-}
-
-/// `cos(θ − m·ẑ) − (m + m·ẑ)`.
-pub(super) fn of_adaptive_margin(cosine: &Tensor, quality: &Tensor, margin: f64) -> Tensor {
+pub fn adaptive_margin(cosine: &Tensor, quality: &Tensor, margin: f64) -> Tensor {
     const WITHIN: f64 = 1e-3;
     let turned = (angles(cosine) - quality * margin).clamp(WITHIN, PI - WITHIN);
     turned.cos() - (quality + 1.0) * margin
 }
 
-/// `−log softmax(logits)[b, y_b]`, averaged or summed over the batch, by log-sum-exp.
-///
-/// # Shapes
-/// `[B, C]`, `[B]` → `[]`.
-///
-/// # Examples
-/// ```
-/// # use soft_lmccl::{loss::{Reduction, functional::cross_entropy}, tch::Tensor};
-/// let logits = Tensor::from_slice2(&[[0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]); // every class alike
-/// let total = cross_entropy(&logits, &Tensor::from_slice(&[2i64, 0]), Reduction::Sum);
-/// assert!((total.double_value(&[]) - 2.0 * 3f64.ln()).abs() < 1e-12);
-/// ```
-pub fn cross_entropy(logits: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
-    // Labels are checked to be in range, so that no value is taken for "ignore".
-    const IGNORE_NOTHING: i64 = -100;
-    logits.cross_entropy_loss(labels, None::<Tensor>, reduction.into(), IGNORE_NOTHING, 0.0)
-}
-
-/// `½‖x_b − c_{y_b}‖²` per sample.
+/// `½‖x_b − c_{y_b}‖²`, averaged or summed over the batch, in one pass each way.
 ///
 /// Gathers the rows: the `B × C` expansion `‖x‖² + ‖c‖² − 2x·c` costs more and cancels.
 ///
 /// # Shapes
-/// `[B, D]`, `[C, D]`, `[B]` → `[B]`.
+/// `[B, D]`, `[C, D]`, `[B]` → `[]`.
 ///
 /// # Examples
 /// ```
-/// # use soft_lmccl::{loss::functional::{center_distance, center_distance_euclidean}, tch::Tensor};
+/// # use soft_lmccl::{loss::{Reduction, functional::{center_distance, center_distance_euclidean}}, tch::Tensor};
 /// let embeddings = Tensor::from_slice2(&[[4.0, 4.0]]);
 /// let centers = Tensor::from_slice2(&[[9.0, 9.0], [1.0, 0.0]]);
 /// let labels = Tensor::from_slice(&[1i64]);
-/// assert_eq!(center_distance(&embeddings, &centers, &labels).double_value(&[0]), 12.5); // ½·5²
+/// assert_eq!(center_distance(&embeddings, &centers, &labels, Reduction::Mean).double_value(&[]), 12.5); // ½·5²
 /// assert_eq!(center_distance_euclidean(&embeddings, &centers, &labels).double_value(&[0]), 2.5); // ½·5
 /// ```
 ///
 /// # References
 /// Y. Wen et al., ECCV 2016, Eq. 2.
-pub fn center_distance(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -> Tensor {
-    let difference = embeddings - centers.index_select(0, labels);
-    difference.square().sum_dim_intlist([-1i64].as_slice(), false, None::<Kind>) * 0.5
-}
-
-/// `½‖x_b − c_{y_b}‖²`, averaged or summed over the batch: [`center_distance`] in one pass each way.
-///
-/// # Shapes
-/// `[B, D]`, `[C, D]`, `[B]` → `[]`.
-///
-/// # References
-/// Y. Wen et al., ECCV 2016, Eq. 2.
-pub fn center_distance_reduced(embeddings: &Tensor, centers: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
+pub fn center_distance(embeddings: &Tensor, centers: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
     let squares = embeddings.mse_loss(&centers.index_select(0, labels), tch::Reduction::Sum);
     match reduction {
         Reduction::Mean => squares * (0.5 / embeddings.size()[0] as f64),
@@ -298,52 +219,23 @@ pub fn center_distance_euclidean(embeddings: &Tensor, centers: &Tensor, labels: 
 
 /// The classes of a batch, how often each occurs, and how far its samples lie from its center.
 #[derive(Debug)]
-pub struct ClassResiduals {
+pub(super) struct ClassResiduals {
     /// The classes present, ascending, `[P]`.
     pub classes: Tensor,
     /// Samples of each, `P` of them.
     pub counts: Vec<u64>,
-    /// Their centers `c_j`, `[P, D]`, a copy in the embeddings' kind.
+    /// Their centers `c_j`, `[P, D]`, in the embeddings' kind.
     pub centers: Tensor,
     /// `Σ_{y_i=j} (x_i − c_j)` for each, `[P, D]`.
     pub sums: Tensor,
 }
 
-/// Sums the residuals `x_i − c_{y_i}` class by class; rows of absent classes are never read.
+/// Sums the residuals `x_i − c_{y_i}` class by class; rows of absent classes are never read. Labels are on the host, where
+/// sorting a batch of them costs less than the calls of libtorch that would do it. Where every class is present, its centers
+/// are no copy.
 ///
 /// # Shapes
-/// `[B, D]`, `[C, D]`, `[B]` → [`ClassResiduals`] with `P ≤ min(B, C)`.
-///
-/// # Errors
-/// [`Error::Tensor`] unless `labels` are `Int64 [B]`.
-///
-/// # Examples
-/// ```
-/// # use soft_lmccl::{loss::functional::class_residuals, tch::Tensor};
-/// # fn main() -> soft_lmccl::Result<()> {
-/// let embeddings = Tensor::from_slice2(&[[1.0, 0.0], [5.0, 5.0], [3.0, 0.0]]);
-/// let centers = Tensor::from_slice2(&[[1.0, 1.0], [9.0, 9.0], [5.0, 4.0]]);
-/// let present = class_residuals(&embeddings, &centers, &Tensor::from_slice(&[0i64, 2, 0]))?;
-/// assert_eq!(Vec::<i64>::try_from(present.classes)?, [0, 2]);
-/// assert_eq!(present.counts, [2, 1]);
-/// assert_eq!(Vec::<f64>::try_from(present.sums.flatten(0, 1))?, [2.0, -2.0, 0.0, 1.0]);
-/// # Ok(()) }
-/// ```
-pub fn class_residuals(embeddings: &Tensor, centers: &Tensor, labels: &Tensor) -> Result<ClassResiduals> {
-    require_defined("labels", labels)?;
-    if labels.kind() != Kind::Int64 || labels.size() != embeddings.size()[..1] {
-        return Err(Error::Tensor {
-            what: "labels",
-            expected: format!("Int64 {:?}, one for each embedding", &embeddings.size()[..1]),
-            got: format!("{:?} {:?}", labels.kind(), labels.size()),
-        });
-    }
-    let present = residuals(embeddings, centers, &Vec::<i64>::try_from(labels)?);
-    Ok(ClassResiduals { centers: present.centers.copy(), ..present })
-}
-
-/// [`class_residuals`] of labels that are on the host, where sorting a batch of them costs less than the calls of
-/// libtorch that would do it. Where every class is present, its centers are no copy.
+/// `[B, D]`, `[C, D]`, `B` labels → [`ClassResiduals`] with `P ≤ min(B, C)`.
 pub(super) fn residuals(embeddings: &Tensor, centers: &Tensor, labels: &[i64]) -> ClassResiduals {
     let mut classes = labels.to_vec();
     classes.sort_unstable();

@@ -5,14 +5,12 @@ use soft_lmccl::{
     loss::{
         AdaFaceConfig, ArcFaceConfig, CenterLossConfig, Chunks, CombinedMarginConfig, Guarded, LmclConfig, Loss,
         Negatives, NormalizedSoftmaxConfig, Reduction, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig, Targets,
-        functional::{
-            additive_angular_logits, combined_margin_logits, cosine_similarity, cross_entropy, large_margin_logits,
-        },
+        functional::{additive_angular_margin, combined_margin, cosine_similarity},
     },
     tch::{Tensor, nn, no_grad_guard},
 };
 
-use super::{Case, F64_SUM_REL, assert_close, case, double, matrix, numbers, set, total};
+use super::{Case, F64_SUM_REL, assert_close, case, cross_entropy, double, matrix, numbers, set, total, with_own};
 
 /// A scale at which the softmax is neither flat nor saturated on every case, and one that wants a maximum taken off.
 const SCALES: [f64; 2] = [8.0, 400.0];
@@ -283,12 +281,13 @@ proptest! {
         let (x, w, y) = (case.embeddings().set_requires_grad(true), case.weight().set_requires_grad(true), case.labels());
         let cosine = || cosine_similarity(&x, &w);
         let combined = asked.combined(Chunks::default());
+        let margins = [combined.factor, combined.angle, combined.cosine];
         for (index, logits) in [
-            (0, large_margin_logits(&cosine(), &y, s, m)),
+            (0, with_own(&cosine(), &y, |own| own - m) * s),
             (1, x.mm(&w.tr())),
             (2, cosine() * s),
-            (5, additive_angular_logits(&cosine(), &y, s, m)),
-            (6, combined_margin_logits(&cosine(), &y, s, [combined.factor, combined.angle, combined.cosine])),
+            (5, with_own(&cosine(), &y, |own| additive_angular_margin(own, m)) * s),
+            (6, with_own(&cosine(), &y, |own| combined_margin(own, margins)) * s),
         ] {
             let (vs, losses) = double(|path| asked.losses(Chunks::default(), path, &case));
             fill(&vs, &case);

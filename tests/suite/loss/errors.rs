@@ -5,7 +5,6 @@ use soft_lmccl::{
     loss::{
         AdaFaceConfig, ArcFaceConfig, CenterDistance, CenterLossConfig, CombinedMarginConfig, Guarded, LmclConfig,
         Loss, LossConfig, Negatives, NormalizedSoftmaxConfig, SoftLmcclConfig, SoftmaxHeadConfig, Targets,
-        functional::class_residuals,
     },
     params::NO_DECAY_GROUP,
     tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig, no_grad_guard},
@@ -387,24 +386,6 @@ fn a_tensor_that_is_none_is_refused() {
     ] {
         assert_eq!(error.to_string(), "embeddings: expected values, got an undefined tensor");
     }
-}
-
-#[test]
-fn residuals_want_labels_that_are_labels() {
-    let rows = Tensor::from_slice2(&[[1.0f32, 0.5], [0.2, -1.0]]);
-    let error = class_residuals(&rows, &rows, &Tensor::new()).unwrap_err();
-    assert_eq!(error.to_string(), "labels: expected values, got an undefined tensor");
-    for (labels, got) in [
-        (Tensor::from_slice(&[0i32, 1]), "Int [2]"),
-        (Tensor::from_slice(&[0i64]), "Int64 [1]"),
-        (Tensor::from_slice(&[0i64, 1]).view([2, 1]), "Int64 [2, 1]"),
-    ] {
-        let error = class_residuals(&rows, &rows, &labels).unwrap_err();
-        assert_eq!(error.to_string(), format!("labels: expected Int64 [2], one for each embedding, got {got}"));
-    }
-    // Sums are of the embeddings' kind, whatever the centers are.
-    let half = class_residuals(&rows.to_kind(Kind::Half), &rows, &Tensor::from_slice(&[0i64, 0])).unwrap();
-    assert_eq!(half.sums.kind(), Kind::Half);
 }
 
 /// Embeddings meet centers in the precision of the centers, whatever the head beside them has.

@@ -13,7 +13,7 @@ pub(crate) mod precision;
 
 use proptest::prelude::*;
 use soft_lmccl::{
-    loss::Loss,
+    loss::{Loss, Reduction},
     tch::{Device, Kind, Tensor, nn, no_grad_guard},
 };
 
@@ -48,6 +48,18 @@ impl Case {
     fn labels(&self) -> Tensor {
         Tensor::from_slice(&self.labels)
     }
+}
+
+/// Logits with those of the true classes changed.
+fn with_own(logits: &Tensor, labels: &Tensor, change: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
+    let labels = labels.unsqueeze(1);
+    let own = logits.gather(1, &labels, false);
+    logits.scatter_add(1, &labels, &(change(&own) - own))
+}
+
+/// libtorch's, of labels that are all to count.
+fn cross_entropy(logits: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
+    logits.cross_entropy_loss(labels, None::<Tensor>, reduction.into(), -100, 0.0)
 }
 
 /// Numbers away from 0, so that no row is short.

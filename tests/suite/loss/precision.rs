@@ -3,13 +3,12 @@
 use soft_lmccl::{
     loss::{
         AdaFaceConfig, ArcFaceConfig, CenterLossConfig, CenterSpace, Chunks, CombinedMarginConfig, LmclConfig, Loss,
-        NormalizedSoftmaxConfig, Products, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig,
-        functional::{cross_entropy, l2_normalize, large_margin_logits},
+        NormalizedSoftmaxConfig, Products, SoftLmcclConfig, SoftmaxBranch, SoftmaxHeadConfig, functional::l2_normalize,
     },
     tch::{Device, Kind, Tensor, nn, no_grad_guard},
 };
 
-use super::gradient;
+use super::{cross_entropy, gradient, with_own};
 
 const C: i64 = 5;
 const D: i64 = 4;
@@ -225,7 +224,7 @@ fn products_of_bf16_are_those_of_rounded_numbers() {
     let LmclConfig { scale, margin, .. } = config(Products::Bf16);
     let rounded = |rows: &Tensor| rows.to_kind(Kind::BFloat16).to_kind(Kind::Double);
     let logits = rounded(&(l2_normalize(&embeddings, 1e-5) * scale)).mm(&rounded(&l2_normalize(&weight, 1e-5)).tr());
-    let logits = large_margin_logits(&(logits / scale), &labels, scale, margin);
+    let logits = with_own(&logits, &labels, |own| own - scale * margin);
     let by_hand = cross_entropy(&logits, &labels, Default::default()).double_value(&[]);
     let (whole, whole_by_x, whole_by_w) = outcome(Products::Whole, Kind::Float);
     let (value, by_x, by_w) = outcome(Products::Bf16, Kind::Float);
