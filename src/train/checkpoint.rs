@@ -1,6 +1,6 @@
 //! Weights, heads and centers with what they mean, and all that a run needs to go on, in one file.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -9,10 +9,10 @@ use tch::nn;
 use super::{
     AdamW, FitConfig, Sampler,
     archive::{Archive, Stored, integers, write},
+    header::{FORMAT, Header, RunHeader, header},
     held::Held,
     optimizer_state::{self, BESIDE, compare_frozen, frozen, moments},
     origin::{compare_origins, list_differences, own_type_name},
-    sampler::Position,
     weights::{Fit, RUN_PREFIX, apply},
 };
 pub use super::{
@@ -21,9 +21,6 @@ pub use super::{
     weights::Weights,
 };
 use crate::{Error, Result, distributed::Shard, notice::notice};
-
-/// Counts up when an older reader would misunderstand.
-const FORMAT: u32 = 1;
 
 const DRAWN: &str = "@sampler.drawn";
 const ORDER: &str = "@sampler.order";
@@ -79,44 +76,6 @@ pub struct Best {
     pub score: f64,
 }
 
-/// What every format of a header has.
-#[derive(Deserialize)]
-struct Format {
-    format: u32,
-    #[serde(default)]
-    config_type: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Header<C> {
-    format: u32,
-    version: String,
-    config: C,
-    /// The name of `C`, if it is a type of this crate: configurations of different losses may look alike.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    config_type: Option<String>,
-    pub(super) classes: Vec<String>,
-    #[serde(flatten)]
-    pub(super) origin: Origin,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    run: Option<RunHeader>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RunHeader {
-    progress: Progress,
-    /// Steps of each parameter that had a gradient.
-    optimizer_steps: BTreeMap<String, u32>,
-    /// Learning rates of their own, as factors.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    rates: Vec<(String, f64)>,
-    /// What rests, in alphabetical order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    frozen: Option<Vec<String>>,
-    sampler: Position,
-}
-
 /// Writes every variable of `vs`, buffers included, and `meta` as one safetensors file.
 ///
 /// The description is JSON in the file's header under `soft-lmccl`, so that any safetensors reader
@@ -151,11 +110,9 @@ pub fn save<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &Meta
     save_of(path, vs, meta, &Origin::default())
 }
 
-/// Of a loss whose classes are shared out over ranks all ranks call it, and rank 0 writes the file that one process with
-/// all classes would write.
-///
 /// As [`save`], and says which loss and which network the variables are of, which [`load_head`], [`load_network`] and
-/// [`load_classes`] compare. [`Trainer`](super::Trainer) says it in all of its checkpoints.
+/// [`load_classes`] compare. [`Trainer`](super::Trainer) says it in all of its checkpoints. Where the classes of the loss are
+/// shared out over ranks, all ranks call it, and rank 0 writes the file that one process with all classes would write.
 ///
 /// # Errors
 /// As [`save`].
@@ -420,33 +377,5 @@ pub(super) fn save_as<C: Serialize>(
     match Held::of(vs, &origin.shards, BESIDE).collect(tensors)? {
         Some(tensors) => write(path, tensors, &header),
         None => Ok(()),
-    }
-}
-
-/// The description of a file, if it is in this version's format.
-pub(super) fn header<C: DeserializeOwned>(archive: &Archive) -> Result<Header<C>> {
-    let Format { format, config_type } = archive.description()?;
-    if format != FORMAT {
-        return Err(archive.error(format!("format {format}, this version reads {FORMAT}")));
-    }
-    let read = archive.description();
-    // Configurations of two losses may differ in no field.
-    match (config_type, own_type_name::<C>()) {
-        (Some(found), Some(expected)) if found != expected => {
-            let problem = format!("its configuration is of `{found}`, expected `{expected}`");
-            Err(archive.error(match read {
-                Err(Error::Checkpoint { problem: unread, .. }) => format!("{unread}; {problem}"),
-                _ => problem,
-            }))
-        }
-        _ => read,
-    }
-}
-
-impl<C> Header<C> {
-    fn check_classes(&self, classes: &[String], problems: &mut Vec<String>) {
-        if self.classes != classes {
-            problems.push(format!("classes {:?}, expected {classes:?}", self.classes));
-        }
     }
 }

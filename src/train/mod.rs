@@ -12,6 +12,7 @@ pub mod checkpoint;
 mod embed;
 mod fit;
 mod gradients;
+mod header;
 mod held;
 mod log;
 mod one_step;

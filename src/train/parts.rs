@@ -9,7 +9,7 @@ use tch::{Tensor, nn};
 use super::{
     Origin, Weights,
     archive::{Archive, tensor_like},
-    checkpoint::{Header, header},
+    header::{Header, header},
     origin::compare_parts,
     weights::apply,
 };
