@@ -8,12 +8,61 @@
 
 use std::io::Read;
 
-use super::mrc_header::Failure;
+use super::{
+    input::{Failure, Input, MOST_BEHIND},
+    map::{Format, Map, Size},
+};
 
-pub(super) const HEADER_BYTES: usize = 512;
+const HEADER_BYTES: usize = 512;
 
 /// As for MRC.
 const MAX_VOXELS: u64 = 1 << 30;
+
+/// The format, of files that begin as one of it.
+pub(super) const FORMAT: Format = Format { is, read, peek };
+
+fn is(start: &[u8], kind: &str) -> bool {
+    match *start {
+        // No MRC file has so many columns as these bytes would be.
+        [3 | 5 | 6, _, _, 1 | 2 | 4 | 5 | 8 | 9, ..] => true,
+        [machine, ..] => kind == "em" && machine <= 6,
+        [] => false,
+    }
+}
+
+fn read(mut input: Input, number: Option<usize>) -> Result<Map, Failure> {
+    require_one(number)?;
+    let header = Header::read(&mut input.reader)?;
+    header.fits(input.length)?;
+    let expected = header.data_bytes();
+    let mut data = Vec::with_capacity(input.length.map_or(0, |_| expected as usize));
+    input.reader.by_ref().take(expected).read_to_end(&mut data)?;
+    let found = data.len();
+    if (found as u64) < expected {
+        return Err(format!("the header announces {expected} bytes of voxels, the file has {found}").into());
+    }
+    if input.length.is_none() {
+        std::io::copy(&mut input.reader.take(MOST_BEHIND), &mut std::io::sink())?;
+    }
+    Map { shape: header.shape(), voxel_size: UNKNOWN, voxels: header.decode(&data), note: None }.finite()
+}
+
+fn peek(mut input: Input, number: Option<usize>) -> Result<Size, Failure> {
+    require_one(number)?;
+    let header = Header::read(&mut input.reader)?;
+    header.fits(input.length)?;
+    Ok((header.shape(), UNKNOWN))
+}
+
+fn require_one(number: Option<usize>) -> Result<(), Failure> {
+    match number {
+        None => Ok(()),
+        Some(_) => Err("an EM file holds one volume".to_owned().into()),
+    }
+}
+
+/// The size of a voxel.
+const UNKNOWN: [f64; 3] = [0.0; 3];
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
@@ -36,25 +85,15 @@ impl Kind {
 }
 
 /// What the header says.
-pub(super) struct Header {
+struct Header {
     little_endian: bool,
     kind: Kind,
     /// `[x, y, z]`.
     extents: [usize; 3],
 }
 
-/// Whether a file begins as one of this format; `named` if its name ends with `.em`.
-pub(super) fn looks_like(start: &[u8], named: bool) -> bool {
-    match *start {
-        // No MRC file has so many columns as these bytes would be.
-        [3 | 5 | 6, _, _, 1 | 2 | 4 | 5 | 8 | 9, ..] => true,
-        [machine, ..] => named && machine <= 6,
-        [] => false,
-    }
-}
-
 impl Header {
-    pub(super) fn read(reader: &mut impl Read) -> Result<Self, Failure> {
+    fn read(reader: &mut impl Read) -> Result<Self, Failure> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
         reader.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
         if bytes.len() < HEADER_BYTES {
@@ -91,17 +130,17 @@ impl Header {
     }
 
     /// `[z, y, x]`.
-    pub(super) fn shape(&self) -> [usize; 3] {
+    fn shape(&self) -> [usize; 3] {
         let [x, y, z] = self.extents;
         [z, y, x]
     }
 
-    pub(super) fn data_bytes(&self) -> u64 {
+    fn data_bytes(&self) -> u64 {
         self.extents.iter().map(|&extent| extent as u64).product::<u64>() * self.kind.bytes() as u64
     }
 
     /// Whether a file of so many bytes, where that is known, holds what the header announces.
-    pub(super) fn fits(&self, length: Option<u64>) -> Result<(), String> {
+    fn fits(&self, length: Option<u64>) -> Result<(), String> {
         let expected = HEADER_BYTES as u64 + self.data_bytes();
         match length {
             Some(length) if length < expected => {
@@ -111,7 +150,7 @@ impl Header {
         }
     }
 
-    pub(super) fn decode(&self, data: &[u8]) -> Vec<f32> {
+    fn decode(&self, data: &[u8]) -> Vec<f32> {
         fn each<const N: usize>(data: &[u8], little_endian: bool, number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
             let chunks = data.as_chunks::<N>().0.iter();
             chunks

@@ -38,10 +38,46 @@ const OTHERS: [(&[u8], &str, &str); 12] = [
 /// Of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Bytes behind the voxels of a compressed file that are unpacked, and thrown away, to check the whole of it.
+pub(super) const MOST_BEHIND: u64 = 1 << 30;
+
 /// A readable file and, where it is not compressed, its length.
 pub(crate) struct Input {
     pub(crate) reader: Box<dyn Read>,
     pub(crate) length: Option<u64>,
+}
+
+/// Why a file is not read.
+pub(super) enum Failure {
+    Io(std::io::Error),
+    Format(String),
+}
+
+impl Failure {
+    pub(super) fn of_file(self, path: &Path) -> Error {
+        match self {
+            Self::Io(source) => read_error(path, source),
+            Self::Format(problem) => Error::Format { path: path.to_owned(), problem },
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        // A file cut short in the middle of its compressed data is a bad file, not a bad disk.
+        match error.kind() {
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
+                Self::Format(format!("the compressed data is damaged: {error}"))
+            }
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(problem: String) -> Self {
+        Self::Format(problem)
+    }
 }
 
 /// Opens a file, decompressing it if it starts as gzip does.

@@ -3,6 +3,7 @@
 mod candidates;
 mod em;
 pub(crate) mod input;
+mod map;
 mod mrc;
 mod mrc_header;
 pub(crate) mod relion5;
@@ -10,6 +11,9 @@ pub(crate) mod star;
 pub(crate) mod table;
 
 pub use candidates::{Candidate, CandidateTable};
-pub use mrc::Map;
-pub(crate) use mrc::Place;
+pub use map::Map;
+pub(crate) use map::Place;
 pub use table::annotate_star;
+
+/// The formats of maps. The last one takes what is of no other.
+const FORMATS: &[map::Format; 2] = &[em::FORMAT, mrc::FORMAT];

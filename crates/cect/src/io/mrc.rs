@@ -14,71 +14,39 @@
 
 use std::{
     io::{Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use flate2::{Compression, write::GzEncoder};
 
 use super::{
-    em,
-    input::{self, Input},
-    mrc_header::{Failure, HEADER_BYTES, Header},
+    input::{self, Failure, Input, MOST_BEHIND},
+    map::{Format, Map, Size},
+    mrc_header::{HEADER_BYTES, Header},
 };
-use crate::{
-    Error, Result,
-    volume::{Statistics, Volume},
-};
+use crate::{Error, Result, volume::Statistics};
 
-/// Bytes behind the voxels of a compressed file that are unpacked, and thrown away, to check the whole of it.
-const MOST_BEHIND: u64 = 1 << 30;
-
-/// A density map as an MRC, CCP4 or EM file holds it, not always cubic.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Map {
-    shape: [usize; 3],
-    voxel_size: [f64; 3],
-    voxels: Vec<f32>,
-    note: Option<&'static str>,
-}
+/// The format, of all files that are of no other.
+pub(super) const FORMAT: Format =
+    Format { is: |_, _| true, read: |input, number| Map::read_mrc(input.reader, input.length, number), peek };
 
 /// What is said of bytes whose header contradicts itself.
 const DOUBTFUL_BYTES: &str = "bytes taken as signed, though the header has a maximum above 127";
 
-/// A file, or one volume of a stack.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
-    pub(crate) path: PathBuf,
-    /// Counted from 1.
-    pub(crate) number: Option<usize>,
+fn peek(mut input: Input, number: Option<usize>) -> Result<Size, Failure> {
+    let header = Header::read(&mut input.reader)?;
+    header.fits(input.length)?;
+    let (header, _) = one_volume(header, number)?;
+    header.is_upright()?;
+    let mut extents = [0; 3];
+    for (&axis, &extent) in header.axes.iter().zip(&header.extents) {
+        extents[axis] = extent;
+    }
+    let ([x, y, z], [size_x, size_y, size_z]) = (extents, header.voxel_size);
+    Ok(([z, y, x], [size_z, size_y, size_x]))
 }
 
 impl Map {
-    /// Reads an MRC or CCP4 map or an EM volume (Dynamo, PyTom), also compressed with gzip. Axes stored in another order than
-    /// x, y, z are put in order. Bytes (mode 0) are signed, unless IMOD's stamp says otherwise or, where there is none,
-    /// the header's range goes from zero or more to above 127; [`note`](Self::note) says where the header contradicts itself.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if the header contradicts
-    /// itself or the size of the file or announces a stack of images or of volumes, compressed data are damaged, the mode is not one of 0, 1, 2, 6 and 12, the cell has other
-    /// than right angles, a voxel is not finite, or there are more than 2³⁰ of them.
-    ///
-    /// # Examples
-    /// ```
-    /// use soft_lmccl_cect::{Map, Volume};
-    ///
-    /// let directory = tempfile::tempdir()?;
-    /// let path = directory.path().join("ramp.mrc.gz");
-    /// let ramp = Volume::new(2, (0..8).map(|v| v as f32).collect())?;
-    /// Map::from_volume(&ramp, 10.0).save(&path)?;
-    /// let map = Map::open(&path)?;
-    /// assert_eq!(map.voxel_size(), [10.0; 3]);
-    /// assert_eq!(map.into_volume()?, ramp);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_place(&Place { path: path.as_ref().to_owned(), number: None })
-    }
-
     /// Reads a stack of images, `[n][y][x]`.
     ///
     /// # Errors
@@ -99,48 +67,12 @@ impl Map {
         Ok(([n, y, x], header.voxel_size[0]))
     }
 
-    pub(crate) fn open_place(place: &Place) -> Result<Self> {
-        let Place { path, number } = place;
-        let (is_em, mut input) = opened(path)?;
-        let map = match (is_em, number) {
-            (false, _) => Self::read(input.reader, input.length, *number),
-            (true, None) => Self::read_em(&mut input.reader, input.length),
-            (true, Some(_)) => Err(Failure::Format("an EM file holds one volume".to_owned())),
-        };
-        map.map_err(|failure| failure.of_file(path))
-    }
-
-    /// Reads the header of one volume: extents and voxel size in Angstrom, both `[z, y, x]`.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), but for what only the voxels tell.
-    pub(crate) fn peek(place: &Place) -> Result<([usize; 3], [f64; 3])> {
-        let Place { path, number } = place;
-        let of_file = |problem| Failure::Format(problem).of_file(path);
-        let (is_em, mut input) = opened(path)?;
-        if is_em {
-            let header = em::Header::read(&mut input.reader).map_err(|failure| failure.of_file(path))?;
-            header.fits(input.length).map_err(of_file)?;
-            return Ok((header.shape(), [0.0; 3]));
-        }
-        let header = Header::read(&mut input.reader).map_err(|failure| failure.of_file(path))?;
-        header.fits(input.length).map_err(of_file)?;
-        let (header, _) = one_volume(header, *number).map_err(of_file)?;
-        header.is_upright().map_err(of_file)?;
-        let mut extents = [0; 3];
-        for (&axis, &extent) in header.axes.iter().zip(&header.extents) {
-            extents[axis] = extent;
-        }
-        let ([x, y, z], [size_x, size_y, size_z]) = (extents, header.voxel_size);
-        Ok(([z, y, x], [size_z, size_y, size_x]))
-    }
-
     /// Reads a map from memory.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let result = if bytes.starts_with(&[0x1f, 0x8b]) {
-            Self::read(flate2::read::MultiGzDecoder::new(bytes), None, None)
+            Self::read_mrc(flate2::read::MultiGzDecoder::new(bytes), None, None)
         } else {
-            Self::read(bytes, Some(bytes.len() as u64), None)
+            Self::read_mrc(bytes, Some(bytes.len() as u64), None)
         };
         result.map_err(|failure| match failure {
             Failure::Io(source) => source.to_string(),
@@ -148,7 +80,7 @@ impl Map {
         })
     }
 
-    fn read(mut reader: impl Read, length: Option<u64>, number: Option<usize>) -> Result<Self, Failure> {
+    fn read_mrc(mut reader: impl Read, length: Option<u64>, number: Option<usize>) -> Result<Self, Failure> {
         let header = Header::read(&mut reader)?;
         header.fits(length)?;
         let (header, before) = one_volume(header, number)?;
@@ -175,35 +107,9 @@ impl Map {
         }
         let stored = header.decode(&data);
         let (shape, voxels) = header.in_order(stored);
-        require_finite(&voxels, shape)?;
         let [x, y, z] = header.voxel_size;
         let note = header.doubtful_bytes.then_some(DOUBTFUL_BYTES);
-        Ok(Self { shape, voxel_size: [z, y, x], voxels, note })
-    }
-
-    fn read_em(reader: &mut impl Read, length: Option<u64>) -> Result<Self, Failure> {
-        let header = em::Header::read(reader)?;
-        header.fits(length)?;
-        let expected = header.data_bytes();
-        let mut data = Vec::with_capacity(length.map_or(0, |_| expected as usize));
-        reader.by_ref().take(expected).read_to_end(&mut data)?;
-        if (data.len() as u64) < expected {
-            return Err(Failure::Format(format!(
-                "the header announces {expected} bytes of voxels, the file has {}",
-                data.len()
-            )));
-        }
-        if length.is_none() {
-            std::io::copy(&mut reader.take(MOST_BEHIND), &mut std::io::sink())?;
-        }
-        let (shape, voxels) = (header.shape(), header.decode(&data));
-        require_finite(&voxels, shape)?;
-        Ok(Self { shape, voxel_size: [0.0; 3], voxels, note: None })
-    }
-
-    /// A cubic map ready to be saved; `voxel_size` in Angstrom, 0 if it is not known.
-    pub fn from_volume(volume: &Volume, voxel_size: f64) -> Self {
-        Self { shape: [volume.side(); 3], voxel_size: [voxel_size; 3], voxels: volume.voxels().to_vec(), note: None }
+        Self { shape, voxel_size: [z, y, x], voxels, note }.finite()
     }
 
     /// Writes the map as MRC2014, mode 2, little-endian; compressed if the name ends in `.gz`.
@@ -267,59 +173,6 @@ impl Map {
     fn cell(&self, axis: usize) -> f32 {
         (self.shape[axis] as f64 * self.voxel_size[axis]) as f32
     }
-
-    /// `[z, y, x]` extents.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// `[z, y, x]` edges of a voxel in Angstrom; zero where the header does not say.
-    pub fn voxel_size(&self) -> [f64; 3] {
-        self.voxel_size
-    }
-
-    /// All voxels, `[z][y][x]`.
-    pub fn voxels(&self) -> &[f32] {
-        &self.voxels
-    }
-
-    /// The same map with voxels of another size, in Angstrom, for headers that give none or a wrong one.
-    #[must_use]
-    pub fn with_voxel_size(self, voxel_size: f64) -> Self {
-        Self { voxel_size: [voxel_size; 3], ..self }
-    }
-
-    /// What a reader should know of how the file was taken, such as bytes whose sign the header leaves open.
-    pub fn note(&self) -> Option<&str> {
-        self.note
-    }
-
-    /// Gives the voxels away, `[z][y][x]`.
-    pub fn into_voxels(self) -> Vec<f32> {
-        self.voxels
-    }
-
-    /// Turns a cubic map into a [`Volume`].
-    ///
-    /// # Errors
-    /// [`Error::Volume`] if the extents differ.
-    pub fn into_volume(self) -> Result<Volume> {
-        let [z, y, x] = self.shape;
-        if z != y || y != x {
-            return Err(Error::Volume(format!("expected a cube, got {z} × {y} × {x} voxels")));
-        }
-        Volume::new(x, self.voxels)
-    }
-}
-
-/// The file, and whether it is of the EM format.
-fn opened(path: &Path) -> Result<(bool, Input)> {
-    let mut input = input::open(path)?;
-    let mut start = Vec::new();
-    input.reader.by_ref().take(4).read_to_end(&mut start).map_err(|source| Failure::from(source).of_file(path))?;
-    let is_em = em::looks_like(&start, input::name_and_kind(path).1 == "em");
-    input.reader = Box::new(std::io::Cursor::new(start).chain(input.reader));
-    Ok((is_em, input))
 }
 
 /// The header of the volume that is asked for, and the bytes of others before it.
@@ -328,16 +181,4 @@ fn one_volume(header: Header, number: Option<usize>) -> Result<(Header, u64), St
         Some(number) => header.member(number),
         None => header.is_one_volume().map(|()| (header, 0)),
     }
-}
-
-fn require_finite(voxels: &[f32], shape: [usize; 3]) -> Result<(), Failure> {
-    let Some(index) = voxels.iter().position(|voxel| !voxel.is_finite()) else { return Ok(()) };
-    let [_, y, x] = shape;
-    Err(Failure::Format(format!(
-        "voxel [{}][{}][{}] is {}, not a finite number",
-        index / (x * y),
-        index / x % y,
-        index % x,
-        voxels[index]
-    )))
 }

@@ -1,11 +1,10 @@
 //! The header of an MRC file, believed as far as the file bears it out, and what it says of the voxels.
 
-use std::{io::Read, path::Path};
+use std::io::Read;
 
 use half::f16;
 
-use super::input;
-use crate::Error;
+use super::input::Failure;
 
 pub(super) const HEADER_BYTES: usize = 1024;
 
@@ -56,39 +55,6 @@ impl Mode {
             Self::Int16 | Self::Uint16 | Self::Float16 => 2,
             Self::Float32 => 4,
         }
-    }
-}
-
-/// Why a file is not read.
-pub(super) enum Failure {
-    Io(std::io::Error),
-    Format(String),
-}
-
-impl Failure {
-    pub(super) fn of_file(self, path: &Path) -> Error {
-        match self {
-            Self::Io(source) => input::read_error(path, source),
-            Self::Format(problem) => Error::Format { path: path.to_owned(), problem },
-        }
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        // A file cut short in the middle of its compressed data is a bad file, not a bad disk.
-        match error.kind() {
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
-                Self::Format(format!("the compressed data is damaged: {error}"))
-            }
-            _ => Self::Io(error),
-        }
-    }
-}
-
-impl From<String> for Failure {
-    fn from(problem: String) -> Self {
-        Self::Format(problem)
     }
 }
 
