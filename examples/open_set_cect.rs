@@ -179,6 +179,9 @@ fn main() -> Result<()> {
     }
     draw(&args.out, &drawn, &data.unknown_names)?;
     print_table(&results);
+    if args.smoke {
+        println!("A smoke run, to see that everything works: its figures mean nothing.");
+    }
     println!("{:.0} s in all; results.json and pictures are in {}", results.wall_seconds, args.out.display());
     Ok(())
 }
@@ -199,9 +202,16 @@ fn draw(out: &Path, drawn: &[Drawn], unknown_names: &[String]) -> Result<()> {
     let panels: Vec<_> = drawn
         .iter()
         .zip(&flat)
-        .map(|(run, points)| EmbeddingPanel { title: run.loss, points: points.view(), labels: run.embeddings.labels() })
+        .map(|(run, points)| EmbeddingPanel {
+            title: run.loss,
+            points: points.view(),
+            labels: run.embeddings.labels(),
+            axes: ["PCA 1", "PCA 2"],
+        })
         .collect();
-    Ok(embedding_map(out.join("embeddings.svg"), "Embeddings of the unknown classes", unknown_names, &panels)?)
+    let entry = |id: &String| catalogue::entries().iter().find(|entry| entry.id() == id);
+    let names: Vec<_> = unknown_names.iter().filter_map(entry).map(|e| format!("{} {}", e.id(), e.name())).collect();
+    Ok(embedding_map(out.join("embeddings.svg"), "Embeddings of the unknown classes", &names, &panels)?)
 }
 
 /// The losses under one another.

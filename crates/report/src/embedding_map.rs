@@ -14,7 +14,9 @@ const COLUMNS: usize = 3;
 const PANEL: (i32, i32) = (276, 296);
 const PLOT: i32 = 214;
 const HEAD: i32 = 44;
+/// The least width of the legend, and what a letter of a name takes.
 const LEGEND: i32 = 150;
+const LETTER: i32 = 7;
 const LEGEND_LINE: i32 = 22;
 const LEFT: i32 = 12;
 
@@ -27,6 +29,8 @@ pub struct EmbeddingPanel<'a> {
     pub points: ArrayView2<'a, f32>,
     /// `[N]`, positions in the class names.
     pub labels: &'a [u32],
+    /// What the two columns are, such as `PCA 1` and `PCA 2`.
+    pub axes: [&'a str; 2],
 }
 
 /// Draws panels of points side by side, colored and shaped by class, with one legend for all.
@@ -46,7 +50,7 @@ pub struct EmbeddingPanel<'a> {
 ///
 /// let embeddings = array![[1.0, 0.0, 0.1], [0.9, 0.1, 0.0], [0.0, 1.0, 0.2], [0.1, 0.8, 0.3]];
 /// let points = pca_2d(embeddings.view())?;
-/// let panel = EmbeddingPanel { title: "lmcl", points: points.view(), labels: &[0, 0, 1, 1] };
+/// let panel = EmbeddingPanel { title: "lmcl", points: points.view(), labels: &[0, 0, 1, 1], axes: ["PCA 1", "PCA 2"] };
 /// let path = std::env::temp_dir().join("soft-lmccl-doc-embeddings.svg");
 /// embedding_map(&path, "Unknown classes", &["1jz8", "1qvr"], &[panel])?;
 ///
@@ -65,7 +69,8 @@ pub fn embedding_map(
     validate(&names, panels)?;
     let columns = panels.len().min(COLUMNS);
     let lines = panels.len().div_ceil(columns);
-    let width = LEFT + columns as i32 * PANEL.0 + LEGEND;
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    let width = LEFT + columns as i32 * PANEL.0 + LEGEND.max(40 + LETTER * longest as i32);
     let legend = 2 * LEGEND_LINE + names.len() as i32 * LEGEND_LINE;
     let height = HEAD + (lines as i32 * PANEL.1).max(legend) + 8;
     canvas::save(path.as_ref(), title, (width, height), &[], |area| {
@@ -116,8 +121,8 @@ fn draw_panel(area: &Area<'_>, panel: &EmbeddingPanel<'_>) -> DrawResult {
         .set_all_tick_mark_size(px(3))
         .label_style(text(11, MUTED))
         .axis_desc_style(text(12, INK))
-        .x_desc("component 1")
-        .y_desc("component 2")
+        .x_desc(panel.axes[0])
+        .y_desc(panel.axes[1])
         .x_label_formatter(&number)
         .y_label_formatter(&number)
         .draw()?;

@@ -159,6 +159,13 @@ impl Section {
         self.push(html! { ul { @for item in items { li { (item.as_ref()) } } } })
     }
 
+    /// Terms and what they mean, folded up until a reader asks for them.
+    pub fn fold(&mut self, title: &str, terms: &[(&str, &str)]) -> &mut Self {
+        self.push(html! {
+            details { summary { (title) } dl { @for (term, meaning) in terms { dt { (term) } dd { (meaning) } } } }
+        })
+    }
+
     /// Text to be typed as it is, such as a command.
     pub fn code(&mut self, text: &str) -> &mut Self {
         self.push(html! { pre { code { (text) } } })

@@ -46,12 +46,13 @@ pub struct SliceGroup<'a> {
 
 /// Draws each class as a pair of slices, clean on the left and noisy on the right, in groups.
 ///
-/// `subtitle` says what the slices are: which cut, voxel size, SNR. Each slice has its own gray scale, from its 0.5th
+/// `subtitle` says what the slices are: which cut, voxel size, SNR. With the edge of a voxel in Angstrom, a bar says how
+/// long some Angstrom are in the first group's first slice. Each slice has its own gray scale, from its 0.5th
 /// to its 99.5th percentile; larger values are brighter. A slice of one value only is middle gray.
 ///
 /// # Errors
-/// [`Error::Config`] if there is no group or a group is empty, or a slice has not `side * side`
-/// finite values; [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
+/// [`Error::Config`] if there is no group or a group is empty, a slice has not `side * side` finite values, or the edge is not
+/// positive; [`Error::Draw`] and [`Error::Io`] if the picture cannot be drawn or written.
 ///
 /// # Examples
 /// ```
@@ -62,16 +63,23 @@ pub struct SliceGroup<'a> {
 /// let rows = [SliceRow { label: "1aon", clean: &clean, noisy: &noisy, side: 2 }];
 /// let groups = [SliceGroup { title: "Known classes", rows: &rows }];
 /// let path = std::env::temp_dir().join("soft-lmccl-doc-slices.svg");
-/// slices(&path, "Subtomograms", "2 x 2 voxels of 10 Å", &groups)?;
+/// slices(&path, "Subtomograms", "2 x 2 voxels of 10 Å", Some(10.0), &groups)?;
 ///
 /// let svg = std::fs::read_to_string(&path)?;
 /// assert_eq!(svg.matches("<image ").count(), 2);
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn slices(path: impl AsRef<Path>, title: &str, subtitle: &str, groups: &[SliceGroup<'_>]) -> Result<()> {
+pub fn slices(
+    path: impl AsRef<Path>,
+    title: &str,
+    subtitle: &str,
+    voxel_size: Option<f64>,
+    groups: &[SliceGroup<'_>],
+) -> Result<()> {
     let path = path.as_ref();
     validate(groups)?;
+    let bar = voxel_size.map(|voxel_size| scale_bar(voxel_size, groups[0].rows[0].side)).transpose()?;
     let mut rasters = Vec::new();
     let mut labels = Vec::new();
     let mut top = HEAD;
@@ -94,6 +102,13 @@ pub fn slices(path: impl AsRef<Path>, title: &str, subtitle: &str, groups: &[Sli
     let draw = |area: &Area<'_>| -> DrawResult {
         area.draw(&Text::new(title, (px(MARGIN), px(26)), bold(text(17, INK))))?;
         area.draw(&Text::new(subtitle, (px(MARGIN), px(48)), text(12, MUTED)))?;
+        if let Some((length, drawn)) = bar {
+            let (right, y) = (px(width - MARGIN), px(40));
+            area.draw(&PathElement::new([(right - drawn, y), (right, y)], INK.stroke_width(10)))?;
+            let label = format!("{length} Å");
+            let left = right - drawn - px(8 + 7 * label.chars().count() as i32);
+            area.draw(&Text::new(label, (left, y), text(12, INK)))?;
+        }
         for &(label, y, x) in &labels {
             match x {
                 Some(x) => area.draw(&Text::new(label, (px(x), px(y + 7)), text(12, INK)))?,
@@ -108,6 +123,18 @@ pub fn slices(path: impl AsRef<Path>, title: &str, subtitle: &str, groups: &[Sli
         Ok(())
     };
     canvas::save(path, title, (width, top + 8), &rasters, draw)
+}
+
+/// A round length in Angstrom of at most half a slice, and how long it is on the page.
+fn scale_bar(voxel_size: f64, side: usize) -> Result<(f64, i32)> {
+    if !(voxel_size > 0.0 && voxel_size.is_finite()) {
+        return Err(Error::config("voxel_size", "a finite number > 0", voxel_size));
+    }
+    let edge = side as f64 * voxel_size;
+    let decade = 10f64.powf((edge / 2.0).log10().floor());
+    let length =
+        [5.0, 2.0].map(|times| times * decade).into_iter().find(|length| *length <= edge / 2.0).unwrap_or(decade);
+    Ok((length, (f64::from(px(SIDE)) * length / edge).round() as i32))
 }
 
 fn validate(groups: &[SliceGroup<'_>]) -> Result<()> {
@@ -168,6 +195,19 @@ fn gray(slice: &[f32]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scale_bar_is_round_and_half_a_slice_at_most() {
+        for (voxel_size, side, length) in [(10.0, 32, 100.0), (10.0, 40, 200.0), (13.68, 80, 500.0), (1.0, 2, 1.0)] {
+            let (found, drawn) = scale_bar(voxel_size, side).unwrap();
+            approx::assert_relative_eq!(found, length);
+            let share = length / (voxel_size * side as f64);
+            assert!((f64::from(drawn) - share * f64::from(px(SIDE))).abs() <= 0.5, "{drawn}");
+        }
+        for voxel_size in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(scale_bar(voxel_size, 32).unwrap_err().to_string().starts_with("invalid `voxel_size`"));
+        }
+    }
 
     #[test]
     fn gray_spans_the_percentiles() {

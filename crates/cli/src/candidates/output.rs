@@ -58,6 +58,8 @@ pub struct Pictures<'a> {
     pub judged: &'a [usize],
     /// By row.
     pub boxes: &'a [Option<Volume>],
+    /// Of the boxes, in Angstrom.
+    pub voxel_size: f64,
     pub places: &'a [[f64; 3]],
     pub embeddings: &'a EmbeddingSet,
 }
@@ -183,7 +185,7 @@ fn draw_boxes(path: &Path, rows: &[Judged], pictures: &Pictures<'_>, calibration
         .map(|((title, _), rows)| SliceGroup { title, rows })
         .collect();
     let subtitle = format!("row of the table and score; accepted above {:.3}", calibration.threshold);
-    Ok(slices(path, "Candidates", &subtitle, &shown)?)
+    Ok(slices(path, "Candidates", &subtitle, Some(pictures.voxel_size), &shown)?)
 }
 
 /// One box.
@@ -227,11 +229,21 @@ fn draw_map(path: &Path, rows: &[Judged], pictures: &Pictures<'_>) -> Result<()>
         })
         .collect();
     let from_above = Array2::from_shape_vec((labels.len(), 2), seen).expect("two numbers a place");
-    let mut panels = vec![EmbeddingPanel { title: "places, x and y", points: from_above.view(), labels: &labels }];
+    let mut panels = vec![EmbeddingPanel {
+        title: "places",
+        points: from_above.view(),
+        labels: &labels,
+        axes: ["x in voxels", "y in voxels"],
+    }];
     // One embedding has no directions to be drawn along.
     let flat = pca_2d(pictures.embeddings.view()).ok();
     if let Some(flat) = &flat {
-        panels.push(EmbeddingPanel { title: "embeddings, principal components", points: flat.view(), labels: &labels });
+        panels.push(EmbeddingPanel {
+            title: "embeddings",
+            points: flat.view(),
+            labels: &labels,
+            axes: ["PCA 1", "PCA 2"],
+        });
     }
     Ok(embedding_map(path, "Candidates by verdict", &NAMES, &panels)?)
 }

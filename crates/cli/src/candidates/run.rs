@@ -130,7 +130,7 @@ pub fn run(args: &Args) -> Result<()> {
             Judged { verdict, score: Some(probe.score), nearest: Some(classes[probe.nearest as usize].clone()) };
     }
     let sentences = sentences(&calibration, candidates, &rows, &classes, &empty_places, background.is_some());
-    let pictures = output::Pictures { judged: &judged, boxes: &boxes, places: &places, embeddings: &found };
+    let pictures = output::Pictures { judged: &judged, boxes: &boxes, voxel_size, places: &places, embeddings: &found };
     output::write(args, candidates, &rows, &calibration, &sentences, &pictures)?;
     for sentence in sentences {
         say(format_args!("{sentence}"));

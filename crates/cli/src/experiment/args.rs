@@ -137,6 +137,7 @@ pub struct Plan {
     pub out: PathBuf,
     pub resume: bool,
     pub unknown: Vec<PathBuf>,
+    pub smoke: bool,
 }
 
 impl Args {
@@ -166,6 +167,7 @@ impl Args {
         }
         let simulation = |snr| SimulationConfig { snr, side, ..Default::default() };
         let plan = Plan {
+            smoke: self.smoke,
             losses: self.losses.clone(),
             seeds: self.seeds.clone(),
             per_class,

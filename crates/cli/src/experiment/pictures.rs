@@ -7,6 +7,7 @@ use soft_lmccl::cect::{ClassId, Dataset, OpenSetSplit, SimulatedDataset};
 use soft_lmccl_report::{EmbeddingPanel, RocSeries, SliceGroup, SliceRow, embedding_map, pca_2d, roc, slices};
 
 use super::run::{Finished, SetPair};
+use crate::program::named;
 
 /// The central slice of each class' first subtomogram, clean and noisy.
 ///
@@ -34,7 +35,7 @@ pub fn draw_slices(path: &Path, sets: SetPair<'_>, split: &OpenSetSplit) -> Resu
         "central slices of {0}³ voxels of {1} Å; left without noise, right at SNR {2}",
         config.side, config.voxel_size, config.snr
     );
-    Ok(slices(path, "Subtomograms of each class", &subtitle, &groups)?)
+    Ok(slices(path, "Subtomograms of each class", &subtitle, Some(config.voxel_size), &groups)?)
 }
 
 /// One slice of one subtomogram.
@@ -74,7 +75,13 @@ pub fn draw_results(out: &Path, finished: &[Finished], unknown_names: &[String])
         .iter()
         .zip(&flat)
         .zip(&shown)
-        .map(|((title, points), run)| EmbeddingPanel { title, points: points.view(), labels: run.embeddings.labels() })
+        .map(|((title, points), run)| EmbeddingPanel {
+            title,
+            points: points.view(),
+            labels: run.embeddings.labels(),
+            axes: ["PCA 1", "PCA 2"],
+        })
         .collect();
-    Ok(embedding_map(out.join("embeddings.svg"), "Embeddings of the unknown classes", unknown_names, &panels)?)
+    let names: Vec<_> = unknown_names.iter().map(|name| named(name)).collect();
+    Ok(embedding_map(out.join("embeddings.svg"), "Embeddings of the unknown classes", &names, &panels)?)
 }

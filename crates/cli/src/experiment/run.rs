@@ -23,7 +23,7 @@ use super::{
     results::{Results, Run, set_name},
 };
 use crate::carryover::{PROFILE, profile_set};
-use crate::program::{aligned, bar::bar, interrupted, lock::lock, make_dir, refused, say};
+use crate::program::{MEANINGLESS, aligned, bar::bar, interrupted, lock::lock, make_dir, named, refused, say};
 
 /// Subtomograms that go through the network together when it only embeds.
 const EMBED_BATCH: i64 = 128;
@@ -101,6 +101,9 @@ pub fn run(args: &Args) -> Result<()> {
     results.save(&plan.out)?;
     if !finished.is_empty() {
         say(format_args!("\n{}", aligned(&results.table())));
+        if plan.smoke {
+            say(format_args!("{MEANINGLESS}"));
+        }
         say(format_args!(
             "{:.0} s in all; results, checkpoints and pictures are in {}",
             results.wall_seconds,
@@ -163,7 +166,7 @@ fn names(templates: &[Template], classes: &[ClassId]) -> Vec<String> {
 }
 
 fn notes(plan: &Plan, templates: &[Template], split: &OpenSetSplit) -> Vec<String> {
-    let names = |classes| names(templates, classes).join(" ");
+    let names = |classes| names(templates, classes).iter().map(|name| named(name)).collect::<Vec<_>>().join("; ");
     let (lmcl, fit) = (plan.soft_lmccl.lmcl, plan.fit);
     let mut notes = vec![
         format!("known: {}", names(split.known())),
@@ -188,6 +191,9 @@ fn notes(plan: &Plan, templates: &[Template], split: &OpenSetSplit) -> Vec<Strin
         "AUC, EER and TAR over all pairs; accuracy as mean ± sd over 10 folds of sampled pairs, one matching to two"
             .into(),
     ];
+    if plan.smoke {
+        notes.insert(0, MEANINGLESS.to_owned());
+    }
     let cramped = cramped(templates, &plan.train);
     if !cramped.is_empty() {
         notes.push(format!("may reach over the border of the box when turned: {}", cramped.join(" ")));

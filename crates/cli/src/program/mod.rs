@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, anyhow};
+use soft_lmccl::cect::catalogue;
 
 /// Set by Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -51,6 +52,32 @@ pub fn run(program: impl FnOnce() -> Result<()>) -> ExitCode {
         Err(_) => ExitCode::FAILURE,
     }
 }
+
+/// What a small run, which only shows that everything works, says of itself.
+pub const MEANINGLESS: &str = "a smoke run, to see that everything works: its figures mean nothing";
+
+/// A class with the name of its complex, where it is one of the catalogue.
+pub fn named(class: &str) -> String {
+    let entry = catalogue::entries().iter().find(|entry| entry.id() == class);
+    entry.map_or_else(|| class.to_owned(), |entry| format!("{class} {}", entry.name()))
+}
+
+/// What reports mean by their words.
+pub const TERMS: &[(&str, &str)] = &[
+    ("pair", "two samples; matching if both are of one class"),
+    ("score", "the cosine of the two embeddings of a pair: higher means more alike"),
+    ("TAR", "true accept rate: the share of matching pairs with a score at the threshold or above"),
+    ("FAR", "false accept rate: the share of other pairs with such a score"),
+    ("FRR", "false reject rate: 1 − TAR"),
+    ("TAR at FAR", "the TAR at the lowest threshold whose FAR is not above the one named"),
+    ("EER", "equal error rate: where FAR and FRR are the same"),
+    ("AUC", "the area under TAR against FAR: how often a matching pair scores higher than another pair"),
+    ("accuracy", "the share of pairs that a threshold decides rightly, chosen on other folds than it is used on"),
+    ("known, unknown", "classes that a network was trained on, and classes that it never saw"),
+    ("s, m, λ, α", "scale of the cosines, margin, weight of the center loss, rate of the centers"),
+    ("±", "standard deviation"),
+    ("[a, b]", "an interval that holds the true value with the level named, 95 % if none is"),
+];
 
 /// What was asked for wrongly, as the library says it of its own fields.
 pub fn refused(field: &str, expected: impl Display, got: impl Display) -> Error {

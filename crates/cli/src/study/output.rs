@@ -15,7 +15,7 @@ use super::{
     data::Domains,
     plan::{Column, Domain, Roles, Stage, UNTRAINED},
     printed::{FIGURES, Figure},
-    settings::Settings,
+    settings::{Settings, Size},
     store::{Store, to_json},
     summary::{Cell, Clustering, Difference, Estimate, cell, difference},
     train::Record,
@@ -196,6 +196,9 @@ fn with_threads(threads: &BTreeSet<usize>) -> String {
 fn markdown(results: &Results) -> String {
     let mut text = String::from("# The paper's tables, and beyond\n\n");
     let _ = writeln!(text, "```sh\n{}\n```\n", results.command);
+    if results.settings.size == Size::Smoke {
+        let _ = writeln!(text, "* {}", program::MEANINGLESS);
+    }
     for note in notes(results) {
         let _ = writeln!(text, "* {note}");
     }

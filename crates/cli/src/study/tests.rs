@@ -515,6 +515,12 @@ fn a_smoke_study_writes_everything_and_goes_on_where_it_was() {
     assert!(html.matches("data:image/svg+xml;base64,").count() > 10);
     let markdown = fs::read_to_string(dir.path().join("results.md")).unwrap();
     assert!(markdown.contains("| Loss | S2 | S2→S1 | S2→R1 |"), "{markdown}");
+    // Nothing of it means anything, and nothing is set apart as if it did.
+    assert!(
+        markdown.contains(crate::program::MEANINGLESS)
+            && html.contains(crate::program::MEANINGLESS)
+            && !html.contains("<strong>")
+    );
 
     // One run is lost: it alone is made again, and gives the same.
     let runs = dir.path().join("runs");

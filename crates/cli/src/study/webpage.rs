@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::program::make_dir;
+use crate::program::{MEANINGLESS, TERMS, make_dir, named};
 use anyhow::Result;
 use ndarray::Array2;
 use soft_lmccl_report::{
@@ -17,6 +17,7 @@ use super::{
     plan::{Column, Roles, Run},
     printed::Figure,
     recipe::Supply,
+    settings::Size,
     summary::Cell,
     train::Record,
 };
@@ -32,8 +33,12 @@ pub fn write(out: &Path, records: &[Record], results: &Results, domains: &Domain
     let pictures = out.join("pictures");
     make_dir(&pictures)?;
     let title = "Open-set verification of unseen macromolecules";
-    let mut page = Page::new(title, "Soft LMCCL and its parts: the paper's tables, with seeds, splits and intervals.");
-    page.section("How it was made").code(&results.command).list(&notes(results));
+    let lead = match results.settings.size {
+        Size::Smoke => MEANINGLESS,
+        _ => "Soft LMCCL and its parts: the paper's tables, with seeds, splits and intervals.",
+    };
+    let mut page = Page::new(title, lead);
+    page.section("How it was made").code(&results.command).list(&notes(results)).fold("Terms and symbols", TERMS);
     tables(&mut page, results);
     claim(&mut page, results);
     let album = Album { pictures, records: first_runs(records, results), domains };
@@ -48,10 +53,12 @@ pub fn write(out: &Path, records: &[Record], results: &Results, domains: &Domain
 
 fn tables(page: &mut Page, results: &Results) {
     let section = page.section("Tables");
-    section
-        .text("Rows and columns of the paper; S1→S2 is trained on S1 and tested on S2. The best of a column is bold.");
+    section.text("Rows and columns of the paper; S1→S2 is trained on S1 and tested on S2.");
+    if results.settings.size != Size::Smoke {
+        section.text("The best of a column is bold.");
+    }
     for figure in [Figure::Auc, Figure::Eer, Figure::Accuracy, Figure::TarAtMille, Figure::TarAtTenthMille] {
-        section.table(&table(&results.tables, figure));
+        section.table(&table(&results.tables, figure, results));
     }
 }
 
@@ -72,11 +79,11 @@ fn beyond(page: &mut Page, results: &Results) {
     let section = page.section("Beyond the paper");
     if !results.beyond.is_empty() {
         section.text("One change at a time, and rows that the paper does not have; split 0.");
-        section.table(&table(&results.beyond, Figure::Auc));
+        section.table(&table(&results.beyond, Figure::Auc, results));
     }
     if !results.validation.is_empty() {
         section.text("Hyper-parameters on classes that are neither trained on nor among the unknown ones.");
-        section.table(&table(&results.validation, Figure::Auc));
+        section.table(&table(&results.validation, Figure::Auc, results));
     }
     section.text(
         "Few-shot enrolment: some examples of the unknown classes are enrolled, all others are probes. Accuracy with \
@@ -88,8 +95,8 @@ fn beyond(page: &mut Page, results: &Results) {
     section.table(&text_table("Raw embeddings of unknown classes", collapse_table(results)));
 }
 
-/// One figure of some cells, the best of each column set apart.
-fn table(cells: &[Cell], figure: Figure) -> Table {
+/// One figure of some cells, the best of each column set apart where the figures mean something.
+fn table(cells: &[Cell], figure: Figure, results: &Results) -> Table {
     let columns = Results::columns(cells);
     let index = Figure::ALL.iter().position(|other| *other == figure).unwrap_or_default();
     let mean = |cell: &Cell| cell.figures.as_ref().filter(|f| f[index].resolvable).map(|figures| figures[index].mean);
@@ -107,7 +114,8 @@ fn table(cells: &[Cell], figure: Figure) -> Table {
                 |cell| {
                     let mut parts = plain(cell, figure).into_iter();
                     let first = TableCell::from(parts.next().unwrap_or_default());
-                    let is_best = mean(cell).is_some_and(|mean| best.is_some_and(|best| mean.total_cmp(&best).is_eq()));
+                    let is_best = results.settings.size != Size::Smoke
+                        && mean(cell).is_some_and(|mean| best.is_some_and(|best| mean.total_cmp(&best).is_eq()));
                     parts.fold(first, TableCell::with_note).strong_if(is_best)
                 },
             ));
@@ -230,7 +238,13 @@ impl<'a> Album<'a> {
                 groups.push((group, names.into_iter().zip(slabs).collect()));
             }
             let path = self.path(&format!("confused-{column}"));
-            draw_slabs(&path, &format!("Confused by {title}, {column}"), &source.describe(), &groups)?;
+            draw_slabs(
+                &path,
+                &format!("Confused by {title}, {column}"),
+                &source.describe(),
+                source.voxel_size(),
+                &groups,
+            )?;
             section.picture(&path, &format!("Classes confused most, without noise and with it, {column}"))?;
         }
         Ok(())
@@ -246,8 +260,10 @@ impl<'a> Album<'a> {
             let maps: Vec<_> =
                 shown.iter().filter_map(|(title, _, e)| Some((*title, e.map.as_ref()?, &e.classes))).collect();
             let Some((_, _, classes)) = maps.first() else { continue };
+            let names: Vec<_> = classes.iter().map(|class| named(class)).collect();
             type Points = fn(&super::evaluate::Map) -> &[[f32; 2]];
             for (name, points) in [("PCA", (|map| &map.pca) as Points), ("t-SNE", |map| &map.tsne)] {
+                let axes = [1, 2].map(|axis| format!("{name} {axis}"));
                 let flat: Vec<Array2<f32>> = maps
                     .iter()
                     .map(|(_, map, _)| {
@@ -262,10 +278,11 @@ impl<'a> Album<'a> {
                         title,
                         points: points.view(),
                         labels: &map.labels,
+                        axes: [&axes[0], &axes[1]],
                     })
                     .collect();
                 let path = self.path(&format!("{}-{column}", name.to_lowercase()));
-                embedding_map(&path, &format!("{name} of the unknown classes, {column}"), classes, &panels)?;
+                embedding_map(&path, &format!("{name} of the unknown classes, {column}"), &names, &panels)?;
                 section.picture(&path, &format!("{name} of embeddings, {column}"))?;
             }
         }
@@ -309,14 +326,20 @@ impl<'a> Album<'a> {
                 ("unknown: verified".to_owned(), source.unknown().into_iter().zip(unknown).collect()),
             ];
             let path = self.path(&format!("samples-{domain}"));
-            draw_slabs(&path, &format!("Subtomograms of {domain}"), &source.describe(), &groups)?;
+            draw_slabs(&path, &format!("Subtomograms of {domain}"), &source.describe(), source.voxel_size(), &groups)?;
             section.picture(&path, &format!("Central slices of each class, {domain}: without noise and with it"))?;
         }
         Ok(())
     }
 }
 
-fn draw_slabs(path: &Path, title: &str, subtitle: &str, groups: &[(String, Vec<(String, Slab)>)]) -> Result<()> {
+fn draw_slabs(
+    path: &Path,
+    title: &str,
+    subtitle: &str,
+    voxel_size: Option<f64>,
+    groups: &[(String, Vec<(String, Slab)>)],
+) -> Result<()> {
     let rows: Vec<Vec<SliceRow<'_>>> = groups
         .iter()
         .map(|(_, slabs)| {
@@ -328,7 +351,7 @@ fn draw_slabs(path: &Path, title: &str, subtitle: &str, groups: &[(String, Vec<(
         .collect();
     let groups: Vec<_> =
         groups.iter().zip(&rows).map(|((title, _), rows)| SliceGroup { title, rows: rows.as_slice() }).collect();
-    Ok(slices(path, title, subtitle, &groups)?)
+    Ok(slices(path, title, subtitle, voxel_size, &groups)?)
 }
 
 /// Shares of the pairs of each kind by cosine, as steps through the middles of the bins.

@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use soft_lmccl_report::{CohortRate, Page, RocSeries, Table, TableCell, cohort_table, det, roc, threshold_curves};
 
+use crate::program::TERMS;
+
 use super::blocks::Block;
 use super::figures::Figures;
 use super::scored::Scored;
@@ -50,5 +52,6 @@ pub fn write(path: &Path, blocks: &[Block], figures: &Figures, scored: &Scored) 
             _ => {}
         }
     }
+    page.section("Terms").fold("Terms and symbols", TERMS);
     Ok(page.write(path)?)
 }

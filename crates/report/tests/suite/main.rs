@@ -147,7 +147,7 @@ fn slices_show_every_class_in_its_group() {
     let rows: Vec<SliceRow<'_>> =
         labels.iter().map(|label| SliceRow { label, clean: &clean, noisy: &noisy, side: 8 }).collect();
     let groups = [SliceGroup { title: "Known", rows: &rows[..5] }, SliceGroup { title: HOSTILE, rows: &rows[5..] }];
-    let svg = drawn(|path| slices(path, "Title", "Subtitle", &groups));
+    let svg = drawn(|path| slices(path, "Title", "Subtitle", Some(10.0), &groups));
     let text = text_of(&svg);
     for expected in ["Title", "Subtitle", "Known", HOSTILE_ESCAPED].into_iter().chain(labels.iter().map(String::as_str))
     {
@@ -163,16 +163,16 @@ fn slices_refuse_what_cannot_be_shown() {
     let row = |clean, noisy, side| SliceRow { label: "1aon", clean, noisy, side };
     let case = |row, message: &str| {
         let groups = [SliceGroup { title: "Known", rows: &[row] }];
-        refused(|path| slices(path, "t", "s", &groups), message);
+        refused(|path| slices(path, "t", "s", None, &groups), message);
     };
     case(row(&good, &good[1..], 2), "invalid `noisy`: expected 2 x 2 values, got 3 for class `1aon`");
     case(row(&good, &good, 3), "invalid `clean`: expected 3 x 3 values, got 4 for class `1aon`");
     case(row(&[], &[], 0), "invalid `side`: expected at least 1, got 0 for class `1aon`");
     let infinite = [0.0, 1.0, f32::NEG_INFINITY, 3.0];
     case(row(&infinite, &good, 2), "invalid `clean`: expected finite values, got -inf at 2 for class `1aon`");
-    refused(|path| slices(path, "t", "s", &[]), "invalid `groups`: expected at least one group, got none");
+    refused(|path| slices(path, "t", "s", None, &[]), "invalid `groups`: expected at least one group, got none");
     refused(
-        |path| slices(path, "t", "s", &[SliceGroup { title: "Known", rows: &[] }]),
+        |path| slices(path, "t", "s", None, &[SliceGroup { title: "Known", rows: &[] }]),
         "invalid `rows`: expected at least one class, got none in group `Known`",
     );
 }
@@ -181,11 +181,11 @@ fn slices_refuse_what_cannot_be_shown() {
 fn embedding_map_shows_every_point_of_every_panel() {
     let points = array![[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]];
     let names = ["1jz8", "1qvr", HOSTILE, "2cg9"];
-    let panel = |title| EmbeddingPanel { title, points: points.view(), labels: &[0, 3, 0] };
+    let panel = |title| EmbeddingPanel { title, points: points.view(), labels: &[0, 3, 0], axes: ["PCA 1", "PCA 2"] };
     let panels = ["softmax", "lmcl", "center", HOSTILE].map(panel);
     let svg = drawn(|path| embedding_map(path, "Unknown", &names, &panels));
     let text = text_of(&svg);
-    for expected in ["Unknown", "softmax", "lmcl", "1jz8", "2cg9", "component 2", HOSTILE_ESCAPED] {
+    for expected in ["Unknown", "softmax", "lmcl", "1jz8", "2cg9", "PCA 2", HOSTILE_ESCAPED] {
         assert!(text.contains(expected), "{expected} in {text}");
     }
     // Class 0 is a circle: two in each of four panels, one in the legend.
@@ -195,7 +195,7 @@ fn embedding_map_shows_every_point_of_every_panel() {
 #[test]
 fn a_single_point_has_a_place() {
     let points = array![[3.0, 3.0]];
-    let panel = EmbeddingPanel { title: "a", points: points.view(), labels: &[0] };
+    let panel = EmbeddingPanel { title: "a", points: points.view(), labels: &[0], axes: ["x", "y"] };
     let svg = drawn(|path| embedding_map(path, "t", &["one"], &[panel]));
     assert_eq!(svg.matches("<circle").count(), 2);
 }
@@ -205,7 +205,7 @@ fn embedding_map_refuses_what_does_not_fit() {
     let points = array![[0.0, 1.0], [2.0, f32::NAN]];
     let (finite, none, wide) = (array![[0.0, 1.0]], Array2::zeros((0, 2)), Array2::zeros((1, 3)));
     let case = |points: &Array2<f32>, labels: &[u32], message: &str| {
-        let panel = EmbeddingPanel { title: "lmcl", points: points.view(), labels };
+        let panel = EmbeddingPanel { title: "lmcl", points: points.view(), labels, axes: ["x", "y"] };
         refused(|path| embedding_map(path, "t", &["a", "b"], &[panel]), message);
     };
     case(&points, &[0, 1], "invalid `points`: expected finite coordinates, got NaN in row 1 in panel `lmcl`");
@@ -219,7 +219,7 @@ fn embedding_map_refuses_what_does_not_fit() {
         );
     }
     refused(|path| embedding_map(path, "t", &["a"], &[]), "invalid `panels`: expected at least one panel, got none");
-    let panel = EmbeddingPanel { title: "lmcl", points: finite.view(), labels: &[0] };
+    let panel = EmbeddingPanel { title: "lmcl", points: finite.view(), labels: &[0], axes: ["x", "y"] };
     refused(
         |path| embedding_map(path, "t", &[""; 0], &[panel]),
         "invalid `class_names`: expected at least one class, got none",
