@@ -126,6 +126,9 @@ impl AdaFaceConfig {
 /// # References
 /// M. Kim et al., *AdaFace: Quality Adaptive Margin for Face Recognition*, CVPR 2022,
 /// [arXiv:2204.00964](https://arxiv.org/abs/2204.00964), Eqs. 9–14.
+///
+/// # See also
+/// [`Lmcl`](super::Lmcl), what it is at middling quality; [`ArcFace`](super::ArcFace), at low quality.
 #[derive(Debug)]
 pub struct AdaFace {
     config: AdaFaceConfig,

@@ -116,6 +116,11 @@ impl ArcFaceConfig {
 /// J. Deng et al., *ArcFace: Additive Angular Margin Loss for Deep Face Recognition*, CVPR 2019,
 /// [arXiv:1801.07698](https://arxiv.org/abs/1801.07698), Eq. 3. Sibling: pytorch-metric-learning's
 /// `ArcFaceLoss`, whose margin is in degrees.
+///
+/// # See also
+/// [`Lmcl`](super::Lmcl) with its margin on the cosine; [`CombinedMargin`](super::CombinedMargin) with both.
+#[doc(alias = "SubCenterArcFace")]
+#[doc(alias = "AdditiveAngularMargin")]
 #[derive(Debug)]
 pub struct ArcFace {
     config: ArcFaceConfig,

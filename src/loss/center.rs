@@ -177,6 +177,9 @@ impl CenterLossConfig {
 /// # References
 /// Y. Wen et al., *A Discriminative Feature Learning Approach for Deep Face Recognition*, ECCV 2016,
 /// Eqs. 2–4.
+///
+/// # See also
+/// [`SoftLmccl`](super::SoftLmccl), of which it is a term; [`CenterUpdate`], how its centers move.
 #[derive(Debug)]
 pub struct CenterLoss {
     config: CenterLossConfig,

@@ -124,6 +124,12 @@ impl CombinedMarginConfig {
 /// # References
 /// J. Deng et al., *ArcFace: Additive Angular Margin Loss for Deep Face Recognition*, CVPR 2019,
 /// [arXiv:1801.07698](https://arxiv.org/abs/1801.07698), Eq. 4; W. Liu et al., *SphereFace*, CVPR 2017, Eq. 7.
+///
+/// # See also
+/// [`ArcFace`](super::ArcFace) and [`Lmcl`](super::Lmcl), its special cases; [`AdaFace`](super::AdaFace), whose margin follows the
+/// norm.
+#[doc(alias = "SphereFace")]
+#[doc(alias = "CombinedMarginLoss")]
 #[derive(Debug)]
 pub struct CombinedMargin {
     config: CombinedMarginConfig,

@@ -134,6 +134,14 @@ fn require_margin_within_bound(margin: f64, num_classes: i64) -> Result<()> {
 /// H. Wang et al., *CosFace: Large Margin Cosine Loss for Deep Face Recognition*, CVPR 2018,
 /// [arXiv:1801.09414](https://arxiv.org/abs/1801.09414), Eq. 4. Sibling: pytorch-metric-learning's
 /// `CosFaceLoss`, which stores the prototypes as `[D, C]`.
+///
+/// # See also
+/// [`SoftLmccl`](super::SoftLmccl), of which it is a term; [`ArcFace`](super::ArcFace) with its margin on the angle;
+/// [`CenterLoss`](super::CenterLoss), which draws embeddings together.
+#[doc(alias = "CosFace")]
+#[doc(alias = "AM-Softmax")]
+#[doc(alias = "AMSoftmax")]
+#[doc(alias = "LargeMarginCosineLoss")]
 #[derive(Debug)]
 pub struct Lmcl {
     config: LmclConfig,

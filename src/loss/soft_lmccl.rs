@@ -175,6 +175,12 @@ impl SoftLmcclConfig {
 /// # References
 /// X. Du et al., *Open-set Recognition of Unseen Macromolecules in Cellular Electron Cryo-Tomograms
 /// by Soft Large Margin Centralized Cosine Loss*, BMVC 2019, `L_all`.
+///
+/// # See also
+/// [`Lmcl`](super::Lmcl), [`CenterLoss`](super::CenterLoss) and [`SoftmaxHead`](super::SoftmaxHead), its terms;
+/// sums of one's own add up the same way, `lmcl + 0.3 * center`.
+#[doc(alias = "SoftLMCCL")]
+#[doc(alias = "LMCCL")]
 #[derive(Debug)]
 pub struct SoftLmccl {
     lmcl: Lmcl,

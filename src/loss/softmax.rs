@@ -85,6 +85,10 @@ impl SoftmaxHeadConfig {
 /// assert!((terms.report()?.total - 5f64.ln()).abs() < 1e-6); // every class alike
 /// # Ok(()) }
 /// ```
+///
+/// # See also
+/// [`NormalizedSoftmax`], to which lengths do not count; [`SoftLmccl`](super::SoftLmccl), of which it is a term.
+#[doc(alias = "CrossEntropyLoss")]
 #[derive(Debug)]
 pub struct SoftmaxHead {
     config: SoftmaxHeadConfig,
@@ -263,6 +267,12 @@ impl NormalizedSoftmaxConfig {
 ///
 /// # References
 /// F. Wang et al., *NormFace*, ACM MM 2017, [arXiv:1704.06369](https://arxiv.org/abs/1704.06369), Eq. 7.
+///
+/// # See also
+/// [`Lmcl`](super::Lmcl), the same with a margin.
+#[doc(alias = "NormFace")]
+#[doc(alias = "NormalizedSoftmaxLoss")]
+#[doc(alias = "NSL")]
 #[derive(Debug)]
 pub struct NormalizedSoftmax {
     config: NormalizedSoftmaxConfig,

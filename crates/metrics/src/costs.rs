@@ -92,6 +92,7 @@ impl DetectionCost {
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
+    #[doc(alias = "minDCF")]
     pub fn least(&self, roc: &RocCurve) -> Result<CostPoint, Error> {
         self.validate()?;
         let mut least = self.of(roc.points()[0]);
@@ -119,6 +120,7 @@ impl DetectionCost {
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
+    #[doc(alias = "actDCF")]
     pub fn actual(&self, roc: &RocCurve) -> Result<CostPoint, Error> {
         Ok(self.of(roc.at_threshold(self.bayes_threshold()?)))
     }

@@ -102,18 +102,26 @@ impl OperatingPoint {
     }
 
     /// True accept rate (true-positive rate, recall).
+    #[doc(alias = "TPR")]
+    #[doc(alias = "GAR")]
+    #[doc(alias = "recall")]
+    #[doc(alias = "sensitivity")]
     #[must_use]
     pub fn tar(&self) -> f64 {
         self.true_accepts as f64 / self.matching as f64
     }
 
     /// False accept rate (false-positive rate).
+    #[doc(alias = "FPR")]
+    #[doc(alias = "FMR")]
     #[must_use]
     pub fn far(&self) -> f64 {
         self.false_accepts as f64 / self.non_matching as f64
     }
 
     /// False reject rate, `1 − TAR`, from its own count.
+    #[doc(alias = "FNR")]
+    #[doc(alias = "FNMR")]
     #[must_use]
     pub fn frr(&self) -> f64 {
         self.false_rejects() as f64 / self.matching as f64

@@ -86,6 +86,8 @@ impl RocCurve {
     /// J. A. Hanley, B. J. McNeil, *The meaning and use of the area under a receiver operating
     /// characteristic (ROC) curve*, Radiology 143, 1982. The same number as
     /// `sklearn.metrics.roc_auc_score`.
+    #[doc(alias = "AUROC")]
+    #[doc(alias = "area under the curve")]
     #[must_use]
     pub fn auc(&self) -> f64 {
         let twice_area: u128 = self
@@ -112,6 +114,7 @@ impl RocCurve {
     /// EER = (FA[p]·ΔTA + FR[p]·ΔFA) / (M·ΔFA + N·ΔTA)      ΔTA = TA[q] − TA[p], ΔFA = FA[q] − FA[p]
     /// ```
     /// in integers up to the division.
+    #[doc(alias = "equal error rate")]
     #[must_use]
     pub fn eer(&self, method: EerMethod) -> f64 {
         let (before, after) = self.equal_errors();
@@ -164,6 +167,9 @@ impl RocCurve {
     ///
     /// # Errors
     /// [`Error::Rate`] if `target_far` is NaN or outside `[0, 1]`.
+    #[doc(alias = "TAR@FAR")]
+    #[doc(alias = "TPR@FPR")]
+    #[doc(alias = "tar_at_far")]
     pub fn at_far(&self, target_far: f64) -> Result<FarPoint, Error> {
         require_rate("target_far", target_far)?;
         let end = self.points.partition_point(|point| point.far() <= target_far);

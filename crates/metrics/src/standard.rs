@@ -184,6 +184,7 @@ impl RocCurve {
     ///
     /// # References
     /// J. Daugman, *Biometric decision landscapes*, University of Cambridge, Technical Report 482, 2000.
+    #[doc(alias = "d-prime")]
     pub fn decidability(&self) -> Result<f64, Error> {
         let moments = |count: fn(&OperatingPoint) -> u64| {
             let steps =

@@ -21,6 +21,9 @@ use crate::{
 /// # References
 /// X. An et al., *Partial FC: Training 10 Million Identities on a Single Machine*, ICCVW 2021,
 /// [arXiv:2010.05222](https://arxiv.org/abs/2010.05222).
+#[doc(alias = "PartialFC")]
+#[doc(alias = "Partial FC")]
+#[doc(alias = "sample_rate")]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Negatives {
