@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --package soft-lmccl-metrics --bench by_class
-//! cargo bench --package soft-lmccl-metrics --bench by_class -- 100000 128
+//! cargo bench --package soft-lmccl-metrics --bench by_class -- 100000 128 6 # N, D, classes
 //! ```
 
 use std::hint::black_box;
@@ -21,7 +21,7 @@ fn main() -> Result<(), Error> {
     // Cargo adds an argument of its own, which is no number.
     let asked: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let cases = match asked[..] {
-        [n, dim] => vec![(n, dim, if n < 50_000 { 5 } else { 1 })],
+        [n, dim, ..] => vec![(n, dim, (300_000_000_000 / (n * n * dim)).clamp(1, 31))],
         _ => vec![(6_000, 128, 31), (6_000, 512, 15), (6_000, 8_192, 3), (20_000, 128, 9), (20_000, 512, 5)],
     };
     println!(
@@ -30,7 +30,8 @@ fn main() -> Result<(), Error> {
     );
     println!("{:>8} {:>5} {:>8} {:>11} {:>9} {:>12} {:>7} {:>9}", "", "", "", "", "", "", "product", "count");
     for (n, dim, rounds) in cases {
-        for classes in [6, 60, n / 10, n / 3] {
+        let classes = if asked.len() > 2 { asked[2..].to_vec() } else { vec![6, 60, n / 10, n / 3] };
+        for classes in classes {
             let (values, set) = random_classes(n, dim, classes)?;
             let mut times = [const { Vec::new() }; 3];
             for _ in 0..rounds {

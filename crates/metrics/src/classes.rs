@@ -9,8 +9,10 @@ use crate::embeddings::EmbeddingSet;
 use crate::pairs::{PairCounts, PairProtocol, PairScores};
 use crate::{Error, RocCurve};
 
-/// Classes whose pairs are counted one by one. Of more classes so many are chosen, and their pairs stand for the rest.
-const FOLLOWED: usize = 256;
+/// Up to so many classes are all followed: pairs of each two are counted.
+const ALL_FOLLOWED: usize = 256;
+/// Of more classes so many are followed, and their pairs stand for the rest.
+const FOLLOWED: usize = 128;
 /// They are chosen as so many neighbors at a time, all over the labels: few blocks of scores then have any of them.
 const NEIGHBORS: usize = 32;
 /// A class that is not among those.
@@ -24,7 +26,7 @@ const NOT_FOLLOWED: u32 = u32::MAX;
 /// [`AllPairs::count_by_class`](crate::verify::AllPairs::count_by_class), where they are streamed.
 ///
 /// Holds 16 bytes a class and threshold. Up to 256 classes are counted pair by pair, in at most 256 KiB a threshold; of
-/// more classes 256 are, from all over the labels.
+/// more classes 128 are, from all over the labels.
 ///
 /// # Examples
 /// ```
@@ -68,7 +70,7 @@ impl Classes {
         labels.sort_unstable();
         labels.dedup();
         let all = labels.len();
-        let followed = all.min(FOLLOWED);
+        let followed = if all <= ALL_FOLLOWED { all } else { FOLLOWED };
         let mut slots = vec![NOT_FOLLOWED; all];
         for slot in 0..followed {
             let (group, place) = (slot / NEIGHBORS, slot % NEIGHBORS);
@@ -199,8 +201,8 @@ impl Accepted {
             add_all(&mut self.matching[a * self.cuts + first..], pairs);
             return;
         }
-        self.add_half(a, first, pairs);
-        self.add_half(b, first, pairs);
+        self.add_half(a, first, pairs.iter().copied());
+        self.add_half(b, first, pairs.iter().copied());
         if let Some(pair) = classes.pair(a, b) {
             add_all(&mut self.of_two[pair * self.cuts + first..], pairs);
         }
@@ -209,8 +211,9 @@ impl Accepted {
     /// Adds pairs of a class with others that are not followed with it; whoever adds those of the one class also adds those
     /// of the others.
     #[inline(always)]
-    pub(crate) fn add_half(&mut self, class: usize, first: usize, pairs: &[u64]) {
-        add_all(&mut self.non_matching[class * self.cuts + first..], pairs);
+    pub(crate) fn add_half(&mut self, class: usize, first: usize, pairs: impl IntoIterator<Item = u64>) {
+        let sums = &mut self.non_matching[class * self.cuts + first..];
+        sums.iter_mut().zip(pairs).for_each(|(sum, pairs)| *sum += pairs);
     }
 
     /// Adds what another thread has counted.

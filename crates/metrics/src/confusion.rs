@@ -99,7 +99,7 @@ impl EmbeddingSet {
 
 impl ClassCounts {
     /// Which classes are mistaken for which at a cut: the TAR of each class, the FAR of every two of those that are
-    /// followed pair by pair, up to 256.
+    /// followed pair by pair: all of up to 256 classes, 128 of more.
     ///
     /// # Panics
     /// If there are not so many cuts.

@@ -37,7 +37,7 @@ impl Cuts {
     ///   Below the lowest rate that `roc` resolves, thresholds follow an exponential tail
     /// * `also`: further thresholds
     pub(crate) fn across(roc: &RocCurve, non_matching: u64, also: &[f64]) -> Self {
-        const FAR: [f64; 5] = [0.7, 0.3, 0.1, 0.03, 0.01];
+        const FAR: [f64; 4] = [0.5, 0.15, 0.04, 0.01];
         const TAR: [f64; 7] = [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98];
         /// Accepts that tell a rate well enough to place a threshold.
         const TOLD_BY: f64 = 4.0;

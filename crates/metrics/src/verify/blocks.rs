@@ -29,6 +29,18 @@ pub(super) fn has_wide_vectors() -> bool {
     dispatch!(Level::new(), simd => lanes(simd)) == LANES
 }
 
+/// Calls a function of the shape of blocks with the one that suits the processor.
+macro_rules! in_blocks {
+    ($count:ident($($argument:expr),*)) => {
+        if $crate::verify::blocks::has_wide_vectors() {
+            $count::<{ $crate::verify::blocks::WIDE.0 }, { $crate::verify::blocks::WIDE.1 }>($($argument),*)
+        } else {
+            $count::<{ $crate::verify::blocks::NARROW.0 }, { $crate::verify::blocks::NARROW.1 }>($($argument),*)
+        }
+    };
+}
+pub(super) use in_blocks;
+
 /// Scores of a block, row by row. Aligned, as its vectors are: one that crosses a line of the cache takes two loads.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
-use super::blocks::{self, NARROW, WIDE};
+use super::blocks::in_blocks;
 use super::class_tally::{ClassTally, Places};
 use super::host::{Input, Plan, run};
 use super::tally::Tally;
@@ -64,10 +64,10 @@ impl AllPairs {
     ///
     /// | classes | D = 128 | D = 512 |
     /// |---|---|---|
-    /// | 6 | 1.11 | 1.01 |
-    /// | 60 | 1.14 | 1.08 |
-    /// | 600 | 1.29 | 1.13 |
-    /// | 2,000 | 1.38 | 1.15 |
+    /// | 6 | 1.13 | 1.11 |
+    /// | 60 | 1.14 | 1.07 |
+    /// | 600 | 1.16 | 1.07 |
+    /// | 2,000 | 1.19 | 1.12 |
     ///
     /// # Errors
     /// [`Error::Config`] if there are no cuts or one is NaN, and as
@@ -99,11 +99,7 @@ impl AllPairs {
         } else {
             Cuts::new(cuts.thresholds.clone())?
         };
-        if blocks::has_wide_vectors() {
-            count_in_blocks::<{ WIDE.0 }, { WIDE.1 }>(input, self, cuts, &progress)
-        } else {
-            count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>(input, self, cuts, &progress)
-        }
+        in_blocks!(count_in_blocks(input, self, cuts, &progress))
     }
 }
 
@@ -172,6 +168,7 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
+    use crate::verify::blocks::{NARROW, WIDE};
 
     #[test]
     fn counts_do_not_depend_on_the_shape_of_blocks() {

@@ -3,7 +3,7 @@
 use fearless_simd::{Simd, f32x16, prelude::*, u32x16};
 
 use super::Pairs;
-use super::blocks::{Block, Counter, LANES};
+use super::blocks::{Block, Counter, LANES, NARROW, WIDE};
 use super::layout::{Layout, Span};
 use super::tally::Tally;
 use crate::classes::{Accepted, Classes};
@@ -59,6 +59,8 @@ pub(super) struct ClassTally<'a, const R: usize, const V: usize> {
     tile: (Span, Span),
     /// The accepted pairs of a block at each cut.
     accepts: Vec<Bits<R>>,
+    /// How many they are in each row of a block.
+    rows: Vec<Bytes>,
     /// Accepted pairs at each cut, in a part of a block.
     pairs: Vec<u64>,
     columns: Columns<V>,
@@ -88,6 +90,7 @@ impl<'a, const R: usize, const V: usize> ClassTally<'a, R, V> {
             accepted: Accepted::none(places.classes),
             tile: (0..0, 0..0),
             accepts: vec![[0; R]; cuts],
+            rows: vec![Bytes(0); cuts],
             pairs: vec![0; cuts],
             columns: Columns {
                 first: 0,
@@ -122,7 +125,7 @@ impl<const R: usize, const V: usize> ClassTally<'_, R, V> {
         self.add_whole();
         for (cut, sums) in self.columns.half.iter_mut().enumerate().rev() {
             for (class, pairs) in sums_by_class(self.places, self.columns.first, sums.as_flattened()) {
-                self.accepted.add_half(class, cut, &[pairs]);
+                self.accepted.add_half(class, cut, [pairs]);
             }
             *sums = [[0; LANES]; V];
         }
@@ -195,20 +198,18 @@ impl<const R: usize, const V: usize> ClassTally<'_, R, V> {
     #[inline(always)]
     fn see_one<S: Simd>(&mut self, simd: S, block: &Block<R, V>) {
         let (one, none) = (u32x16::splat(simd, 1), u32x16::splat(simd, 0));
-        for (whole, &lowest) in self.columns.whole.iter_mut().zip(&self.places.lowest).rev() {
+        let lowest = &self.places.lowest;
+        let first = first_cut(simd, lowest, block);
+        for (whole, &lowest) in self.columns.whole[first..].iter_mut().zip(&lowest[first..]) {
             let lowest = f32x16::splat(simd, lowest);
-            let mut sums = [none; V];
+            let mut sums: [u32x16<S>; V] = std::array::from_fn(|vector| u32x16::from_slice(simd, &whole[vector]));
             for row in block.rows() {
                 for vector in 0..V {
                     sums[vector] += f32x16::from_slice(simd, &row[vector]).simd_ge(lowest).select(one, none);
                 }
             }
-            let any = sums.into_iter().fold(none, |any, sums| any | sums);
-            if !any.simd_gt(none).any_true() {
-                return; // nor does a higher cut accept any
-            }
             for vector in 0..V {
-                (sums[vector] + u32x16::from_slice(simd, &whole[vector])).store_slice(&mut whole[vector]);
+                sums[vector].store_slice(&mut whole[vector]);
             }
         }
     }
@@ -216,38 +217,33 @@ impl<const R: usize, const V: usize> ClassTally<'_, R, V> {
     /// A block without a matching pair or a pair of two followed classes.
     #[inline(always)]
     fn see_strangers<S: Simd>(&mut self, simd: S, first_row: usize, block: &Block<R, V>) {
-        let Self { places, accepted, columns, .. } = self;
+        let Self { places, accepted, columns, rows, .. } = self;
         let (one, none) = (u32x16::splat(simd, 1), u32x16::splat(simd, 0));
-        let of_rows = &places.rows[first_row..first_row + R];
-        for (cut, &lowest) in places.lowest.iter().enumerate().rev() {
+        let first = first_cut(simd, &places.lowest, block);
+        for ((half, rows), &lowest) in
+            columns.half[first..].iter_mut().zip(&mut rows[first..]).zip(&places.lowest[first..])
+        {
             let lowest = f32x16::splat(simd, lowest);
-            let half = &mut columns.half[cut];
             let mut sums: [u32x16<S>; V] = std::array::from_fn(|vector| u32x16::from_slice(simd, &half[vector]));
-            let mut pairs = [0; R];
-            for (pairs, row) in pairs.iter_mut().zip(block.rows()) {
+            let mut pairs = Bytes(0);
+            for row in block.rows().iter().rev() {
                 let mut accepts = 0;
                 for vector in 0..V {
                     let mask = f32x16::from_slice(simd, &row[vector]).simd_ge(lowest);
                     sums[vector] += mask.select(one, none);
                     accepts |= mask.to_bitmask() << (vector * LANES);
                 }
-                *pairs = accepts.count_ones();
+                pairs.put_before(accepts.count_ones());
             }
-            if pairs == [0; R] {
-                return; // nor does a higher cut accept any
-            }
+            *rows = pairs;
             for vector in 0..V {
                 sums[vector].store_slice(&mut half[vector]);
             }
-            let (mut class, mut sum) = (of_rows[0], 0);
-            for (&of_row, pairs) in of_rows.iter().zip(pairs) {
-                if of_row != class {
-                    accepted.add_half(class as usize, cut, &[u64::from(sum)]);
-                    (class, sum) = (of_row, 0);
-                }
-                sum += pairs;
-            }
-            accepted.add_half(class as usize, cut, &[u64::from(sum)]);
+        }
+        let of_rows = &places.rows[first_row..first_row + R];
+        for run in runs(of_rows) {
+            let pairs = rows[first..].iter().map(|pairs| pairs.sum(&run));
+            accepted.add_half(of_rows[run.start] as usize, first, pairs);
         }
     }
 
@@ -291,19 +287,56 @@ impl<const R: usize, const V: usize> ClassTally<'_, R, V> {
     /// Finds the accepted pairs of a block, from the first cut that accepts any.
     #[inline(always)]
     fn find<S: Simd>(&mut self, simd: S, block: &Block<R, V>) -> usize {
-        for (cut, &lowest) in self.places.lowest.iter().enumerate().rev() {
+        let lowest = &self.places.lowest;
+        let first = first_cut(simd, lowest, block);
+        for (accepts, &lowest) in self.accepts[first..].iter_mut().zip(&lowest[first..]) {
             let lowest = f32x16::splat(simd, lowest);
-            let accepts = &mut self.accepts[cut];
             for (accepts, row) in accepts.iter_mut().zip(block.rows()) {
                 *accepts = row.iter().enumerate().fold(0, |accepts, (vector, scores)| {
                     accepts | f32x16::from_slice(simd, scores).simd_ge(lowest).to_bitmask() << (vector * LANES)
                 });
             }
-            if *accepts == [0; R] {
-                return cut + 1; // nor does a higher cut accept any
-            }
         }
-        0
+        first
+    }
+}
+
+/// The first cut that accepts a score of the block. Cuts go down, so that all further ones accept it too.
+#[inline(always)]
+fn first_cut<S: Simd, const R: usize, const V: usize>(simd: S, lowest: &[f32], block: &Block<R, V>) -> usize {
+    let vectors = |row: &[[f32; LANES]; V]| std::array::from_fn(|vector| f32x16::from_slice(simd, &row[vector]));
+    let mut highest: [f32x16<S>; V] = vectors(&block.rows()[0]);
+    for row in &block.rows()[1..] {
+        for (highest, scores) in highest.iter_mut().zip(vectors(row)) {
+            *highest = highest.max(scores);
+        }
+    }
+    let highest = highest.into_iter().reduce(|highest, other| highest.max(other)).map_or(0.0, |all| all.reduce_max());
+    lowest.iter().filter(|&&lowest| lowest > highest).count()
+}
+
+/// A number below 256 for each row of a block.
+#[derive(Debug, Clone, Copy)]
+struct Bytes(u64);
+
+// A row of a block has no more pairs, nor a block more rows.
+const _: () = assert!(WIDE.1 * LANES < 1 << u8::BITS && WIDE.0 <= size_of::<u64>() && NARROW.0 <= WIDE.0);
+
+impl Bytes {
+    /// Puts the number of the row before. One after another: all at a time, they would be put into vectors and out again.
+    #[inline(always)]
+    fn put_before(&mut self, number: u32) {
+        self.0 = self.0 << u8::BITS | u64::from(number);
+    }
+
+    /// The sum over some rows, at least one.
+    #[inline(always)]
+    fn sum(self, rows: &Span) -> u64 {
+        const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+        const EACH: u64 = 0x0001_0001_0001_0001;
+        let above = u64::MAX >> (u64::BITS as usize - u8::BITS as usize * rows.len());
+        let numbers = self.0 >> (u8::BITS as usize * rows.start) & above;
+        ((numbers & EVEN) + (numbers >> u8::BITS & EVEN)).wrapping_mul(EACH) >> 48
     }
 }
 
@@ -336,6 +369,19 @@ fn runs(classes: &[u32]) -> impl Iterator<Item = Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_summed_up_by_row() {
+        let mut bytes = Bytes(0);
+        let numbers = [48, 0, 47, 255, 1, 255, 255, 255];
+        numbers.iter().rev().for_each(|&number| bytes.put_before(number));
+        for (start, end) in (0..8).flat_map(|start| (start + 1..=8).map(move |end| (start, end))) {
+            assert_eq!(
+                bytes.sum(&(start..end)),
+                numbers[start..end].iter().map(|&number| u64::from(number)).sum::<u64>()
+            );
+        }
+    }
 
     #[test]
     fn spans_are_bits() {

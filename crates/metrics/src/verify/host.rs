@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::blocks::{self, Block, Columns, Counter, LANES, NARROW, Packed, Sums, WIDE};
+use super::blocks::{self, Block, Columns, Counter, LANES, Packed, Sums, in_blocks};
 use super::layout::{Layout, Span, Tiles};
 use super::source::Source;
 use super::{AllPairs, CountProgress, Pairs, Part, Watch};
@@ -21,11 +21,7 @@ const _: () = assert!(Tally::AT_A_TIME >= blocks::MOST);
 
 impl Source for EmbeddingSet {
     fn count(pairs: Pairs<'_, Self>, how: &AllPairs, part: Part, progress: Watch<'_>) -> Result<ScoreCounts, Error> {
-        if blocks::has_wide_vectors() {
-            count_in_blocks::<{ WIDE.0 }, { WIDE.1 }>(pairs, how, part, progress)
-        } else {
-            count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>(pairs, how, part, progress)
-        }
+        in_blocks!(count_in_blocks(pairs, how, part, progress))
     }
 }
 
@@ -272,6 +268,7 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
+    use crate::verify::blocks::{NARROW, WIDE};
 
     #[test]
     fn a_cache_holds_fewer_rows_of_more_dimensions() {
