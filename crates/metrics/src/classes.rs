@@ -1,7 +1,5 @@
 //! Accepted pairs by class and by pair of classes, at a few thresholds: what intervals are made of.
 
-use std::collections::BTreeMap;
-
 use rayon::prelude::*;
 
 use crate::cuts::Cuts;
@@ -66,7 +64,7 @@ pub(crate) struct Classes {
 
 impl Classes {
     /// Nothing but classes, without pairs yet.
-    fn new(cuts: Cuts, mut labels: Vec<u32>) -> Self {
+    pub(super) fn new(cuts: Cuts, mut labels: Vec<u32>) -> Self {
         labels.sort_unstable();
         labels.dedup();
         let all = labels.len();
@@ -154,6 +152,19 @@ impl Classes {
         classes().flat_map(move |b| classes().take_while(move |&a| a < b).map(move |a| (a, b)))
     }
 
+    /// Adds pairs of two classes, maybe the same.
+    pub(super) fn add(&mut self, (a, b): (usize, usize), pairs: u64) {
+        if a == b {
+            self.matching[a] += pairs;
+            return;
+        }
+        self.non_matching[a] += pairs;
+        self.non_matching[b] += pairs;
+        if let Some(pair) = self.pair(a, b) {
+            self.of_two[pair] += pairs;
+        }
+    }
+
     /// What [`Accepted`] takes for so many classes and cuts, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         ((2 * self.len() + self.of_two.len()) * self.thresholds().len() * size_of::<u64>()) as u64
@@ -228,7 +239,7 @@ impl Accepted {
     }
 
     /// From pairs between a cut and the one above to pairs from each cut on.
-    fn cumulate(&mut self) {
+    pub(super) fn cumulate(&mut self) {
         for counts in [&mut self.matching, &mut self.non_matching, &mut self.of_two] {
             for counts in counts.chunks_exact_mut(self.cuts) {
                 let mut sum = 0;
@@ -328,62 +339,6 @@ impl ClassCounts {
             if cut < classes.thresholds().len() {
                 accepted.add(&classes, of_classes, cut, &[1]);
             }
-        }
-        accepted.cumulate();
-        Self { classes, accepted }
-    }
-
-    /// Counts listed pairs: two classes and a score each, matching where the classes are one. Pairs may be missing, and
-    /// may be there more than once.
-    ///
-    /// # Errors
-    /// As [`of`](Self::of), and [`Error::NotFinite`] for a score that is no number.
-    ///
-    /// # Examples
-    /// ```
-    /// use soft_lmccl_metrics::ClassCounts;
-    ///
-    /// let trials = [(3, 3, 0.9), (3, 8, 0.4), (8, 8, 0.2), (8, 9, 0.6)];
-    /// let counts = ClassCounts::of_trials(trials, &[0.5])?;
-    /// assert_eq!(counts.true_accepts(0), [1, 0, 0]);
-    /// assert_eq!(counts.false_accepts(0), [0, 1, 1]);
-    /// # Ok::<(), soft_lmccl_metrics::Error>(())
-    /// ```
-    pub fn of_trials(trials: impl IntoIterator<Item = (u32, u32, f64)>, thresholds: &[f64]) -> Result<Self, Error> {
-        let cuts = Cuts::new(thresholds.to_vec())?;
-        // Pairs of each two classes, in all and between each cut and the one above.
-        let mut cells = BTreeMap::<(u32, u32), (u64, Vec<u64>)>::new();
-        for (index, (a, b, score)) in trials.into_iter().enumerate() {
-            if !score.is_finite() {
-                return Err(Error::NotFinite { index, value: score });
-            }
-            let empty = || (0, vec![0; cuts.as_slice().len()]);
-            let (pairs, accepted) = cells.entry((a.min(b), a.max(b))).or_insert_with(empty);
-            *pairs += 1;
-            let cut = cuts.as_slice().partition_point(|&threshold| threshold > score);
-            accepted.iter_mut().skip(cut).take(1).for_each(|accepted| *accepted += 1);
-        }
-        let counts = Self::of_cells(cuts, cells);
-        counts.counts().require_both()?;
-        Ok(counts)
-    }
-
-    /// Pairs of each two classes, maybe the same: in all, and between each cut and the one above.
-    pub(crate) fn of_cells(cuts: Cuts, cells: BTreeMap<(u32, u32), (u64, Vec<u64>)>) -> Self {
-        let mut classes = Classes::new(cuts, cells.keys().flat_map(|&(a, b)| [a, b]).collect());
-        let mut accepted = Accepted::none(&classes);
-        for ((a, b), (pairs, counts)) in cells {
-            let (a, b) = (classes.number(a), classes.number(b));
-            if a == b {
-                classes.matching[a] += pairs;
-            } else {
-                classes.non_matching[a] += pairs;
-                classes.non_matching[b] += pairs;
-                if let Some(pair) = classes.pair(a, b) {
-                    classes.of_two[pair] += pairs;
-                }
-            }
-            accepted.add(&classes, (a, b), 0, &counts);
         }
         accepted.cumulate();
         Self { classes, accepted }

@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::classes::ClassCounts;
 use crate::confidence::{Interval, require_level};
 use crate::cuts::Cuts;
 use crate::embeddings::EmbeddingSet;
+use crate::listed::Listed;
 use crate::spread::Spread;
 
 /// FMR and FNMR between each two cohorts. A cohort is a group of samples: of one microscope, session, tomogram or age band.
@@ -127,12 +127,16 @@ impl CohortMatrix {
                 }
                 sum
             });
-        let mut by_cohorts = BTreeMap::<[u32; 2], BTreeMap<(u32, u32), (u64, Vec<u64>)>>::new();
-        for ((of_cohorts, [a, b]), [accepted, all]) in cells {
-            by_cohorts.entry(of_cohorts).or_default().insert((a, b), (all, vec![accepted]));
+        let mut by_cohorts = BTreeMap::<[u32; 2], Vec<([u32; 2], [u64; 2])>>::new();
+        for ((of_cohorts, of_classes), counts) in cells {
+            by_cohorts.entry(of_cohorts).or_default().push((of_classes, counts));
         }
         let cells = by_cohorts.into_iter().map(|(cohorts, cells)| {
-            let counts = ClassCounts::of_cells(cuts.clone(), cells);
+            let mut listed = Listed::new(cuts.clone(), cells.iter().flat_map(|&(of, _)| of).collect());
+            for ([a, b], [accepted, all]) in cells {
+                listed.add_all((listed.number(a), listed.number(b)), all, &[accepted]);
+            }
+            let counts = listed.counts();
             let pairs = counts.counts();
             let (spread, sums) = (Spread::new(&counts, level), [counts.true_accepts(0), counts.false_accepts(0)]);
             let [true_accepts, false_accepts] = [sums[0].iter().sum::<u64>(), sums[1].iter().sum::<u64>() / 2];

@@ -4,12 +4,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::classes::ClassCounts;
-use super::cuts::Cuts;
 use super::embeddings::EmbeddingSet;
 use super::pairs::PairIndex;
-use super::roc::RocCurve;
 use super::threshold::VerificationThreshold;
-use crate::Error;
 
 /// The pairs of one class, or of two, at a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -116,14 +113,5 @@ impl ClassCounts {
             ClassPair { first: label(a.min(b)), second: label(a.max(b)), accepted, pairs }
         });
         Confusion { pairs: within.chain(between).filter(|pair| pair.pairs > 0).collect() }
-    }
-
-    /// As [`of_trials`](Self::of_trials), at thresholds all over the curve of these trials and at its equal error rate.
-    ///
-    /// # Errors
-    /// As [`of_trials`](Self::of_trials).
-    pub fn across_trials(roc: &RocCurve, trials: impl IntoIterator<Item = (u32, u32, f64)>) -> Result<Self, Error> {
-        let cuts = Cuts::across(roc, roc.counts().non_matching, &[roc.eer_point().threshold]);
-        Self::of_trials(trials, cuts.as_slice())
     }
 }

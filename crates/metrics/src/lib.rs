@@ -62,6 +62,7 @@ mod gallery;
 mod grid;
 mod identification;
 mod intervals;
+mod listed;
 mod normalize;
 mod open_set;
 mod operating_point;

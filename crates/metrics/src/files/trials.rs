@@ -1,6 +1,6 @@
 //! Lists of trials: which pairs a benchmark compares, line by line.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::format;
 use crate::classes::ClassCounts;
 use crate::cuts::Cuts;
-use crate::grid::key_of;
+use crate::grid::{key_of, score_of};
+use crate::listed::Listed;
 use crate::verify::{ScoreCounts, ScoreHistogram};
 use crate::{EmbeddingSet, Error, Result};
 
@@ -161,7 +162,7 @@ impl TrialList {
             ControlFlow::Break(()) => Err(Error::Stopped { done: done.min(total), total, units: "bytes" }),
         };
         let (counts, mut notes, mut seen) = (ScoreCounts::empty(), TrialNotes::default(), RoaringTreemap::new());
-        let labels = samples.set.labels();
+        let (labels, mut scored) = (samples.set.labels(), vec![false; samples.set.len()]);
         self.read(|Trial { first, second, same }, done| {
             notes.trials += 1;
             if let Some(done) = done {
@@ -181,43 +182,45 @@ impl TrialList {
             let pair = (i.min(j) as u64) << 32 | i.max(j) as u64;
             notes.duplicates += u64::from(!seen.insert(pair));
             notes.contradictions += u64::from(same != (labels[i] == labels[j]));
+            (scored[i], scored[j]) = (true, true);
             counts.count(same, key_of(samples.set.cosine(i, j) as f32));
             Ok(())
         })?;
         drop(seen);
         let histogram = counts.histogram()?;
         let classes = match notes.contradictions {
-            0 => Some(self.by_class(samples, &histogram, length, &mut tell)?),
+            0 => Some(self.by_class(samples, &scored, &histogram, length, &mut tell)?),
             _ => None,
         };
         tell(total)?;
         Ok(ScoredTrials { histogram, notes, classes })
     }
 
+    /// * `scored`: the samples of the pairs that were scored
     fn by_class(
         &self,
         samples: &Samples,
+        scored: &[bool],
         histogram: &ScoreHistogram,
         before: u64,
         tell: &mut impl FnMut(u64) -> Result<()>,
     ) -> Result<ClassCounts> {
         let cuts = Cuts::across(&histogram.roc(), histogram.counts().non_matching, &[histogram.eer_point().threshold]);
-        let mut cells = BTreeMap::<(u32, u32), (u64, Vec<u64>)>::new();
+        let labels = samples.set.labels();
+        let of_scored = labels.iter().zip(scored).filter(|&(_, &scored)| scored).map(|(&label, _)| label);
+        let mut listed = Listed::new(cuts, of_scored.collect());
+        let classes: Vec<u32> = labels.iter().map(|&label| listed.number(label) as u32).collect();
         self.read(|Trial { first, second, .. }, done| {
             if let Some(done) = done {
                 tell(before + done)?;
             }
             let row = |name: &str| samples.rows.get(name).map(|&row| row as usize);
             let Some((i, j)) = row(first).zip(row(second)).filter(|(i, j)| i != j) else { return Ok(()) };
-            let (a, b) = (samples.set.labels()[i], samples.set.labels()[j]);
-            let cell = cells.entry((a.min(b), a.max(b))).or_insert_with(|| (0, vec![0; cuts.as_slice().len()]));
-            cell.0 += 1;
-            let score = crate::grid::score_of(key_of(samples.set.cosine(i, j) as f32) as usize);
-            let cut = cuts.as_slice().partition_point(|&cut| cut > score);
-            cell.1.iter_mut().skip(cut).take(1).for_each(|accepted| *accepted += 1);
+            let score = score_of(key_of(samples.set.cosine(i, j) as f32) as usize);
+            listed.add((classes[i] as usize, classes[j] as usize), score);
             Ok(())
         })?;
-        Ok(ClassCounts::of_cells(cuts, cells))
+        Ok(listed.counts())
     }
 
     /// Reads the list, giving each trial and now and then how many bytes have been read.
