@@ -12,6 +12,7 @@ mod confusion;
 mod embeddings;
 mod errors;
 mod folds;
+mod identification;
 mod intervals;
 mod open_set;
 mod parity;
