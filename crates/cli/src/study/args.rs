@@ -8,7 +8,7 @@ use soft_lmccl::{cect::Contrast, tch::Device};
 
 use super::{
     plan::Stage,
-    settings::{NeuronData, Settings, Size},
+    settings::{NeuronData, Settings, Simulator, Size},
 };
 
 /// The tables of the paper, and beyond: many networks, seeds and splits, with intervals and a report.
@@ -54,6 +54,10 @@ pub struct Args {
     /// CPU; without it such a run begins anew.
     #[arg(long)]
     pub resume: bool,
+
+    /// Whose simulator makes S1 and S2: ours, or the one of the paper's authors (AITom). One directory holds runs of one.
+    #[arg(long, value_enum, default_value = "ours")]
+    pub simulator: Simulator,
 
     /// Make R1 of the catalogue's particles in patches of a real tomogram, MRC, also with .gz.
     #[arg(long, value_name = "TOMOGRAM", conflicts_with = "subtomograms")]
@@ -122,7 +126,7 @@ impl Args {
             (None, Some(table)) => NeuronData::subtomograms(table, contrast, self.known.clone(), settings.side)?,
             (None, None) => NeuronData::Simulated,
         };
-        Ok(Settings { neuron, ..settings })
+        Ok(Settings { neuron, simulator: self.simulator, ..settings })
     }
 
     /// What a process that works for this one must be told beside its threads.
@@ -130,6 +134,9 @@ impl Args {
         let size = self.size.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         let mut args: Vec<OsString> = vec!["--size".into(), size.into()];
         args.extend(["--device".into(), self.device.text.clone().into(), "--out".into(), self.out.clone().into()]);
+        let simulator =
+            self.simulator.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        args.extend(["--simulator".into(), simulator.into()]);
         args.extend(self.resume.then(|| "--resume".into()));
         args.extend(self.bright.then(|| "--bright".into()));
         args.extend(self.keep_networks.then(|| "--keep-networks".into()));

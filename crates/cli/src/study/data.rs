@@ -8,7 +8,7 @@ use crate::program::refused;
 use anyhow::Result;
 use soft_lmccl::{
     cect::{
-        Background, Batch, ClassId, CrowdedDataset, Dataset, InventConfig, LabeledFiles, OpenSetSplit,
+        Background, Batch, ClassId, CrowdedDataset, Dataset, InventConfig, LabeledFiles, NoiseColor, OpenSetSplit,
         SimulatedDataset, SimulationConfig, Subtomogram, Template, Volume, catalogue,
         catalogue::{Role, split_by_role},
         invent, neuron, render,
@@ -20,7 +20,7 @@ use super::{
     classes,
     plan::{Domain, Roles, Run},
     recipe::Supply,
-    settings::{NeuronData, Settings, open_files},
+    settings::{NeuronData, Settings, Simulator, open_files},
 };
 
 /// The data of a study. Files are read once, when it is opened.
@@ -63,9 +63,12 @@ impl Domains {
         &self.settings
     }
 
-    /// The domains that there is data of.
+    /// The domains that there is data of: AITom makes no crowd.
     pub fn available(&self) -> Vec<Domain> {
-        Domain::ALL.to_vec()
+        match self.settings.simulator {
+            Simulator::Ours => Domain::ALL.to_vec(),
+            Simulator::Aitom => vec![Domain::S1, Domain::S2],
+        }
     }
 
     /// Whether the user's subtomograms can be used and are enough for these runs, asked before any work: a run that is
@@ -118,8 +121,7 @@ impl Domains {
             SimulatedDataset::new(templates, settings.simulation(named), per_class, seed)
         };
         let named = match (domain, &self.neuron) {
-            (Domain::S1, _) => SimulationConfig::s1(),
-            (Domain::S2, _) => SimulationConfig::s2(),
+            (Domain::S1 | Domain::S2, _) => settings.simulator.of(domain),
             (Domain::R1, Neuron::Simulated) => {
                 let simulation = settings.simulation(neuron::simulation());
                 let config = neuron::NeuronConfig { total: settings.neuron_total, simulation, ..Default::default() };
@@ -326,6 +328,9 @@ impl Source {
     /// What the domain is, in a line.
     pub fn describe(&self) -> String {
         let (what, config) = match &self.set {
+            Set::Isolated(set) if set.config().noise == NoiseColor::Aitom => {
+                ("isolated particles, simulated as AITom does,", set.config())
+            }
             Set::Isolated(set) => ("isolated particles, simulated", set.config()),
             Set::Embedded(set) => ("simulated particles in patches of a real tomogram,", set.config()),
             Set::Crowded(set) => ("particles in a crowd, a stand-in for R1, simulated", set.config()),

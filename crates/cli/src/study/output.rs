@@ -15,7 +15,7 @@ use super::{
     data::Domains,
     plan::{Column, Domain, Roles, Stage, UNTRAINED},
     printed::{FIGURES, Figure},
-    settings::{Settings, Size},
+    settings::{Settings, Simulator, Size},
     store::{Store, to_json},
     summary::{Cell, Clustering, Difference, Estimate, cell, difference},
     train::Record,
@@ -157,7 +157,13 @@ pub fn notes(results: &Results) -> Vec<String> {
             results.date,
             with_threads(&results.threads)
         ),
-        format!("{per_class} subtomograms of {side}³ voxels a class, for training as for testing"),
+        format!(
+            "{per_class} subtomograms of {side}³ voxels a class, for training as for testing{}",
+            match results.settings.simulator {
+                Simulator::Ours => "",
+                Simulator::Aitom => "; S1 and S2 as the toolbox of the paper's authors makes them (AITom)",
+            }
+        ),
         format!(
             "network {} with {} dimensions; {} epochs of AdamW, one cycle up to {}, batches of {}",
             network.architecture(),

@@ -108,6 +108,8 @@ pub enum Stage {
     Seeds,
     /// Three further splits of the tables.
     Splits,
+    /// Soft LMCCL against softmax, LMCL and LMCL + center: five seeds of five splits, on S1 and S2.
+    Losses,
     /// λ, α, s and m of Soft LMCCL, on validation classes.
     Validation,
     /// What makes Soft LMCCL work: one change at a time.
@@ -119,8 +121,16 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Self; 7] =
-        [Self::Tables, Self::Seeds, Self::Splits, Self::Validation, Self::Ablations, Self::Known, Self::Ours];
+    pub const ALL: [Self; 8] = [
+        Self::Tables,
+        Self::Seeds,
+        Self::Splits,
+        Self::Losses,
+        Self::Validation,
+        Self::Ablations,
+        Self::Known,
+        Self::Ours,
+    ];
 }
 
 impl fmt::Display for Stage {
@@ -129,6 +139,7 @@ impl fmt::Display for Stage {
             Self::Tables => "tables",
             Self::Seeds => "seeds",
             Self::Splits => "splits",
+            Self::Losses => "losses",
             Self::Validation => "validation",
             Self::Ablations => "ablations",
             Self::Known => "known",
@@ -173,6 +184,10 @@ fn stage_runs(stage: Stage, base: SoftLmcclConfig, available: &[Domain]) -> Vec<
         Stage::Tables => (rows(base), vec![Roles::Split(0)], vec![1, 2], &Domain::ALL[..]),
         Stage::Seeds => (rows(base), vec![Roles::Split(0)], vec![3, 4, 5], &Domain::ALL[..]),
         Stage::Splits => (rows(base), (1..=3).map(Roles::Split).collect(), vec![1, 2], &Domain::ALL[..]),
+        Stage::Losses => {
+            let simulated = &[Domain::S1, Domain::S2][..];
+            (compared(base), (0..5).map(Roles::Split).collect(), (1..=5).collect(), simulated)
+        }
         Stage::Validation => (chosen_from(base), vec![Roles::Validation], vec![1, 2], &[Domain::S2][..]),
         Stage::Ablations => (ablations(base), vec![Roles::Split(0)], vec![1, 2], &[Domain::S2][..]),
         Stage::Known => (fewer_known(base), vec![Roles::Split(0)], vec![1, 2], &[Domain::S2][..]),
@@ -222,6 +237,12 @@ pub fn rows(base: SoftLmcclConfig) -> Vec<Recipe> {
     }));
     rows.push(Recipe::new("soft-lmccl", "Soft LMCCL", Objective::SoftLmccl(base)));
     rows
+}
+
+/// Soft LMCCL and what it is compared with first, of the paper's rows.
+fn compared(base: SoftLmcclConfig) -> Vec<Recipe> {
+    const NAMES: [&str; 5] = [UNTRAINED, "softmax", "lmcl-0.35", "lmcl-center-0.5", "soft-lmccl"];
+    rows(base).into_iter().filter(|row| NAMES.contains(&row.name.as_str())).collect()
 }
 
 /// The row that needs no network.

@@ -18,7 +18,7 @@ use soft_lmccl::{
     train::FitConfig,
 };
 
-use super::plan::Run;
+use super::plan::{Domain, Run};
 
 /// Counts up when records mean something else than before.
 pub const FORMAT: u32 = 2;
@@ -33,6 +33,32 @@ pub enum Size {
     Cpu,
     /// The paper's 1,000 subtomograms of 40³ a class: a GPU.
     Paper,
+}
+
+/// Whose simulator makes S1 and S2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Simulator {
+    /// This crate's, whose SNR counts the voxels that come out.
+    #[default]
+    Ours,
+    /// That of the paper's authors, AITom, which the paper used.
+    Aitom,
+}
+
+impl Simulator {
+    fn is_ours(&self) -> bool {
+        *self == Self::Ours
+    }
+
+    /// The paper's set S1 or S2 of this simulator.
+    pub fn of(self, domain: Domain) -> SimulationConfig {
+        let ours = if domain == Domain::S1 { SimulationConfig::s1() } else { SimulationConfig::s2() };
+        match self {
+            Self::Ours => ours,
+            Self::Aitom => SimulationConfig::aitom(ours.snr),
+        }
+    }
 }
 
 /// What stands in the columns of R1.
@@ -111,6 +137,9 @@ pub struct Settings {
     pub per_class: usize,
     /// Subtomograms of R1 in all, of classes of unequal sizes.
     pub neuron_total: usize,
+    /// Whose simulator makes S1 and S2.
+    #[serde(default, skip_serializing_if = "Simulator::is_ours")]
+    pub simulator: Simulator,
     /// What R1 is made of.
     #[serde(default, skip_serializing_if = "NeuronData::is_simulated")]
     pub neuron: NeuronData,
@@ -141,6 +170,7 @@ impl Settings {
             size,
             per_class: 150,
             neuron_total: neuron::TOTAL,
+            simulator: Simulator::Ours,
             neuron: NeuronData::Simulated,
             side: 32,
             network: NetworkConfig::default(),
@@ -185,7 +215,7 @@ impl Settings {
         self.fit.validate()?;
         self.soft_lmccl.validate()?;
         self.bootstrap.validate()?;
-        Ok(self.simulation(SimulationConfig::s1()).validate()?)
+        Ok(self.simulation(self.simulator.of(Domain::S1)).validate()?)
     }
 
     /// A simulation at this study's size.

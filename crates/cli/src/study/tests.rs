@@ -28,7 +28,7 @@ use super::{
     plan::{self, Column, Domain, Roles, Run, Stage},
     printed::printed,
     recipe::{Objective, Regime, Supply},
-    settings::{NeuronData, Settings, Size},
+    settings::{NeuronData, Settings, Simulator, Size},
     store::Store,
     train::{self, Observer, Record, Shared},
 };
@@ -79,6 +79,21 @@ fn one_network_serves_all_its_columns() {
     let runs = plan::plan(&[Stage::Tables], base(), &[Domain::S1, Domain::S2]);
     assert_eq!(runs.len(), 13 * 2 * 2);
     assert!(runs.iter().all(|run| run.tests.len() == 2));
+}
+
+#[test]
+fn losses_are_compared_over_seeds_and_splits() {
+    let simulator = Simulator::Aitom;
+    let domains = Domains::open(&Settings { simulator, ..Settings::of(Size::Smoke) }).unwrap();
+    let runs = plan::plan(&[Stage::Losses], base(), &domains.available());
+    let trained = runs.iter().filter(|run| run.recipe.objective != Objective::RadialProfile);
+    assert_eq!((runs.len(), trained.count()), (250, 200));
+    assert!(runs.iter().all(|run| run.tests.len() == 2 && run.tests[0] == run.train));
+    // Whose simulator it was is part of what a record is of; without a word it is ours, as in older records.
+    let fingerprint = |simulator| Settings { simulator, ..Settings::of(Size::Smoke) }.fingerprint(&runs[0]);
+    assert_ne!(fingerprint(Simulator::Ours), fingerprint(simulator));
+    let old = serde_json::to_string(&Settings::of(Size::Smoke)).unwrap();
+    assert!(!old.contains("simulator"));
 }
 
 #[test]
