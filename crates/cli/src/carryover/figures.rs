@@ -36,6 +36,8 @@ pub fn embedded(net: &impl ModuleT, device: Device, samples: &[Sample]) -> Resul
 /// [`radial_profile`](soft_lmccl::cect::Volume::radial_profile) of each volume of a batch, and its label: what needs no
 /// network. Whoever is not ahead of it has learned nothing.
 ///
+/// Each radius is standardized over the batch, which knows no labels: what all particles have in common says nothing of two.
+///
 /// # Errors
 /// As the profiles.
 pub fn profiles(batch: &Batch) -> Result<(Array2<f32>, Vec<i64>)> {
@@ -44,7 +46,12 @@ pub fn profiles(batch: &Batch) -> Result<(Array2<f32>, Vec<i64>)> {
     let profile = |voxels: &[f32]| Volume::new(side, voxels.to_vec()).and_then(|volume| volume.radial_profile(SIGMA));
     let profiles: Vec<Vec<f32>> = voxels.par_chunks(side.pow(3)).map(profile).collect::<Result<_, _>>()?;
     let shape = (profiles.len(), profiles.first().map_or(0, Vec::len));
-    let values = Array2::from_shape_vec(shape, profiles.concat()).expect("profiles of one length");
+    let mut values = Array2::from_shape_vec(shape, profiles.concat()).expect("profiles of one length");
+    for mut radius in values.columns_mut() {
+        let (mean, std) = (radius.mean().unwrap_or_default(), radius.std(0.0));
+        // A radius at which all are the same tells nothing.
+        radius.mapv_inplace(|value| if std > 0.0 { (value - mean) / std } else { 0.0 });
+    }
     Ok((values, Vec::try_from(&batch.labels)?))
 }
 

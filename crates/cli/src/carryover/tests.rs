@@ -4,12 +4,12 @@
 use std::{fs, path::Path};
 
 use soft_lmccl::{
-    cect::{Map, SimulationConfig, Simulator, catalogue},
+    cect::{Batch, Dataset, Map, SimulatedDataset, SimulationConfig, Simulator, catalogue, render},
     model::pretrained,
     tch::Device,
 };
 
-use super::{Asked, table};
+use super::{Asked, profiles, table};
 
 /// Ribosomes in ice and the ice beside them, as files of 13.68 Å.
 fn files(folder: &Path) {
@@ -26,6 +26,18 @@ fn files(folder: &Path) {
         }
     }
     fs::write(folder.join("table.csv"), rows).unwrap();
+}
+
+#[test]
+fn profiles_are_standardized_radius_by_radius() {
+    let split = catalogue::split();
+    let set = SimulatedDataset::new(catalogue::templates(), SimulationConfig::s2(), 2, 1).unwrap();
+    let samples = render(&set, &set.indices(split.unknown()), |_| {}).unwrap();
+    let (values, labels) = profiles(&Batch::of(&samples).unwrap()).unwrap();
+    assert_eq!((values.dim(), labels.len()), ((12, 16), 12));
+    for radius in values.columns() {
+        assert!(radius.mean().unwrap().abs() < 1e-5 && (radius.std(0.0) - 1.0).abs() < 1e-5, "{radius}");
+    }
 }
 
 #[test]

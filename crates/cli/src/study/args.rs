@@ -22,7 +22,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "cpu")]
     pub size: Size,
 
-    /// Stages to run, or `all` of those that train. `carryover` tests one network that is trained: see --network.
+    /// Stages to run: tables, seeds, splits, losses, validation, ablations, known, ours, or `all` of these. `carryover` tests
+    /// one network that is trained: see --network.
     #[arg(long, value_delimiter = ',', num_args = 1.., default_value = "tables", value_parser = parse_stage)]
     pub stage: Vec<StageArg>,
 

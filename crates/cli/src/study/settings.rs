@@ -21,7 +21,7 @@ use soft_lmccl::{
 use super::plan::{Domain, Run};
 
 /// Counts up when records mean something else than before.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// How much a study may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
