@@ -54,6 +54,7 @@ mod wire;
 use std::{
     collections::{BTreeMap, VecDeque},
     env,
+    iter::successors,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -212,6 +213,17 @@ impl Group {
         if let Some(wire) = &self.0.wire {
             wire.fail(&why.to_string());
         }
+    }
+
+    /// As [`fail`](Self::fail), with what an error comes from: the path, and why it could not be written.
+    pub(crate) fn fail_of(&self, error: &Error) {
+        let causes = successors(std::error::Error::source(error), |cause| cause.source());
+        self.fail(&causes.fold(error.to_string(), |sentence, cause| format!("{sentence}: {cause}")));
+    }
+
+    /// What has gone wrong with a rank, between operations.
+    fn fault(&self) -> Option<String> {
+        self.0.wire.as_ref().and_then(Wire::fault)
     }
 
     /// What this rank has handed over so far.

@@ -202,6 +202,11 @@ impl Wire {
         format!("{} not come to {name} number {} within {seconds} s", have(&behind), self.watch.counted())
     }
 
+    /// Why the ranks are to end, as far as it is known.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.watch.verdict(false)
+    }
+
     /// Tells the others why this rank ends.
     pub(super) fn fail(&self, why: &str) {
         let mut broken = self.broken();

@@ -153,7 +153,7 @@ pub fn save_of<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &M
         return save_as(path.as_ref(), vs, About::of(meta, origin), None);
     };
     // Rank 0 alone may fail.
-    save_as(path.as_ref(), vs, About::of(meta, origin), None).inspect_err(|error| group.fail(error))?;
+    save_as(path.as_ref(), vs, About::of(meta, origin), None).inspect_err(|error| group.fail_of(error))?;
     group.barrier()
 }
 

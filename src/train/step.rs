@@ -70,7 +70,7 @@ pub fn backward_step_in(
     labels: &Tensor,
 ) -> Result<LossReport> {
     let part = |_| Ok((embeddings.shallow_clone(), labels.shallow_clone()));
-    accumulate(group, loss, optimizer, 1, None, part).inspect_err(|error| group.fail(error))
+    accumulate(group, loss, optimizer, 1, None, part).inspect_err(|error| group.fail_of(error))
 }
 
 /// One step along the mean gradient of several batches, shortened to a norm of `longest`; running state moves once, by

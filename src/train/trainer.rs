@@ -184,7 +184,7 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
         observe: impl FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<Outcome> {
         let group = self.group.clone();
-        self.train(net, loss, vs, data, observe).inspect_err(|error| group.fail(error))
+        self.train(net, loss, vs, data, observe).inspect_err(|error| group.fail_of(error))
     }
 
     fn train<N: nn::ModuleT>(

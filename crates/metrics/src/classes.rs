@@ -344,6 +344,39 @@ impl ClassCounts {
         Self { classes, accepted }
     }
 
+    /// Whether both are counts of the same pairs of classes at the same cuts.
+    pub(crate) fn is_of_the_pairs_of(&self, other: &Self) -> bool {
+        self.classes == other.classes
+    }
+
+    /// Every number of accepted pairs, in an order that classes and cuts alone decide: all that the parts of one count
+    /// differ in.
+    #[must_use]
+    pub fn accepts(&self) -> Vec<u64> {
+        let Accepted { matching, non_matching, of_two, .. } = &self.accepted;
+        [matching.as_slice(), non_matching, of_two].concat()
+    }
+
+    /// Adds what [`accepts`](Self::accepts) says of another part of the same pairs.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for numbers of other classes or cuts; nothing is added then.
+    pub fn add_accepts(&mut self, accepts: &[u64]) -> Result<(), Error> {
+        let Accepted { matching, non_matching, of_two, .. } = &mut self.accepted;
+        let sums = [matching, non_matching, of_two];
+        let all: usize = sums.iter().map(|sums| sums.len()).sum();
+        if accepts.len() != all {
+            return Err(Error::config("accepts", format!("{all} numbers"), accepts.len()));
+        }
+        let mut rest = accepts;
+        for sums in sums {
+            let (theirs, after) = rest.split_at(sums.len());
+            add_all(sums, theirs);
+            rest = after;
+        }
+        Ok(())
+    }
+
     /// The thresholds, highest first.
     #[must_use]
     pub fn cuts(&self) -> &[f64] {

@@ -13,10 +13,12 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context, Error, Result, anyhow};
 use soft_lmccl::cect::catalogue;
+use soft_lmccl::distributed::{Group, GroupConfig};
 
 /// Set by Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -78,6 +80,16 @@ pub const TERMS: &[(&str, &str)] = &[
     ("±", "standard deviation"),
     ("[a, b]", "an interval that holds the true value with the level named, 95 % if none is"),
 ];
+
+/// The ranks that a launcher started this program as, or one.
+///
+/// # Errors
+/// As [`Group::from_env`].
+pub fn ranks() -> soft_lmccl::Result<Group> {
+    /// A rank that has done its share waits so long for the others, of which signs of life tell that they are at it.
+    const LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
+    Group::from_env_with(GroupConfig { timeout: LONGEST, ..Default::default() })
+}
 
 /// What was asked for wrongly, as the library says it of its own fields.
 pub fn refused(field: &str, expected: impl Display, got: impl Display) -> Error {

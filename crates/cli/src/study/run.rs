@@ -1,10 +1,10 @@
 //! The study from end to end: plan, make what is left, write what is known.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use soft_lmccl::distributed::{Group, GroupConfig};
+use soft_lmccl::distributed::Group;
 
 use super::{
     args::{Args, StageArg},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     carryover::{Asked, table},
-    program::{lock::lock, make_dir, network::ShippedOr, print, refused, say, write},
+    program::{lock::lock, make_dir, network::ShippedOr, print, ranks, refused, say, write},
 };
 
 /// # Errors
@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
         let names: String = left.iter().map(|run| run.id() + "\n").collect();
         return print(&format!("{names}{} of {} runs are left\n", left.len(), runs.len()));
     }
-    let group = Group::from_env_with(GroupConfig { timeout: LONGEST, ..Default::default() })?;
+    let group = ranks()?;
     if !args.report_only {
         // On the ranks of a group, rank 0 keeps others out, and each makes a share of the runs.
         let _alone = group.is_first().then(|| lock(&args.out)).transpose().inspect_err(|error| fail(&group, error))?;
@@ -80,9 +80,6 @@ pub fn run(args: &Args) -> Result<()> {
     }
     output::write(args, &domains, &store)
 }
-
-/// A rank that has made its runs waits so long for the others.
-const LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
 
 fn fail(group: &Group, error: &anyhow::Error) {
     group.fail(&format!("{error:#}"));

@@ -18,11 +18,16 @@ pub use args::Args;
 
 use crate::program;
 
+/// On the ranks of a group each counts a part of the pairs, and rank 0 prints and writes.
+///
 /// # Errors
 /// A file that cannot be read or says no embeddings, labels or scores; a figure that is undefined; a threshold or a report
 /// that was asked for and could not be made, after the figures are printed.
 pub fn run(args: &Args) -> Result<()> {
-    let run::Outcome { output, unsaved } = run::run(args, program::interrupted)?;
+    let group = program::ranks()?;
+    let outcome = run::run(args, &group, program::interrupted);
+    let outcome = outcome.inspect_err(|error| group.fail(&format!("{error:#}")))?;
+    let Some(run::Outcome { output, unsaved }) = outcome else { return Ok(()) };
     program::print(&format!("{output}\n"))?;
     unsaved.map_or(Ok(()), Err)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use soft_lmccl::distributed::Group;
 use soft_lmccl::metrics::{Intervals, VerificationThreshold};
 
 use super::args::Args;
@@ -15,11 +16,11 @@ pub struct Outcome {
     pub unsaved: Option<anyhow::Error>,
 }
 
-/// Reads, measures, saves what is asked for.
-pub fn run(args: &Args, interrupted: fn() -> bool) -> Result<Outcome> {
+/// Reads, measures, saves what is asked for; `None` on the ranks that have only counted for the first.
+pub fn run(args: &Args, group: &Group, interrupted: fn() -> bool) -> Result<Option<Outcome>> {
     args.cost().validate()?;
     let applied = args.threshold.as_ref().map(VerificationThreshold::load).transpose()?;
-    let scored = scored::score(args, applied.as_ref(), interrupted)?;
+    let Some(scored) = scored::score(args, applied.as_ref(), group, interrupted)? else { return Ok(None) };
     let threshold = match applied {
         Some(applied) => Ok(applied),
         None => chosen(args, &scored),
@@ -47,7 +48,7 @@ pub fn run(args: &Args, interrupted: fn() -> bool) -> Result<Outcome> {
         true => serde_json::to_string(&figures).context("figures that JSON has no numbers for")?,
         false => blocks::text(&blocks),
     };
-    Ok(Outcome { output, unsaved })
+    Ok(Some(Outcome { output, unsaved }))
 }
 
 /// The threshold that the rule chooses on these pairs, with its data and, where classes are known, its intervals.

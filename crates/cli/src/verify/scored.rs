@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use soft_lmccl::distributed::Group;
 use soft_lmccl::metrics::files::{Samples, ScoredPairs, TrialFormat, TrialList, TrialNotes};
 use soft_lmccl::metrics::ndarray::Axis;
 use soft_lmccl::metrics::{
@@ -37,21 +38,36 @@ pub struct Scored {
     pub seconds: f64,
 }
 
-/// Reads and compares what is asked for.
-pub fn score(args: &Args, applied: Option<&VerificationThreshold>, interrupted: fn() -> bool) -> Result<Scored> {
+/// Reads and compares what is asked for; `None` on the ranks that have only counted for the first.
+///
+/// Pairs of embeddings are dealt out to the ranks. What is read from a list, or held in memory, is the first one's.
+pub fn score(
+    args: &Args,
+    applied: Option<&VerificationThreshold>,
+    group: &Group,
+    interrupted: fn() -> bool,
+) -> Result<Option<Scored>> {
+    let is_held = args.as_norm.is_some() || args.calibrate.is_some() || args.calibration.is_some();
+    if !group.is_first() && (args.scores.is_some() || args.trials.is_some() || is_held) {
+        return Ok(None);
+    }
     if let Some(path) = &args.scores {
-        return of_scores(args, path);
+        return of_scores(args, path).map(Some);
     }
     let embeddings = args.embeddings.as_deref().context("expected embeddings or --scores, got neither")?;
     if let Some(gallery) = &args.gallery {
-        return of_gallery(args, embeddings, gallery, cuts(applied), interrupted);
+        return of_gallery(args, embeddings, gallery, cuts(applied), group, interrupted);
     }
     let loaded = load(args, embeddings)?;
-    warn_of_collapse(&loaded.set);
+    if group.is_first() {
+        warn_of_collapse(&loaded.set);
+    }
     match &args.trials {
-        Some(list) => of_trials(args, loaded, list, interrupted),
-        None if args.as_norm.is_some() || args.calibrate.is_some() || args.calibration.is_some() => held(args, loaded),
-        None => of_all(args, loaded, cuts(applied), interrupted),
+        Some(list) => of_trials(args, loaded, list, interrupted).map(Some),
+        None if is_held => held(args, loaded).map(Some),
+        None => {
+            of_all(args, loaded, cuts(applied), group, interrupted).map(|scored| group.is_first().then_some(scored))
+        }
     }
 }
 
@@ -60,12 +76,13 @@ fn cuts(applied: Option<&VerificationThreshold>) -> ClassCuts {
     ClassCuts { thresholds: applied.map(VerificationThreshold::value).into_iter().collect(), ..ClassCuts::default() }
 }
 
-fn of_all(args: &Args, loaded: Loaded, cuts: ClassCuts, interrupted: fn() -> bool) -> Result<Scored> {
-    let bar = progress_bar("pairs");
+fn of_all(args: &Args, loaded: Loaded, cuts: ClassCuts, group: &Group, interrupted: fn() -> bool) -> Result<Scored> {
+    let bar = bar_of_first(group, "pairs");
     let start = Instant::now();
     let (roc, classes) = match args.device {
         Device::Cpu => {
-            let counted = AllPairs::default().count_by_class_with(&loaded.set, &cuts, tell(&bar, interrupted));
+            let (how, tell) = (AllPairs::default(), tell(&bar, interrupted));
+            let counted = group.count_pairs_by_class(&how, &loaded.set, &cuts, tell);
             let counted = counted.with_context(|| loaded.files.clone())?;
             (counted.histogram.roc(), Some(counted.classes))
         }
@@ -75,7 +92,7 @@ fn of_all(args: &Args, loaded: Loaded, cuts: ClassCuts, interrupted: fn() -> boo
             let tensor = Tensor::from_slice(&values).view([rows as i64, columns as i64]).to_device(device);
             let set =
                 DeviceSet::new(&tensor, &Tensor::from_slice(&loaded.labels)).with_context(|| loaded.files.clone())?;
-            let counted = AllPairs::default().count_with(&set, tell(&bar, interrupted));
+            let counted = group.count_pairs(&AllPairs::default(), &set, tell(&bar, interrupted));
             (counted.with_context(|| loaded.files.clone())?.roc(), None)
         }
     };
@@ -167,27 +184,31 @@ fn of_gallery(
     embeddings: &Path,
     gallery: &Path,
     cuts: ClassCuts,
+    group: &Group,
     interrupted: fn() -> bool,
-) -> Result<Scored> {
+) -> Result<Option<Scored>> {
     let (probes, gallery) = load_both(args, embeddings, gallery)?;
     let files = format!("{} against {}", probes.files, gallery.files);
-    let bar = progress_bar("pairs");
+    let bar = bar_of_first(group, "pairs");
     let start = Instant::now();
     let pairs = Pairs::between(&probes.set, &gallery.set).with_context(|| files.clone())?;
-    let counted = AllPairs::default().count_by_class_with(pairs, &cuts, tell(&bar, interrupted));
+    let counted = group.count_pairs_by_class(&AllPairs::default(), pairs, &cuts, tell(&bar, interrupted));
     let counted = counted.with_context(|| files.clone())?;
+    if !group.is_first() {
+        return Ok(None);
+    }
     let enrolled = Gallery::enroll(&gallery.set, Prototype::Mean).with_context(|| gallery.files.clone())?;
     let search = Some(enrolled.search(&probes.set).with_context(|| files.clone())?);
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
     let (roc, classes) = (counted.histogram.roc(), Some(counted.classes));
-    Ok(Scored {
+    Ok(Some(Scored {
         classes,
         search,
         seconds,
         files,
         ..Scored::new(roc, "each probe with each sample of the gallery", probes)
-    })
+    }))
 }
 
 impl Scored {
@@ -228,6 +249,11 @@ fn tell(bar: &ProgressBar, interrupted: fn() -> bool) -> impl Fn(CountProgress) 
         bar.set_position(done);
         if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
+}
+
+/// Ranks share a terminal.
+fn bar_of_first(group: &Group, units: &str) -> ProgressBar {
+    if group.is_first() { progress_bar(units) } else { ProgressBar::hidden() }
 }
 
 /// On stderr, if that is a terminal.

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::{CommandFactory, Parser};
 use proptest::prelude::*;
 use serde_json::Value;
+use soft_lmccl::distributed::Group;
 use soft_lmccl::metrics::files::{ArrayNames, EmbeddingTable, scores, truths};
 use soft_lmccl::metrics::{
     Calibration, ClassCounts, CohortMatrix, CohortScores, EerMethod, EmbeddingSet, Failures, Gallery, Intervals,
@@ -74,7 +75,9 @@ fn arguments(folder: &Path, line: &str) -> Result<args::Args, String> {
 /// What it prints, and why there is no threshold if one was asked for.
 fn outcome(folder: &Path, line: &str) -> Result<(String, Option<String>), String> {
     let sentence = |error: anyhow::Error| format!("{error:#}");
-    let run::Outcome { output, unsaved } = run::run(&arguments(folder, line)?, || false).map_err(sentence)?;
+    let args = arguments(folder, line)?;
+    let outcome = run::run(&args, &Group::solo(), || false).map_err(sentence)?;
+    let run::Outcome { output, unsaved } = outcome.expect("a group of one has its first rank");
     Ok((output, unsaved.map(sentence)))
 }
 
@@ -346,7 +349,7 @@ fn long_work_stops_when_told() {
         ["c.npy! labels.npy!", "c.npy! labels.npy! --bootstrap 50", "c.npy! --samples s.csv! --trials list.txt!"]
     {
         let args = arguments(folder.path(), line).unwrap();
-        let stopped = run::run(&args, || true).map(|outcome| outcome.output).unwrap_err();
+        let stopped = run::run(&args, &Group::solo(), || true).map(|_| ()).unwrap_err();
         assert!(format!("{stopped:#}").contains("stopped by the caller after"), "{stopped:#}");
     }
 }

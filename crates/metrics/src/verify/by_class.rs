@@ -53,6 +53,37 @@ pub struct CountedByClass {
     pub classes: ClassCounts,
 }
 
+/// What [`AllPairs::count_part_by_class_with`] counted of one part of the pairs.
+#[derive(Debug, Clone)]
+pub struct PartByClass {
+    /// Pairs of the part by score.
+    pub scores: ScoreCounts,
+    /// Accepted pairs of the part by class, beside all pairs of each class.
+    pub classes: ClassCounts,
+}
+
+impl PartByClass {
+    /// Adds another part of the same pairs, counted at the same cuts.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for other classes, numbers of their pairs or cuts; as [`ScoreCounts::add`].
+    pub fn add(&mut self, other: &Self) -> Result<(), Error> {
+        if !self.classes.is_of_the_pairs_of(&other.classes) {
+            return Err(Error::config("other", "a part of the same pairs at the same cuts", "other classes or cuts"));
+        }
+        self.classes.add_accepts(&other.classes.accepts())?;
+        self.scores.add(&other.scores)
+    }
+
+    /// The figures, once all parts are added.
+    ///
+    /// # Errors
+    /// As [`ScoreCounts::histogram`].
+    pub fn whole(self) -> Result<CountedByClass, Error> {
+        Ok(CountedByClass { histogram: self.scores.histogram()?, classes: self.classes })
+    }
+}
+
 impl AllPairs {
     /// Counts all pairs as [`count`](Self::count) does and, in the same pass, accepted pairs by class.
     ///
@@ -86,6 +117,36 @@ impl AllPairs {
         cuts: &ClassCuts,
         progress: impl Fn(CountProgress) -> ControlFlow<()> + Sync,
     ) -> Result<CountedByClass, Error> {
+        self.count_part_by_class_with(pairs, cuts, Part::WHOLE, progress)?.whole()
+    }
+
+    /// As [`count_by_class_with`](Self::count_by_class_with), of one part of the pairs. The cuts are placed by a sample of
+    /// all pairs, the same for every part.
+    ///
+    /// # Errors
+    /// As [`count_by_class_with`](Self::count_by_class_with).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use ndarray::Array2;
+    /// use soft_lmccl_metrics::{EmbeddingSet, verify::{AllPairs, ClassCuts, Part}};
+    ///
+    /// let set = EmbeddingSet::new(Array2::<f32>::eye(9).view(), &[0, 0, 0, 1, 1, 1, 2, 2, 2])?;
+    /// let (how, cuts) = (AllPairs::default(), ClassCuts::default());
+    /// let part = |index| how.count_part_by_class_with(&set, &cuts, Part::new(index, 2)?, |_| ControlFlow::Continue(()));
+    /// let mut sum = part(0)?;
+    /// sum.add(&part(1)?)?;
+    /// assert_eq!(sum.whole()?.classes, how.count_by_class(&set, &cuts)?.classes);
+    /// # Ok::<(), soft_lmccl_metrics::Error>(())
+    /// ```
+    pub fn count_part_by_class_with<'a>(
+        &self,
+        pairs: impl Into<Pairs<'a>>,
+        cuts: &ClassCuts,
+        part: Part,
+        progress: impl Fn(CountProgress) -> ControlFlow<()> + Sync,
+    ) -> Result<PartByClass, Error> {
         let pairs = pairs.into();
         self.validate()?;
         let input = Input::new(pairs);
@@ -99,7 +160,7 @@ impl AllPairs {
         } else {
             Cuts::new(cuts.thresholds.clone())?
         };
-        in_blocks!(count_in_blocks(input, self, cuts, &progress))
+        in_blocks!(count_in_blocks(input, self, cuts, part, &progress))
     }
 }
 
@@ -107,18 +168,19 @@ fn count_in_blocks<const R: usize, const V: usize>(
     input: Input<'_>,
     how: &AllPairs,
     cuts: Cuts,
+    part: Part,
     progress: Watch<'_>,
-) -> Result<CountedByClass, Error> {
+) -> Result<PartByClass, Error> {
     let pairs = input.pairs;
     let classes = Classes::of_sets(cuts, pairs.rows.labels(), pairs.columns.map(EmbeddingSet::labels));
     let each = Tally::BYTES + classes.bytes();
     let plan = Plan::<R, V>::new(input, how, ScoreCounts::BYTES + classes.bytes(), each)?;
     let places = Places::new(&plan.input.layout, pairs, &classes);
     let counts = ScoreCounts::empty();
-    let tallies = run(&plan, Part::WHOLE, || ClassTally::<R, V>::new(Tally::new(&counts), &places), progress)?;
+    let tallies = run(&plan, part, || ClassTally::<R, V>::new(Tally::new(&counts), &places), progress)?;
     let accepted = tallies.into_par_iter().map(ClassTally::<R, V>::settle).reduce_with(|sum, other| sum.merge(&other));
     let accepted = accepted.unwrap_or_else(|| Accepted::none(&classes));
-    Ok(CountedByClass { histogram: counts.histogram()?, classes: ClassCounts::new(classes, accepted) })
+    Ok(PartByClass { scores: counts, classes: ClassCounts::new(classes, accepted) })
 }
 
 /// The cosine of a row and a column, as [`EmbeddingSet::cosine`] has it.
@@ -180,14 +242,50 @@ mod tests {
             let cuts = Cuts::new(vec![0.9, 0.7, 0.5, 0.2, 0.0, -0.2]).unwrap();
             let how = AllPairs { memory_budget: 256 << 20, tile: Some(64) };
             let go_on = |_| ControlFlow::Continue(());
+            let all = Part::WHOLE;
             let input = || Input::new(Pairs::among(&set));
-            let narrow = count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>(input(), &how, cuts.clone(), &go_on).unwrap();
-            let wide = count_in_blocks::<{ WIDE.0 }, { WIDE.1 }>(input(), &how, cuts.clone(), &go_on).unwrap();
-            let small = count_in_blocks::<3, 2>(input(), &how, cuts, &go_on).unwrap();
+            let narrow =
+                count_in_blocks::<{ NARROW.0 }, { NARROW.1 }>(input(), &how, cuts.clone(), all, &go_on).unwrap();
+            let wide = count_in_blocks::<{ WIDE.0 }, { WIDE.1 }>(input(), &how, cuts.clone(), all, &go_on).unwrap();
+            let small = count_in_blocks::<3, 2>(input(), &how, cuts, all, &go_on).unwrap();
             assert!(narrow.classes.false_accepts(0).iter().sum::<u64>() > 0);
             assert_eq!(wide.classes, narrow.classes);
             assert_eq!(small.classes, narrow.classes);
-            assert_eq!(wide.histogram.roc(), narrow.histogram.roc());
+            assert_eq!(wide.whole().unwrap().histogram.roc(), narrow.whole().unwrap().histogram.roc());
         }
+    }
+    /// Also where only some of many classes are followed, and a class lies on both sides of the end of a part.
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let values = Array2::from_shape_fn((620, 7), |(row, k)| ((row * 131 + k * 17 + row * k) % 251) as f32 - 99.5);
+        for (classes, of) in [(3, 2), (3, 5), (300, 3)] {
+            let labels: Vec<i64> = (0..620).map(|row| row % classes).collect();
+            let set = EmbeddingSet::new(values.view(), &labels).unwrap();
+            let (how, cuts) = (AllPairs { tile: Some(96), ..Default::default() }, ClassCuts::default());
+            let whole = how.count_by_class(&set, &cuts).unwrap();
+            let part = |index| {
+                let part = Part::new(index, of).unwrap();
+                how.count_part_by_class_with(&set, &cuts, part, |_| ControlFlow::Continue(())).unwrap()
+            };
+            let mut sum = part(0);
+            assert_ne!(sum.classes, whole.classes);
+            (1..of).for_each(|index| sum.add(&part(index)).unwrap());
+            let sum = sum.whole().unwrap();
+            assert_eq!(sum.classes, whole.classes);
+            assert_eq!(sum.histogram.roc(), whole.histogram.roc());
+        }
+    }
+
+    #[test]
+    fn parts_of_other_counts_are_refused() {
+        let part = |labels: &[i64], at: f64| {
+            let set = EmbeddingSet::new(Array2::<f32>::eye(4).view(), labels).unwrap();
+            let cuts = ClassCuts { across: false, thresholds: vec![at] };
+            let half = Part::new(0, 2).unwrap();
+            AllPairs::default().count_part_by_class_with(&set, &cuts, half, |_| ControlFlow::Continue(())).unwrap()
+        };
+        let mut sum = part(&[0, 0, 1, 1], 0.5);
+        assert!(sum.add(&part(&[0, 0, 1, 2], 0.5)).is_err());
+        sum.add(&part(&[0, 0, 1, 1], 0.5)).unwrap();
     }
 }

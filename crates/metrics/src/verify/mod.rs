@@ -35,7 +35,7 @@ mod part;
 mod source;
 mod tally;
 
-pub use by_class::{ClassCuts, CountedByClass};
+pub use by_class::{ClassCuts, CountedByClass, PartByClass};
 pub use counts::ScoreCounts;
 #[cfg(feature = "tch")]
 pub use device::DeviceSet;
