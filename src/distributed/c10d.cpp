@@ -67,7 +67,9 @@ extern "C" int soft_lmccl_store_open(
     c10d::TCPStoreOptions options;
     options.port = static_cast<std::uint16_t>(port);
     options.isServer = serves;
-    options.waitWorkers = false;
+    // Checks in: a rank 0 of Python waits for the others before it begins. One of ours does not.
+    options.waitWorkers = !serves;
+    options.numWorkers = 1;
     options.multiTenant = true;
     options.timeout = milliseconds(timeout);
     *store = new Store(c10::make_intrusive<c10d::TCPStore>(host, options));

@@ -1,7 +1,9 @@
 //! What the other ranks say when one is no longer with them.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command},
     thread,
     time::{Duration, Instant},
@@ -15,7 +17,7 @@ use soft_lmccl::{
 use tempfile::TempDir;
 
 use super::{
-    DEADLINE, start,
+    DEADLINE, finish, said, start,
     training::{self, DIRECTORY},
 };
 
@@ -52,6 +54,7 @@ pub(super) fn rank(group: &Group, what: &str) {
         "disk" => {
             training::train(group, &training::directory().join("missing"), false, 99, training::config()).unwrap_err()
         }
+        "full" => training::train(group, &training::directory(), false, 99, training::config()).unwrap_err(),
         _ => panic!("no fault {what}"),
     };
     println!("\nended: {error}");
@@ -61,8 +64,18 @@ pub(super) fn rank(group: &Group, what: &str) {
 /// What each rank ended with, and how long after `do_it` that was; `None` for one that did not end by itself.
 fn ends(what: &str, timeout: &str, do_it: impl FnOnce(&mut [Child])) -> (Vec<Option<String>>, Duration) {
     let directory = TempDir::new().unwrap();
+    ends_in(directory.path(), what, timeout, do_it)
+}
+
+/// The same, with the files of a run in `directory`.
+fn ends_in(
+    directory: &Path,
+    what: &str,
+    timeout: &str,
+    do_it: impl FnOnce(&mut [Child]),
+) -> (Vec<Option<String>>, Duration) {
     let scenario = format!("fault {what}");
-    let also = [(DIRECTORY, directory.path().to_str().unwrap()), ("SOFT_LMCCL_TIMEOUT", timeout)];
+    let also = [(DIRECTORY, directory.to_str().unwrap()), ("SOFT_LMCCL_TIMEOUT", timeout)];
     let mut children = start(RANKS, &scenario, &also);
     let outputs: Vec<_> = children.iter_mut().map(|child| BufReader::new(child.stdout.take().unwrap())).collect();
     let mut outputs: Vec<_> = outputs.into_iter().map(|output| output.lines().map_while(Result::ok)).collect();
@@ -150,4 +163,26 @@ fn what_goes_wrong_on_one_rank_is_said_by_all() {
     let (said, _) = ends("disk", "20", |_| {});
     assert_all(&said, [0], "cannot write");
     assert_all(&said, [1, 2], "rank 0: cannot write");
+}
+
+#[test]
+fn a_full_disk_is_named_by_all_and_leaves_the_last_checkpoint_whole() {
+    let directory = TempDir::new().unwrap();
+    let also = [(DIRECTORY, directory.path().to_str().unwrap())];
+    for (rank, output) in finish(start(RANKS, "train a while", &also)).iter().enumerate() {
+        assert!(output.status.success(), "rank {rank}: {}", said(output));
+    }
+    let content = || {
+        let mut names: Vec<_> =
+            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        (names, fs::read(directory.path().join("run.safetensors")).unwrap())
+    };
+    let before = content();
+    let (ended, took) = ends_in(directory.path(), "full", "20", |_| {});
+    assert_all(&ended, [0], "cannot write");
+    assert_all(&ended, [1, 2], "rank 0: cannot write");
+    assert_all(&ended, [1, 2], "File too large");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(content() == before, "the checkpoint is another, or something lies beside it");
 }

@@ -1,7 +1,7 @@
 //! Losses whose classes are shared out over ranks against one process.
 
 use soft_lmccl::{
-    distributed::Group,
+    distributed::{Classes, Group},
     loss::{
         AdaFaceConfig, ArcFaceConfig, CenterDistance, CenterLossConfig, CenterSpace, CenterUpdate, Chunks,
         CombinedMarginConfig, LmclConfig, Loss, LossConfig, Negatives, NormalizedSoftmaxConfig, Reduction,
@@ -59,11 +59,34 @@ fn family() -> Vec<(&'static str, Vec<LossConfig>)> {
     ]
 }
 
+/// With a weight for each class.
+const WEIGHTED: [&str; 3] = ["weighted lmcl", "weighted arcface", "weighted soft lmccl"];
+
+fn weighted(name: &str, root: &nn::Path<'_>, classes: Classes) -> Box<dyn Loss> {
+    let weights: Vec<f64> = (0..classes.number()).map(|class| 0.5 + (class * class % 5) as f64).collect();
+    let targets = Targets { smoothing: 0.2, ignore: Some(1) };
+    match name {
+        "weighted lmcl" => {
+            let lmcl = LmclConfig { targets, ..Default::default() }.init(root, classes, DIM).unwrap();
+            Box::new(lmcl.with_class_weights(root, &weights).unwrap())
+        }
+        "weighted arcface" => {
+            let arcface = ArcFaceConfig::default().init(root, classes, DIM).unwrap();
+            Box::new(arcface.with_class_weights(root, &weights).unwrap())
+        }
+        _ => {
+            let soft = SoftLmcclConfig::default().init(root, classes, DIM).unwrap();
+            Box::new(soft.with_class_weights(root, &weights).unwrap())
+        }
+    }
+}
+
 /// In double precision; the second of a sum counts half.
-fn made(configs: &[LossConfig], classes: impl Into<soft_lmccl::distributed::Classes>) -> (nn::VarStore, Box<dyn Loss>) {
+fn made(name: &str, configs: &[LossConfig], classes: impl Into<Classes>) -> (nn::VarStore, Box<dyn Loss>) {
     let mut vs = nn::VarStore::new(Device::Cpu);
     let (root, classes) = (vs.root(), classes.into());
     let loss = match configs {
+        [] => weighted(name, &root, classes),
         [one] => one.init(&root, classes, DIM).unwrap(),
         [one, other] => {
             let one = one.init(&(&root / "one"), classes.clone(), DIM).unwrap();
@@ -94,18 +117,19 @@ fn classes_over_ranks_are_those_of_one_process() {
 
 pub(super) fn rank(group: &Group) {
     for classes in [2, 7, 10] {
-        for (name, configs) in family() {
+        for (name, configs) in family().into_iter().chain(WEIGHTED.map(|name| (name, vec![]))) {
             // Two classes are too few for what these are asked.
             if classes > 2 || !["biased"].contains(&name) {
-                over_steps(group, &format!("{name} of {classes} on {}", group.size()), &configs, classes);
+                over_steps(group, name, &configs, classes);
             }
         }
     }
 }
 
 fn over_steps(group: &Group, name: &str, configs: &[LossConfig], classes: i64) {
-    let (whole_vs, mut whole) = made(configs, classes);
-    let (part_vs, mut part) = made(configs, group.classes(classes));
+    let (whole_vs, mut whole) = made(name, configs, classes);
+    let (part_vs, mut part) = made(name, configs, group.classes(classes));
+    let name = format!("{name} of {classes} on {}", group.size());
     assert_eq!(part.num_classes(), Some(classes));
     let shards = part.shards();
     let rows_of = |variable: &Tensor, all: &Tensor| {

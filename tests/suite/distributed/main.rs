@@ -4,6 +4,9 @@
 #[cfg(unix)]
 mod faults;
 mod losses;
+#[cfg(unix)]
+mod python;
+mod traffic;
 mod training;
 
 use std::{
@@ -33,6 +36,10 @@ const SCENARIO: &str = "SOFT_LMCCL_SCENARIO";
 #[ignore = "started by the tests of this folder"]
 fn rank() {
     let Ok(scenario) = std::env::var(SCENARIO) else { return };
+    #[cfg(unix)]
+    if scenario == "restarts" {
+        python::note_process();
+    }
     set_num_threads(1);
     let timeout = std::env::var("SOFT_LMCCL_TIMEOUT").map_or(30, |timeout| timeout.parse().unwrap());
     let config = GroupConfig { timeout: Duration::from_secs(timeout), silence: Duration::from_secs(4) };
@@ -41,21 +48,45 @@ fn rank() {
         "losses" => losses::rank(&group),
         "operations" => operations(&group),
         "train" => training::rank(&group),
+        "traffic" => traffic::rank(&group),
+        "train a while" => training::train(&group, &training::directory(), false, 1, training::config()).unwrap(),
         "write" => training::files(&group, false),
         "write again" => training::files(&group, true),
+        #[cfg(unix)]
+        "mixed" => python::mixed(&group),
+        #[cfg(unix)]
+        "restarts" => python::restarts(&group),
         #[cfg(unix)]
         fault if fault.starts_with("fault ") => faults::rank(&group, &fault[6..]),
         _ => panic!("no scenario {scenario}"),
     }
 }
 
+/// Free a moment ago; nothing else here asks for it by number.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What a process of this binary is told to be a rank.
+const AS_RANK: [&str; 4] = ["rank", "--exact", "--ignored", "--nocapture"];
+
+/// Of rank 0, which writes.
+const FULL_DISK: &str = "fault full";
+
+/// In a shell, this program on a disk that takes no file of more than some KiB.
+const ON_FULL_DISK: &str = "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\"";
+
 /// The ranks of a group that do as `scenario` says.
 fn start(ranks: usize, scenario: &str, also: &[(&str, &str)]) -> Vec<Child> {
-    // Free a moment ago; nothing else here asks for it by number.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let rank = |rank: usize| {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["rank", "--exact", "--ignored", "--nocapture"])
+        let this = std::env::current_exe().unwrap();
+        let mut command = Command::new(if scenario == FULL_DISK && rank == 0 { "sh".into() } else { this.clone() });
+        if scenario == FULL_DISK && rank == 0 {
+            command.args(["-c", ON_FULL_DISK]).arg(this);
+        }
+        command
+            .args(AS_RANK)
             .env(SCENARIO, scenario)
             .env("RANK", rank.to_string())
             .env("WORLD_SIZE", ranks.to_string())

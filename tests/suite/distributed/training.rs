@@ -8,7 +8,7 @@ use soft_lmccl::{
     loss::{Loss, SoftLmccl, SoftLmcclConfig},
     model::{CompactNetConfig, compact_net},
     tch::{self, Device, Kind, Tensor, nn},
-    train::{FitConfig, InMemory, Origin, Sampling, Trainer, checkpoint},
+    train::{FitConfig, InMemory, Origin, Sampling, Step, Trainer, checkpoint},
 };
 use tempfile::TempDir;
 
@@ -77,6 +77,19 @@ impl nn::ModuleT for Net {
 
 /// Trains to `steps`, from the checkpoint in `directory` on if there is one.
 pub(super) fn train(group: &Group, directory: &Path, normalized: bool, steps: usize, config: FitConfig) -> Result<()> {
+    train_on(group, directory, normalized, config, |step| {
+        if step.step == steps { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
+/// The same, until `observe` breaks.
+pub(super) fn train_on(
+    group: &Group,
+    directory: &Path,
+    normalized: bool,
+    config: FitConfig,
+    observe: impl FnMut(&Step) -> ControlFlow<()>,
+) -> Result<()> {
     let (vs, net, mut loss) = made(normalized, group.classes(CLASSES));
     let (volumes, labels) = data();
     Trainer::new(config)?
@@ -86,9 +99,7 @@ pub(super) fn train(group: &Group, directory: &Path, normalized: bool, steps: us
         .checkpoint(directory.join("run.safetensors"), 1)
         .log(directory.join("run.csv"))
         .resume(true)
-        .run(&Net(net), &mut loss, &vs, &InMemory::new(&volumes, &labels)?, |step| {
-            if step.step == steps { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
+        .run(&Net(net), &mut loss, &vs, &InMemory::new(&volumes, &labels)?, observe)
         .map(drop)
 }
 
@@ -121,7 +132,7 @@ fn tensors(path: &Path) -> Vec<(String, Tensor)> {
 }
 
 #[track_caller]
-fn assert_alike(got: &Path, want: &Path, within: f64) {
+pub(super) fn assert_alike(got: &Path, want: &Path, within: f64) {
     let (got, want) = (tensors(got), tensors(want));
     assert_eq!(got.len(), want.len());
     for ((name, got), (other, want)) in got.iter().zip(&want) {
