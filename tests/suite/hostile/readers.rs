@@ -2,9 +2,11 @@
 
 use std::{error::Error, path::Path};
 
+use super::samples;
+
 use soft_lmccl::metrics::{EmbeddingSet, Gallery, PairProtocol, Prototype, ThresholdRule, VerificationThreshold};
 
-type Answer = Result<(), Box<dyn Error>>;
+pub type Answer = Result<(), Box<dyn Error>>;
 
 /// A reader and how to try it.
 pub struct Reader {
@@ -47,6 +49,16 @@ pub const READERS: &[Reader] = &[
     Reader { name: "table-star", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::table, names_the_file: true },
     #[cfg(feature = "cect")]
     Reader { name: "star-annotated", extension: "star", seeds: cect::star, tokens: cect::TABLE, read: cect::annotated, names_the_file: true },
+    Reader { name: "embeddings-npy", extension: "npy", seeds: samples::npy, tokens: samples::NPY, read: samples::embeddings, names_the_file: true },
+    Reader { name: "embeddings-npz", extension: "npz", seeds: samples::npz, tokens: samples::NPY, read: samples::embeddings, names_the_file: true },
+    Reader { name: "embeddings-safetensors", extension: "safetensors", seeds: samples::safetensors, tokens: torch::HEADER, read: samples::embeddings, names_the_file: true },
+    Reader { name: "embeddings-csv", extension: "csv", seeds: samples::csv, tokens: samples::CSV, read: samples::embeddings, names_the_file: true },
+    Reader { name: "labels-npy", extension: "npy", seeds: samples::integers, tokens: samples::NPY, read: samples::labels, names_the_file: true },
+    Reader { name: "samples", extension: "tsv", seeds: samples::table, tokens: samples::CSV, read: samples::templates, names_the_file: true },
+    Reader { name: "scores-csv", extension: "csv", seeds: samples::scored, tokens: samples::CSV, read: samples::scores, names_the_file: false },
+    Reader { name: "trials-lfw", extension: "txt", seeds: samples::lfw, tokens: samples::CSV, read: samples::lfw_list, names_the_file: false },
+    Reader { name: "trials-voxceleb", extension: "txt", seeds: samples::voxceleb, tokens: samples::CSV, read: samples::voxceleb_list, names_the_file: false },
+    Reader { name: "trials-csv", extension: "csv", seeds: samples::listed, tokens: samples::CSV, read: samples::csv_list, names_the_file: false },
     Reader { name: "threshold", extension: "json", seeds: thresholds, tokens: JSON, read: threshold, names_the_file: true },
     Reader { name: "gallery", extension: "json", seeds: galleries, tokens: JSON, read: gallery, names_the_file: true },
     Reader { name: "checkpoint", extension: "safetensors", seeds: torch::checkpoints, tokens: torch::HEADER, read: torch::weights, names_the_file: true },

@@ -12,7 +12,11 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -31,6 +35,38 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+/// Set when the command has ended, whatever is left to say of it.
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+/// Held while files are written.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Lets Ctrl-C end the program within a second, whatever it is computing: for work that is worth nothing until it is done.
+/// Work that asks [`interrupted`] ends sooner and says how far it was.
+pub fn end_soon_after_interrupt() {
+    const OFTEN: Duration = Duration::from_millis(50);
+    const PATIENCE: Duration = Duration::from_millis(500);
+    thread::spawn(|| {
+        while !interrupted() {
+            thread::sleep(OFTEN);
+        }
+        thread::sleep(PATIENCE);
+        undisturbed(|| {
+            if ENDED.load(Ordering::Relaxed) {
+                return;
+            }
+            complain(format_args!("error: stopped"));
+            std::process::exit(STOPPED.into());
+        });
+    });
+}
+
+/// Writes files; [`end_soon_after_interrupt`] waits for them.
+pub fn undisturbed<T>(write: impl FnOnce() -> T) -> T {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    write()
+}
+
 /// Runs the program: Ctrl-C ends it after the current step, an error is one sentence and what caused it.
 pub fn run(program: impl FnOnce() -> Result<()>) -> ExitCode {
     // Only the first handler counts, and this is the first.
@@ -39,13 +75,18 @@ pub fn run(program: impl FnOnce() -> Result<()>) -> ExitCode {
             // Asked twice: at once.
             std::process::exit(STOPPED.into());
         }
-        complain(format_args!("\nstopping after this step; once more to stop at once"));
+        complain(format_args!("\nstopping; once more to stop at once"));
     });
     let ended = program();
+    ENDED.store(true, Ordering::Relaxed);
     if let Err(error) = &ended {
-        complain(format_args!("error: {error}"));
-        for cause in error.chain().skip(1) {
-            complain(format_args!("  because: {cause}"));
+        if interrupted() {
+            complain(format_args!("error: {error:#}"));
+        } else {
+            complain(format_args!("error: {error}"));
+            for cause in error.chain().skip(1) {
+                complain(format_args!("  because: {cause}"));
+            }
         }
     }
     match ended {

@@ -25,6 +25,10 @@ use crate::program;
 /// that was asked for and could not be made, after the figures are printed.
 pub fn run(args: &Args) -> Result<()> {
     let group = program::ranks()?;
+    // Other ranks want to be told; a rank that is alone has nobody to tell.
+    if group.size() == 1 {
+        program::end_soon_after_interrupt();
+    }
     let outcome = run::run(args, &group, program::interrupted);
     let outcome = outcome.inspect_err(|error| group.fail(&format!("{error:#}")))?;
     let Some(run::Outcome { output, unsaved }) = outcome else { return Ok(()) };

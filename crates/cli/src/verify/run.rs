@@ -1,7 +1,5 @@
 //! From the files to the figures.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 use soft_lmccl::distributed::Group;
 use soft_lmccl::metrics::{Intervals, VerificationThreshold};
@@ -9,6 +7,7 @@ use soft_lmccl::metrics::{Intervals, VerificationThreshold};
 use super::args::Args;
 use super::scored::Scored;
 use super::{blocks, figures, page, scored};
+use crate::program::undisturbed;
 
 /// What is to be printed, and why there is no threshold or no report if one was asked for.
 pub struct Outcome {
@@ -25,23 +24,19 @@ pub fn run(args: &Args, group: &Group, interrupted: fn() -> bool) -> Result<Opti
         Some(applied) => Ok(applied),
         None => chosen(args, &scored),
     };
-    // That none fits is a failure only where one was asked for.
-    let (judged, mut unsaved) = match (threshold, &args.threshold_out) {
-        (Ok(threshold), Some(path)) => {
-            let unsaved = threshold.save(path).err().map(anyhow::Error::from);
-            (Ok(threshold), unsaved)
-        }
-        (Ok(threshold), None) => (Ok(threshold), None),
-        (Err(error), path) => {
-            let reason = format!("{error:#}");
-            let no_threshold = |path: &PathBuf| error.context(format!("no threshold in {}", path.display()));
-            (Err(reason), path.as_ref().map(no_threshold))
-        }
+    let (judged, missing) = match threshold {
+        Ok(threshold) => (Ok(threshold), None),
+        Err(error) => (Err(format!("{error:#}")), Some(error)),
     };
     let figures = figures::read(args, &scored, judged, interrupted)?;
+    // That none fits is a failure only where one was asked for.
+    let mut unsaved = args.threshold_out.as_ref().and_then(|path| match &figures.threshold {
+        Some(judged) => undisturbed(|| judged.threshold.save(path)).err().map(anyhow::Error::from),
+        None => missing.map(|error| error.context(format!("no threshold in {}", path.display()))),
+    });
     let blocks = blocks::of(&figures, &scored);
     if let Some(path) = &args.report {
-        let written = page::write(path, &blocks, &figures, &scored);
+        let written = undisturbed(|| page::write(path, &blocks, &figures, &scored));
         unsaved = unsaved.or(written.err());
     }
     let output = match args.json {

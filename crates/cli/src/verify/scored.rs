@@ -19,6 +19,7 @@ use soft_lmccl::verify::{AllPairs, ClassCuts, CountProgress, DeviceSet, Pairs};
 
 use super::args::{Args, Calibrate, Listed};
 use super::samples::{Loaded, extension_is, load, load_both, load_cohort};
+use crate::program::undisturbed;
 
 /// All that figures are read off.
 pub struct Scored {
@@ -149,7 +150,7 @@ fn calibrated(args: &Args, pairs: PairScores) -> Result<(PairScores, bool)> {
                 Calibrate::Logistic => Calibration::logistic(&pairs, args.prior)?,
                 Calibrate::Isotonic => Calibration::isotonic(&pairs.roc()),
             };
-            fitted.save(path)?;
+            undisturbed(|| fitted.save(path))?;
             fitted
         }
         _ => return Ok((pairs, false)),

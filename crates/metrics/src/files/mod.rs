@@ -12,6 +12,7 @@ mod csv;
 mod npy;
 mod samples;
 mod scored;
+mod seen;
 mod tensors;
 mod trials;
 
@@ -211,7 +212,13 @@ fn extension(path: &Path) -> String {
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
-fn format(path: &Path, problem: String) -> Error {
+/// What is wrong with a file. Of what the file itself says, as much as fits on a screen.
+fn format(path: &Path, mut problem: String) -> Error {
+    const LONGEST: usize = 400;
+    if let Some((end, _)) = problem.char_indices().nth(LONGEST) {
+        problem.truncate(end);
+        problem.push('…');
+    }
     Error::Format { path: path.to_owned(), problem }
 }
 

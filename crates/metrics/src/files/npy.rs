@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// A header of which nothing longer is read.
 const LONGEST_HEADER: u64 = 1 << 20;
 
+/// Bytes that one byte of an archive can stand for, at most (deflate).
+const MOST_PER_BYTE: u64 = 1032;
+
 /// An array of which the numbers have not been read yet.
 pub(super) type Array<'a> = Option<NpyFile<Box<dyn Read + 'a>>>;
 
@@ -32,6 +35,7 @@ pub(super) fn of_archive<T>(
     read: impl FnOnce(&mut Array<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
+    let most = file.metadata().map_err(Error::io("read", path))?.len().saturating_mul(MOST_PER_BYTE);
     let no_archive = |problem: String| format(path, format!("it is no archive of arrays ({problem})"));
     let mut archive = NpzArchive::new(BufReader::new(file)).map_err(|problem| no_archive(problem.to_string()))?;
     if !archive.array_names().any(|other| other == name) {
@@ -40,6 +44,9 @@ pub(super) fn of_archive<T>(
     let entry = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(name));
     let entry = entry.map_err(|problem| no_archive(problem.to_string()))?;
     let length = entry.size();
+    if length > most {
+        return Err(format(path, format!("array `{name}`: {length} bytes are more than a file of this size can hold")));
+    }
     let array = checked(entry, length).map_err(|problem| format(path, format!("array `{name}`: {problem}")))?;
     read(&mut Some(array)).map(Some)
 }

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
 use super::format;
+use super::seen::Seen;
 use crate::classes::ClassCounts;
 use crate::cuts::Cuts;
 use crate::grid::{key_of, score_of};
@@ -136,7 +136,8 @@ impl TrialList {
     /// Scores every trial: the cosine of two embeddings, rounded to the grid of [`ScoreHistogram`].
     ///
     /// Reads the list twice, the second time for the counts by class. Holds no trial: beside the histogram and the counts
-    /// by class, some bits for each, by which duplicates are told.
+    /// by class, by which duplicates are told, a bit for each two of up to 65,536 samples (256 MiB at most), or four to
+    /// eight bytes for each pair of more samples.
     ///
     /// # Errors
     /// As [`score_with`](Self::score_with).
@@ -144,7 +145,8 @@ impl TrialList {
         self.score_with(samples, |_, _| ControlFlow::Continue(()))
     }
 
-    /// As [`score`](Self::score), telling how many bytes have been read, of how many, both times together, and asking whether to go on.
+    /// As [`score`](Self::score), telling how many bytes have been read, of how many, both times together, and asking
+    /// whether to go on.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`], naming the line, for one that is no trial;
@@ -161,7 +163,7 @@ impl TrialList {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Error::Stopped { done: done.min(total), total, units: "bytes" }),
         };
-        let (counts, mut notes, mut seen) = (ScoreCounts::empty(), TrialNotes::default(), RoaringTreemap::new());
+        let (counts, mut notes, mut seen) = (ScoreCounts::empty(), TrialNotes::default(), Seen::of(samples.set.len()));
         let (labels, mut scored) = (samples.set.labels(), vec![false; samples.set.len()]);
         self.read(|Trial { first, second, same }, done| {
             notes.trials += 1;
@@ -179,14 +181,13 @@ impl TrialList {
                 notes.self_pairs += 1;
                 return Ok(());
             }
-            let pair = (i.min(j) as u64) << 32 | i.max(j) as u64;
-            notes.duplicates += u64::from(!seen.insert(pair));
+            seen.add(i, j);
             notes.contradictions += u64::from(same != (labels[i] == labels[j]));
             (scored[i], scored[j]) = (true, true);
             counts.count(same, key_of(samples.set.cosine(i, j) as f32));
             Ok(())
         })?;
-        drop(seen);
+        notes.duplicates = seen.duplicates(|| tell(length))?;
         let histogram = counts.histogram()?;
         let classes = match notes.contradictions {
             0 => Some(self.by_class(samples, &scored, &histogram, length, &mut tell)?),
@@ -226,6 +227,8 @@ impl TrialList {
     /// Reads the list, giving each trial and now and then how many bytes have been read.
     fn read(&self, mut each: impl FnMut(Trial<'_>, Option<u64>) -> Result<()>) -> Result<()> {
         const TELL_AFTER: u64 = 1 << 14;
+        /// A file without an end of a line is not read into memory.
+        const LONGEST_LINE: u64 = 1 << 16;
         let refused = |line: u64, problem: String| format(&self.path, format!("line {line}: {problem}"));
         let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
         let mut file = BufReader::with_capacity(1 << 16, file);
@@ -233,11 +236,15 @@ impl TrialList {
         let mut columns = None;
         loop {
             bytes.clear();
-            let read = file.read_until(b'\n', &mut bytes).map_err(Error::io("read", &self.path))?;
+            let read = file.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes);
+            let read = read.map_err(Error::io("read", &self.path))?;
             if read == 0 {
                 return Ok(());
             }
             (line, done) = (line + 1, done + read as u64);
+            if read as u64 == LONGEST_LINE && !bytes.ends_with(b"\n") {
+                return Err(refused(line, format!("expected at most {LONGEST_LINE} bytes, got more")));
+            }
             let text = std::str::from_utf8(&bytes).map_err(|_| refused(line, "it is no text".to_owned()))?.trim();
             if text.is_empty() || self.format == TrialFormat::Lfw && is_count(text) {
                 continue;
