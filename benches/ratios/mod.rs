@@ -4,6 +4,7 @@ pub mod bare;
 mod center;
 mod compare;
 mod cuda;
+mod distributed;
 mod loss;
 mod peak;
 mod pytorch;
@@ -18,7 +19,7 @@ use serde_json::{Map, Value, json};
 /// A part's name in the object, and what measures it.
 type Part = (&'static str, fn() -> Value);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     (loss::NAME, loss::measure),
     (sampled::NAME, sampled::measure),
     ("compare", compare::measure),
@@ -27,6 +28,7 @@ const PARTS: [Part; 8] = [
     ("train_step", train_step::measure),
     (verification::NAME, verification::measure),
     ("cuda", cuda::measure),
+    (distributed::NAME, distributed::measure),
 ];
 
 /// The argument by which this program asks itself for the memory of one case of a part.
@@ -35,6 +37,9 @@ pub const PEAK: &str = "--peak";
 /// Bytes beyond what is held before and after, as JSON; null where they cannot be told.
 pub fn peak(part: &str, case: &str) -> Value {
     let case = serde_json::from_str(case).expect("this program wrote it");
+    if part == distributed::NAME {
+        return distributed::rank(&case);
+    }
     json!(match part {
         loss::NAME => loss::peak(&case),
         sampled::NAME => sampled::peak(&case),

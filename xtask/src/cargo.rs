@@ -26,7 +26,7 @@ pub const TEST_TORCH: [&str; 9] = [
 pub const TEST_PLAIN: [&str; 7] =
     ["test", "--package", "soft-lmccl-files", "--package", "soft-lmccl-cect", "--package", "soft-lmccl-report"];
 /// The criterion binary.
-pub const BENCH: [&str; 6] = ["bench", "--features", "cect", "--bench", "main", "--"];
+pub const BENCH: [&str; 6] = ["bench", "--features", "cect,distributed", "--bench", "main", "--"];
 /// The embedded densities.
 pub const CATALOGUE: [&str; 6] = ["run", "--release", "--package", "soft-lmccl-cli", "--", "catalogue"];
 
