@@ -27,9 +27,10 @@ pub(crate) fn trainable(path: &nn::Path<'_>, name: &str, dims: &[i64], init: Ini
     register(path, name, tensor, true)
 }
 
-/// Registers trainable rows of the classes `held`, of `[classes, rows of a class, columns]`: with the numbers that they
-/// would have among the rows of all classes, and libtorch's generator is where it would be (on the CPU), so that
-/// processes of one seed that hold different classes go on alike.
+/// Registers trainable rows of the classes `held`, of `[classes, rows of a class, columns]`.
+///
+/// The rows have the numbers that they would have among the rows of all classes. On the CPU libtorch's generator then is
+/// where it would be, so that processes of one seed that hold different classes go on alike.
 pub(crate) fn rows(
     path: &nn::Path<'_>,
     name: &str,

@@ -74,9 +74,10 @@ where
     Ok(outputs)
 }
 
-/// The gradients of `Σ outputs·gradients` by the inputs, in the graph: the gradients count as constants of the sum, and
-/// the result can be differentiated by them as by the inputs. [`None`] for an input that no output depends on. The graph
-/// of the outputs is kept.
+/// The gradients of `Σ outputs·gradients` by the inputs, in the graph.
+///
+/// `gradients` count as constants of the sum. The result can be differentiated again, by `gradients` and by the inputs.
+/// [`None`] stands for an input that no output depends on. The graph of the outputs is kept.
 ///
 /// What `tch`'s `run_backward` lacks: the gradients by the outputs.
 ///

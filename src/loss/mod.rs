@@ -75,8 +75,9 @@ use crate::{Result, distributed::Shard};
 /// - `labels`: `[B]`, `Int64`, each in `0..num_classes`; may stay on the CPU, where checking them is
 ///   free (they are then copied to the embeddings' device)
 ///
-/// With labels on the CPU no loss of this crate waits for a GPU, in `forward`, backward or `update`, but for
-/// [`Guarded`], and for sampled negatives after their store was moved as a whole, with their count of draws in it.
+/// Where labels are on the CPU, no loss of this crate waits for a GPU in `forward`, backward or `update`. Two do:
+/// [`Guarded`], which looks at the values, and sampled negatives whose store was moved as a whole, since the count of
+/// draws then lies on the GPU.
 pub trait Loss: std::fmt::Debug + Send {
     /// Evaluates every term, keeping the graph.
     ///

@@ -251,8 +251,9 @@ pub fn save_run<C: Serialize>(path: impl AsRef<Path>, vs: &nn::VarStore, meta: &
 /// Reads what [`save_run`] wrote into `vs` and `run`, if all of it is of the same run: names, shapes, kinds,
 /// classes, configuration, hyper-parameters and samples.
 ///
-/// `run` comes as the run would begin, and its `progress.fit` is what the file's must equal, but for a larger number of
-/// epochs: the run then goes on for longer, bit for bit as one that had them from its beginning if its schedule is constant.
+/// `run` is the run as it would begin. The file's hyper-parameters must equal `run.progress.fit`. Only the number of epochs may
+/// be larger in `run`: the run then goes on for longer. If its schedule is constant, it ends with the bits of a run that had
+/// so many epochs from its beginning.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Checkpoint`] listing every difference, with `vs` and `run` unchanged.

@@ -136,10 +136,10 @@ impl Optimizer for nn::Optimizer {
     }
 }
 
-/// The paper's `L_reg`: weight decay on networks and softmax heads, none on prototypes, biases,
-/// centers and normalization layers (see [`params`](crate::params)), where this crate made them. Whatever the layers of `tch`
-/// make decays, biases included, unless its path was given another group:
-/// `path.set_group(params::NO_DECAY_GROUP)`.
+/// The paper's `L_reg`: weight decay on networks and softmax heads, none on prototypes, biases, centers and normalization
+/// layers, where this crate made them (see [`params`](crate::params)).
+///
+/// Variables of `tch`'s own layers all decay, biases included. `path.set_group(params::NO_DECAY_GROUP)` exempts a path.
 ///
 /// Call it once everything is in `vs`, the store that `optimizer` was built from. Groups of your own
 /// keep what you gave them. [`AdamW`](super::AdamW) starts this way.

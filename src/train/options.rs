@@ -9,8 +9,8 @@ use super::{Optimizer, Trainer, checkpoint::Meta, origin::own_type_name};
 use crate::{Error, Result, distributed::Group, loss::Loss};
 
 impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
-    /// What checkpoints say of themselves, and what must agree for a run to go on, as all of [`FitConfig`](super::FitConfig) and the
-    /// labels must: the configuration that made network, loss and data, and the class names in the order of their labels.
+    /// What checkpoints say of themselves: the configuration that made network, loss and data, and the class names in the order
+    /// of their labels. A run goes on only if both agree, as all of [`FitConfig`](super::FitConfig) and the labels must.
     ///
     /// # Errors
     /// [`Error::Config`] if `config` cannot be written as JSON.

@@ -15,12 +15,11 @@ use super::{
 };
 use crate::{Result, loss::Loss, params::is_under};
 
-/// Reads one part of a store, such as a network without the heads that it was trained with: from any safetensors
-/// file, if all that it and `vs` hold under the path `part` match one to one in name, shape and kind.
+/// Reads one part of a store, such as a network without the heads that it was trained with, from any safetensors file.
 ///
-/// Whatever lies elsewhere, in the file as in `vs`, is left alone: to embed with a trained network, or to go on with
-/// new heads on other classes. Which loss or network the part is of is compared by [`load_head`] and [`load_network`]; here
-/// a [notice](crate::on_notice) says that it is not.
+/// What file and `vs` hold under the path `part` must match one to one in name, shape and kind. What lies elsewhere is left
+/// alone, so that a trained network can embed, or go on with new heads on other classes. [`load_head`] and [`load_network`]
+/// also compare which loss or network the part is of; here a [notice](crate::on_notice) says that nothing was compared.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io); [`Error::Checkpoint`](crate::Error::Checkpoint) listing every difference, or if `vs` has no variable under that path, with `vs`

@@ -165,13 +165,15 @@ impl<'a, L: Loss + ?Sized> Trainer<'a, L> {
     /// of `vs` take the values of the checkpoint.
     ///
     /// # Errors
-    /// As [`Loss::forward`], [`Sampler::new`], the data and the functions given; [`Error::Config`] for patience or best
-    /// weights without validation, for a run to resume without a checkpoint, and for two kinds of file in one place;
-    /// [`Error::Checkpoint`] for a checkpoint of another run; [`Error::Format`] for a log that lacks the steps before it;
-    /// [`Error::Io`]; [`Error::Config`] when there are fewer samples than a batch needs; [`Error::Label`] for a label that the
-    /// loss has no class for; [`Error::Tensor`] for inputs that are NaN or infinite, with the sample, and for a head that
-    /// is not in `vs`; [`Error::Diverged`] when the loss, a gradient or a weight is no longer finite. In a step that
-    /// fails nothing has moved.
+    /// As [`Loss::forward`], [`Sampler::new`], the data and the functions given. In a step that fails nothing has moved.
+    ///
+    /// * [`Error::Config`] for patience or best weights without validation, for a run to resume without a checkpoint, for two
+    ///   kinds of file in one place, and for fewer samples than a batch needs;
+    /// * [`Error::Checkpoint`] for a checkpoint of another run, [`Error::Format`] for a log that lacks the steps before it;
+    /// * [`Error::Label`] for a label that the loss has no class for;
+    /// * [`Error::Tensor`] for inputs that are NaN or infinite, with the sample, and for a head that is not in `vs`;
+    /// * [`Error::Diverged`] when the loss, a gradient or a weight is no longer finite;
+    /// * [`Error::Io`].
     ///
     /// # Panics
     /// As `net` does, for volumes of a shape that it does not take.

@@ -46,8 +46,8 @@ pub struct SliceGroup<'a> {
 
 /// Draws each class as a pair of slices, clean on the left and noisy on the right, in groups.
 ///
-/// `subtitle` says what the slices are: which cut, voxel size, SNR. With the edge of a voxel in Angstrom, a bar says how
-/// long some Angstrom are in the first group's first slice. Each slice has its own gray scale, from its 0.5th
+/// `subtitle` says what the slices are: which cut, voxel size, SNR. With the edge of a voxel in Angstrom, a
+/// bar of a round length stands beside it, at the scale of the first slice. Each slice has its own gray scale, from its 0.5th
 /// to its 99.5th percentile; larger values are brighter. A slice of one value only is middle gray.
 ///
 /// # Errors

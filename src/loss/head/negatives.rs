@@ -33,8 +33,8 @@ pub struct Negatives {
     /// Seed of the draws. Default 0; any will do.
     pub seed: u64,
     /// Whether the gradient of the rows is sparse: a step then takes time and memory for the rows drawn, not for all
-    /// classes. Default false. [`train::AdamW`](crate::train::AdamW) takes such gradients and moves the rows drawn alone;
-    /// of tch's optimizers SGD without momentum and weight decay does, the step of the others is an error.
+    /// classes. Default false. [`train::AdamW`](crate::train::AdamW) takes such gradients and moves the rows drawn alone. So
+    /// does SGD of tch without momentum and weight decay; a step of tch's other optimizers is an error.
     pub sparse: bool,
 }
 

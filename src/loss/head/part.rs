@@ -1,8 +1,9 @@
 //! A head of which each rank holds the rows of some classes.
 //!
-//! The pass over the classes is that of [`Logits::odds`], over those held. A sample whose class is held elsewhere is given
-//! one of them for its class: the log-sum-exp of all classes held is then that of `own` and `others`. What follows is on
-//! `[B]` numbers and over the ranks: the true logit is a sum with one term, the log-sum-exp that of the ranks'.
+//! Each rank passes over the classes that it holds, by [`Logits::odds`]. A sample whose class is held elsewhere is given a
+//! class held here in its place, so that `own` and `others` together have the log-sum-exp of all classes held. The ranks then
+//! exchange `[B]` numbers. The true logit is a sum over the ranks in which one term is not 0. The log-sum-exp over all
+//! classes is the log-sum-exp of those of the ranks.
 
 use std::ops::Range;
 
