@@ -1,6 +1,8 @@
 //! Readers of files: what they read, what they refuse, and lists of trials against trials one by one.
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod spoiled;
+
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -77,7 +79,7 @@ fn truths_are_bool_or_zero_and_one() {
 /// Compressed, in Fortran order, with labels of another width, by `fixtures/arrays.py`.
 #[test]
 fn archives_of_numpy_are_read_by_name() {
-    let file = given("a.npz", include_bytes!("fixtures/arrays.npz"));
+    let file = given("a.npz", include_bytes!("../fixtures/arrays.npz"));
     let table = open(&file.path).unwrap();
     assert_eq!((table.embeddings, table.labels), (rows(), Some(vec![3, 3, 9, 9])));
     let other = ArrayNames { embeddings: "other".into(), labels: "none".into(), ..Default::default() };
@@ -169,7 +171,7 @@ fn broken_files_are_refused_or_read() {
     let single: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let seeds = [
         ("e.npy", npy(&[4, 3], &values, Order::C)),
-        ("e.npz", include_bytes!("fixtures/arrays.npz").to_vec()),
+        ("e.npz", include_bytes!("../fixtures/arrays.npz").to_vec()),
         ("e.safetensors", safetensors(Dtype::F32, &single, &[0, 0, 1, 1])),
         ("e.csv", b"id,labels,x\na,1,2\nb,1,3\n".to_vec()),
     ];
