@@ -1,7 +1,7 @@
 //! Everything that is measured of one network on one test set.
 
 use anyhow::Result;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 use soft_lmccl::{
     MetricError,
@@ -27,6 +27,8 @@ pub const BINS: usize = 100;
 
 /// Embeddings on a map, at most.
 const MAPPED: usize = 900;
+/// Unknown classes that it takes to leave out one after the other.
+pub const CLASSES_FOR_JACKKNIFE: usize = 6;
 
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,11 +37,8 @@ pub struct Evaluation {
     /// The unknown classes, in the order of their labels.
     pub classes: Vec<String>,
     pub report: VerificationReport,
-    /// How far each figure falls from the one on all classes when classes are drawn anew; draw `k` takes
-    /// the same classes in every run of a split.
-    pub deviations: Vec<[f64; FIGURES]>,
-    /// Draws repeated because they held one class only.
-    pub redrawn: u64,
+    /// The figures without one of the classes, in their order, for a jackknife; none where classes are too few for one.
+    pub without: Vec<[f64; FIGURES]>,
     pub few_shot: Vec<FewShot>,
     pub collapse: CollapseReport,
     /// As the code of the paper's authors measures; records of before it was kept lack it.
@@ -110,13 +109,15 @@ pub fn evaluate(
     let scores = set.pair_scores(PairProtocol::All)?;
     let curve = scores.roc();
     let counts = curve.counts();
-    let (deviations, redrawn) = deviations(raw, labels, settings)?;
     Ok(Evaluation {
         test,
-        classes,
         report: VerificationReport::from_curve(set.len() as u64, &curve, &drawn, &options)?,
-        deviations,
-        redrawn,
+        without: if classes.len() < CLASSES_FOR_JACKKNIFE {
+            Vec::new()
+        } else {
+            without_each(raw, labels, classes.len())?
+        },
+        classes,
         few_shot: settings.few_shot.iter().map(|&k| few_shot(&set, k, settings)).collect::<Result<_, _>>()?,
         collapse: CollapseReport::of(raw, labels)?,
         // Embeddings of one value in all columns have none.
@@ -139,24 +140,20 @@ fn figures(curve: &RocCurve) -> Result<[f64; FIGURES], MetricError> {
     Ok([best, tar(1e-3)?, tar(1e-4)?, curve.auc(), curve.eer(Default::default())])
 }
 
-fn deviations(
-    raw: ArrayView2<'_, f32>,
-    labels: &[i64],
-    settings: &Settings,
-) -> Result<(Vec<[f64; FIGURES]>, u64), MetricError> {
-    let mut seen = std::collections::HashMap::new();
-    let rows: Vec<usize> = (0..labels.len())
-        .filter(|&row| {
-            let count: &mut usize = seen.entry(labels[row]).or_default();
-            *count += 1;
-            *count <= settings.bootstrap_per_class
-        })
-        .collect();
-    let few: Vec<i64> = rows.iter().map(|&row| labels[row]).collect();
-    let set = EmbeddingSet::new(raw.select(ndarray::Axis(0), &rows).view(), &few)?;
-    let drawn = set.bootstrap_draws(&settings.bootstrap, figures)?;
-    let deviation = |draw: &[f64; FIGURES]| std::array::from_fn(|k| draw[k] - drawn.values[k]);
-    Ok((drawn.draws.iter().map(deviation).collect(), drawn.redrawn))
+fn without_each(raw: ArrayView2<'_, f32>, labels: &[i64], classes: usize) -> Result<Vec<[f64; FIGURES]>, MetricError> {
+    let without = |class: usize| {
+        let rows: Vec<usize> = (0..labels.len()).filter(|&row| labels[row] != class as i64).collect();
+        let labels: Vec<i64> = rows.iter().map(|&row| labels[row]).collect();
+        let set = EmbeddingSet::new(raw.select(Axis(0), &rows).view(), &labels)?;
+        Ok(figures(&set.pair_scores(PairProtocol::All)?.roc())?.map(|figure| digits(figure, 6)))
+    };
+    (0..classes).map(without).collect()
+}
+
+/// Rounded, since what only a picture or an interval shows needs no sixteen digits in a file.
+fn digits(value: f64, decimals: i32) -> f64 {
+    let unit = 10f64.powi(decimals);
+    (value * unit).round() / unit
 }
 
 fn few_shot(set: &EmbeddingSet, examples: usize, settings: &Settings) -> Result<FewShot, MetricError> {
@@ -176,10 +173,10 @@ fn few_shot(set: &EmbeddingSet, examples: usize, settings: &Settings) -> Result<
     Ok(FewShot { examples, accuracy: accuracy / enrolments, oscr: oscr / enrolments })
 }
 
-/// The ends of the curve and, of the points between, the first and last in each of 400 columns of a
+/// The ends of the curve and, of the points between, the first and last in each of 100 columns of a
 /// logarithmic and of a linear FAR axis.
 fn thinned(curve: &RocCurve) -> Vec<(f64, f64)> {
-    const COLUMNS: f64 = 400.0;
+    const COLUMNS: f64 = 100.0;
     let lowest = (1.0 / curve.counts().non_matching as f64).ln();
     let column = |far: f64| {
         let logarithmic = if far > 0.0 { (1.0 - far.ln() / lowest) * COLUMNS } else { -1.0 };
@@ -193,7 +190,10 @@ fn thinned(curve: &RocCurve) -> Vec<(f64, f64)> {
             || columns[index] != columns[index - 1]
             || columns[index] != columns[index + 1]
     };
-    (0..points.len()).filter(|&index| ends_column(index)).map(|index| points[index]).collect()
+    (0..points.len())
+        .filter(|&index| ends_column(index))
+        .map(|index| (digits(points[index].0, 7), digits(points[index].1, 5)))
+        .collect()
 }
 
 fn histogram(scores: &PairScores) -> [Vec<u64>; 2] {
@@ -233,7 +233,8 @@ fn map(set: &EmbeddingSet) -> Result<Map> {
     let rows: Vec<usize> = (0..set.len()).step_by(step).collect();
     let values: Vec<f32> = rows.iter().flat_map(|&row| set.row(row).iter().copied()).collect();
     let view = ArrayView2::from_shape((rows.len(), set.dim()), &values).expect("rows of one length");
-    let points = |flat: Array2<f32>| flat.rows().into_iter().map(|row| [row[0], row[1]]).collect();
+    let shown = |value: f32| digits(f64::from(value), 3) as f32;
+    let points = |flat: Array2<f32>| flat.rows().into_iter().map(|row| [shown(row[0]), shown(row[1])]).collect();
     Ok(Map {
         labels: rows.iter().map(|&row| set.labels()[row]).collect(),
         pca: points(pca_2d(view)?),

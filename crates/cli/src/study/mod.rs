@@ -16,6 +16,8 @@ mod paper_grid;
 #[cfg(test)]
 mod paper_grid_tests;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod printed;
 mod recipe;
 mod run;

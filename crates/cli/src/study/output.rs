@@ -13,11 +13,12 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{
     args::Args,
     data::Domains,
+    evaluate::CLASSES_FOR_JACKKNIFE,
     plan::{Column, Domain, Roles, Stage, UNTRAINED},
     printed::{FIGURES, Figure},
     settings::{Settings, Simulator, Size},
     store::{Store, to_json},
-    summary::{Cell, Clustering, Difference, Estimate, cell, difference},
+    summary::{Cell, Clustering, Difference, Estimate, SPLITS_FOR_INTERVAL, cell, difference},
     train::Record,
     webpage,
 };
@@ -145,9 +146,8 @@ pub fn write(args: &Args, domains: &Domains, store: &Store) -> Result<()> {
 
 /// What the numbers depend on, in lines.
 pub fn notes(results: &Results) -> Vec<String> {
-    let Settings { per_class, side, fit, soft_lmccl, network, bootstrap, .. } = &results.settings;
+    let Settings { per_class, side, fit, soft_lmccl, network, .. } = &results.settings;
     let SoftLmcclConfig { lmcl, center, center_weight, .. } = soft_lmccl;
-    let redrawn: u64 = results.tables.iter().map(|cell| cell.redrawn).sum();
     vec![
         format!(
             "{} runs, {:.0} minutes of work; {}; {}{}",
@@ -180,10 +180,9 @@ pub fn notes(results: &Results) -> Vec<String> {
          one matching to two"
             .to_owned(),
         format!(
-            "± is the standard deviation over seeds; in brackets a 95 % interval: over {} draws of the unknown classes \
-             where there are six of them at least ({redrawn} draws of one class were drawn again), else Student's t \
-             over runs",
-            bootstrap.draws
+            "± is the standard deviation over seeds; in brackets a 95 % interval: a jackknife over the unknown classes \
+             where there are {CLASSES_FOR_JACKKNIFE} of them at least, else Student's t over runs; and, of \
+             {SPLITS_FOR_INTERVAL} splits or more, Student's t over splits"
         ),
         "the paper's own figures stand beside ours; its data, network and training are not these".to_owned(),
     ]
@@ -256,7 +255,7 @@ pub fn figure_table(cells: &[Cell], figure: Figure) -> Vec<Vec<String>> {
 pub fn plain(cell: &Cell, figure: Figure) -> Vec<String> {
     let Some(figures) = &cell.figures else { return vec!["failed".to_owned()] };
     let index = Figure::ALL.iter().position(|other| *other == figure).unwrap_or_default();
-    let Estimate { mean, sd, interval, resolvable, printed } = figures[index];
+    let Estimate { mean, sd, interval, over_splits, resolvable, printed } = figures[index];
     let show = |value: f64| figure.format(value);
     if !resolvable {
         return vec!["below resolution".to_owned()];
@@ -268,6 +267,9 @@ pub fn plain(cell: &Cell, figure: Figure) -> Vec<String> {
     if let Some((low, high)) = interval {
         let over = if cell.clustering == Clustering::Runs { " over runs" } else { "" };
         parts.push(format!("[{}, {}]{over}", show(low), show(high)));
+    }
+    if let Some((low, high)) = over_splits {
+        parts.push(format!("[{}, {}] over splits", show(low), show(high)));
     }
     if let Some(printed) = printed {
         parts.push(format!("paper {}", show(printed)));
@@ -292,7 +294,9 @@ pub fn claim_table(results: &Results) -> Vec<Vec<String>> {
 
 fn difference_text(claim: &Difference) -> String {
     let interval = claim.interval.map_or_else(String::new, |(low, high)| format!(" [{low:+.3}, {high:+.3}]"));
-    format!("{:+.3}{interval} {}", claim.difference, claim.verdict())
+    let splits =
+        claim.over_splits.map_or_else(String::new, |(low, high)| format!(", over splits [{low:+.3}, {high:+.3}]"));
+    format!("{:+.3}{interval} {}{splits}", claim.difference, claim.verdict())
 }
 
 /// Accuracy of the nearest enrolled class, and OSCR, by number of examples.

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use soft_lmccl::{
     cect::{Contrast, Dataset, FilesConfig, LabeledFiles, SimulationConfig, neuron},
     loss::{LmclConfig, SoftLmcclConfig},
-    metrics::BootstrapOptions,
     model::{CompactNetConfig, NetworkConfig, SphereNetConfig},
     train::FitConfig,
 };
@@ -21,7 +20,7 @@ use soft_lmccl::{
 use super::plan::{Domain, Run};
 
 /// Counts up when records mean something else than before.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// How much a study may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -149,9 +148,6 @@ pub struct Settings {
     pub fit: FitConfig,
     /// Soft LMCCL as the tables train it; the other rows take s and α from it.
     pub soft_lmccl: SoftLmcclConfig,
-    pub bootstrap: BootstrapOptions,
-    /// Embeddings of each class that draws for intervals look at, the first ones.
-    pub bootstrap_per_class: usize,
     /// Examples of a class that are enrolled.
     pub few_shot: Vec<usize>,
     /// Random enrolments that a few-shot figure is the mean of.
@@ -176,8 +172,6 @@ impl Settings {
             network: NetworkConfig::default(),
             fit: FitConfig::default(),
             soft_lmccl,
-            bootstrap: BootstrapOptions { draws: 400, ..Default::default() },
-            bootstrap_per_class: 150,
             few_shot: vec![1, 5, 20],
             enrolments: 20,
         };
@@ -193,7 +187,6 @@ impl Settings {
                     ..Default::default()
                 }),
                 fit: FitConfig { epochs: 2, batch_size: 16, ..FitConfig::default() },
-                bootstrap: BootstrapOptions { draws: 60, ..Default::default() },
                 few_shot: vec![1, 5],
                 enrolments: 3,
                 ..cpu
@@ -214,7 +207,6 @@ impl Settings {
         self.network.validate()?;
         self.fit.validate()?;
         self.soft_lmccl.validate()?;
-        self.bootstrap.validate()?;
         Ok(self.simulation(self.simulator.of(Domain::S1)).validate()?)
     }
 

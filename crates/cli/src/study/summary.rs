@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use soft_lmccl::metrics::Interval;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::{
-    evaluate::{Evaluation, FewShot},
+    evaluate::{CLASSES_FOR_JACKKNIFE, Evaluation, FewShot},
     paper_grid::PaperGridReport,
     plan::{Column, Roles},
     printed::{FIGURES, Figure, printed},
@@ -16,16 +15,16 @@ use super::{
 
 /// Level of all intervals.
 pub const LEVEL: f64 = 0.95;
-/// Unknown classes that it takes to draw classes anew.
-pub const CLASSES_FOR_DRAWS: usize = 6;
+/// Splits that it takes for an interval over them.
+pub const SPLITS_FOR_INTERVAL: usize = 3;
 
-/// What an interval was drawn over.
+/// What an interval is taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Clustering {
-    /// Unknown classes, drawn with replacement.
+    /// Unknown classes, each left out once.
     Classes,
-    /// The runs themselves, by Student's t: too few classes to draw from.
+    /// The runs themselves, by Student's t: too few classes to leave one out.
     Runs,
 }
 
@@ -36,6 +35,9 @@ pub struct Estimate {
     /// Over seeds: the sample standard deviation within a split, pooled over splits; none of one seed.
     pub sd: Option<f64>,
     pub interval: Option<(f64, f64)>,
+    /// Student's t over the means of splits, where there are [`SPLITS_FOR_INTERVAL`]: what other classes to train on and to
+    /// verify, and other seeds, do together.
+    pub over_splits: Option<(f64, f64)>,
     /// False if some run has too few pairs to tell so low a rate.
     pub resolvable: bool,
     /// The paper's figure.
@@ -55,8 +57,6 @@ pub struct Cell {
     pub failures: Vec<String>,
     pub figures: Option<[Estimate; FIGURES]>,
     pub clustering: Clustering,
-    /// Draws repeated because they held one class only, over all runs.
-    pub redrawn: u64,
     pub few_shot: Vec<FewShot>,
     /// Means over runs: norm, cosine within and between classes, effective rank.
     pub collapse: Option<[f64; 4]>,
@@ -73,6 +73,8 @@ pub struct Difference {
     /// `row − other`, in AUC.
     pub difference: f64,
     pub interval: Option<(f64, f64)>,
+    /// As [`Estimate::over_splits`].
+    pub over_splits: Option<(f64, f64)>,
     pub runs: usize,
 }
 
@@ -132,6 +134,7 @@ pub fn cell(records: &[Record], column: Column, row: &str) -> Option<Cell> {
                 mean: entries.mean(|evaluation| evaluation.figures()[index]),
                 sd: pooled_sd(&entries, index),
                 interval: interval(&entries, None, index),
+                over_splits: over_splits(&entries, None, index),
                 resolvable: entries.0.iter().all(|(_, evaluation)| evaluation.resolvable(figure)),
                 printed: printed(column, row).map(|figures| figures[index]),
             }
@@ -161,7 +164,6 @@ pub fn cell(records: &[Record], column: Column, row: &str) -> Option<Cell> {
         failures,
         figures,
         clustering,
-        redrawn: entries.0.iter().map(|(_, evaluation)| evaluation.redrawn).sum(),
         few_shot: few_shot.collect(),
         collapse,
         paper_grid: paper_grid(&entries),
@@ -204,86 +206,122 @@ pub fn difference(records: &[Record], column: Column, row: &str, other: &str) ->
         other: other.to_owned(),
         difference: ours.mean(auc) - theirs.mean(auc),
         interval: interval(&ours, Some(&theirs), index),
+        over_splits: over_splits(&ours, Some(&theirs), index),
         runs: common.len(),
     })
 }
 
 fn clustering(entries: &Entries<'_>) -> Clustering {
-    let enough = entries.0.iter().all(|(_, evaluation)| evaluation.classes.len() >= CLASSES_FOR_DRAWS);
+    let enough = entries.0.iter().all(|(_, evaluation)| evaluation.classes.len() >= CLASSES_FOR_JACKKNIFE);
     if enough { Clustering::Classes } else { Clustering::Runs }
 }
 
-/// The interval of a mean, or of the mean difference to entries in the same order.
-///
-/// Within the range of the figure.
-fn interval(entries: &Entries<'_>, minus: Option<&Entries<'_>>, figure: usize) -> Option<(f64, f64)> {
-    let values: Vec<f64> = (0..entries.0.len())
-        .map(|run| {
-            let other = minus.map_or(0.0, |minus| minus.0[run].1.figures()[figure]);
-            entries.0[run].1.figures()[figure] - other
-        })
-        .collect();
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let (low, high) = match clustering(entries) {
-        Clustering::Runs => students_t(&values, mean),
-        Clustering::Classes => drawn_over_classes(entries, minus, figure, mean),
-    }?;
-    // Figures are rates: what lies beyond them is no candidate.
-    let least = if minus.is_some() { -1.0 } else { 0.0 };
-    Some((low.max(least), high.min(1.0)))
+/// The figure of each run, or its difference to that of the run in the same place.
+fn values(entries: &Entries<'_>, minus: Option<&Entries<'_>>, figure: usize) -> Vec<f64> {
+    let value = |run: usize| {
+        let other = minus.map_or(0.0, |minus| minus.0[run].1.figures()[figure]);
+        entries.0[run].1.figures()[figure] - other
+    };
+    (0..entries.0.len()).map(value).collect()
 }
 
-/// Draw `k` takes the same classes in all runs of a split, so that their mean over its seeds is a draw of the
-/// mean; splits have classes of their own, whose draws are independent.
-fn drawn_over_classes(
-    entries: &Entries<'_>,
-    minus: Option<&Entries<'_>>,
-    figure: usize,
-    mean: f64,
-) -> Option<(f64, f64)> {
+/// Runs of each split, by their place.
+fn splits(entries: &Entries<'_>) -> BTreeMap<Roles, Vec<usize>> {
     let mut splits: BTreeMap<Roles, Vec<usize>> = BTreeMap::new();
     for (run, (record, _)) in entries.0.iter().enumerate() {
         splits.entry(record.run.roles).or_default().push(run);
     }
-    let draws = entries.0.iter().map(|(_, evaluation)| evaluation.deviations.len()).min()?;
-    let drawn: Vec<f64> = (0..draws)
-        .map(|draw| {
-            // Another draw in each split: the same numbers would tie classes of different splits together.
-            let of_split = splits.values().enumerate().map(|(split, runs)| {
-                let draw = (draw + split * draws / splits.len()) % draws;
-                let deviation = |run: &usize| {
-                    let other = minus.map_or(0.0, |minus| minus.0[*run].1.deviations[draw][figure]);
-                    entries.0[*run].1.deviations[draw][figure] - other
-                };
-                runs.iter().map(deviation).sum::<f64>()
-            });
-            mean + of_split.sum::<f64>() / entries.0.len() as f64
-        })
-        .collect();
-    let Interval { low, high, .. } = Interval::percentile(drawn, LEVEL).ok()?;
-    Some((low, high))
+    splits
 }
 
-/// `mean ± t·sd/√n`; none of one run.
-fn students_t(values: &[f64], mean: f64) -> Option<(f64, f64)> {
+/// The interval of a mean, or of the mean difference to entries in the same order.
+fn interval(entries: &Entries<'_>, minus: Option<&Entries<'_>>, figure: usize) -> Option<(f64, f64)> {
+    let values = values(entries, minus, figure);
+    let interval = match clustering(entries) {
+        Clustering::Runs => students_t(&values),
+        Clustering::Classes => over_classes(entries, minus, figure, mean(&values)),
+    };
+    within_range(interval?, minus.is_some())
+}
+
+/// The interval of the same over splits, which have other known and unknown classes each.
+fn over_splits(entries: &Entries<'_>, minus: Option<&Entries<'_>>, figure: usize) -> Option<(f64, f64)> {
+    let values = values(entries, minus, figure);
+    let of_split = |runs: Vec<usize>| mean(&runs.iter().map(|&run| values[run]).collect::<Vec<_>>());
+    let means: Vec<f64> = splits(entries).into_values().map(of_split).collect();
+    let interval = (means.len() >= SPLITS_FOR_INTERVAL).then(|| students_t(&means))?;
+    within_range(interval?, minus.is_some())
+}
+
+/// Figures are rates: what lies beyond their range is no candidate.
+fn within_range((low, high): (f64, f64), is_difference: bool) -> Option<(f64, f64)> {
+    let least = if is_difference { -1.0 } else { 0.0 };
+    Some((low.max(least), high.min(1.0)))
+}
+
+/// A jackknife over the unknown classes: `v = (C − 1)/C · Σ_c (f_c − f̄)²` within a split, where `f_c` is the mean over the
+/// split's seeds without class `c`, since seeds share the classes. Splits have classes of their own: the variance of the
+/// mean over all runs is `Σ w²·v` with the split's share `w` of the runs, its degrees of freedom those of Welch and
+/// Satterthwaite.
+fn over_classes(
+    entries: &Entries<'_>,
+    minus: Option<&Entries<'_>>,
+    figure: usize,
+    mean_of_all: f64,
+) -> Option<(f64, f64)> {
+    let (mut variance, mut over_freedom) = (0.0, 0.0);
+    for runs in splits(entries).into_values() {
+        let classes = runs.iter().map(|&run| entries.0[run].1.without.len()).min().filter(|&classes| classes > 1)?;
+        let without = |class: usize| {
+            let of_run = |&run: &usize| {
+                let other = minus.map_or(0.0, |minus| minus.0[run].1.without[class][figure]);
+                entries.0[run].1.without[class][figure] - other
+            };
+            runs.iter().map(of_run).sum::<f64>() / runs.len() as f64
+        };
+        let left_out: Vec<f64> = (0..classes).map(without).collect();
+        let middle = mean(&left_out);
+        let freedom = (classes - 1) as f64;
+        let squares = left_out.iter().map(|value| (value - middle).powi(2)).sum::<f64>();
+        let share = runs.len() as f64 / entries.0.len() as f64;
+        let of_split = share * share * squares * freedom / classes as f64;
+        variance += of_split;
+        over_freedom += of_split * of_split / freedom;
+    }
+    if variance == 0.0 {
+        return Some((mean_of_all, mean_of_all));
+    }
+    let half = quantile(variance * variance / over_freedom)? * variance.sqrt();
+    Some((mean_of_all - half, mean_of_all + half))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Of Student's t, two-sided at [`LEVEL`].
+fn quantile(freedom: f64) -> Option<f64> {
+    Some(StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf((1.0 + LEVEL) / 2.0))
+}
+
+/// `mean ± t·sd/√n`; none of one value.
+fn students_t(values: &[f64]) -> Option<(f64, f64)> {
     let freedom = values.len().checked_sub(1).filter(|freedom| *freedom > 0)? as f64;
+    let mean = mean(values);
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / freedom;
-    let t = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf((1.0 + LEVEL) / 2.0);
-    let half = t * (variance / values.len() as f64).sqrt();
+    let half = quantile(freedom)? * (variance / values.len() as f64).sqrt();
     Some((mean - half, mean + half))
 }
 
 /// Spread over seeds, from splits with two seeds at least.
 fn pooled_sd(entries: &Entries<'_>, figure: usize) -> Option<f64> {
-    let mut splits: BTreeMap<Roles, Vec<f64>> = BTreeMap::new();
-    for (record, evaluation) in &entries.0 {
-        splits.entry(record.run.roles).or_default().push(evaluation.figures()[figure]);
-    }
+    let values = values(entries, None, figure);
     let (mut squares, mut freedom) = (0.0, 0);
-    for values in splits.values() {
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        squares += values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        freedom += values.len() - 1;
+    for runs in splits(entries).into_values() {
+        let of_split: Vec<f64> = runs.iter().map(|&run| values[run]).collect();
+        let middle = mean(&of_split);
+        squares += of_split.iter().map(|value| (value - middle).powi(2)).sum::<f64>();
+        freedom += runs.len() - 1;
     }
     (freedom > 0).then(|| (squares / freedom as f64).sqrt())
 }

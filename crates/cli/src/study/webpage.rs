@@ -69,7 +69,7 @@ fn claim(page: &mut Page, results: &Results) {
     let section = page.section("The claim");
     section.text(
         "The paper claims that Soft LMCCL beats softmax, LMCL and LMCL + center in AUC on every test. Here is its AUC \
-         minus that of each other row, on the same samples, with a 95 % interval over the same draws of classes; \
+         minus that of each other row, on the same samples, with a 95 % interval over the unknown classes; \
          “better” and “worse” where that interval leaves out 0.",
     );
     section.table(&text_table("AUC of Soft LMCCL minus AUC of the row", claim_table(results)));
