@@ -60,6 +60,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "ours")]
     pub simulator: Simulator,
 
+    /// Train on subtomograms that are made when a batch asks for them and seen once, as many as all passes see otherwise:
+    /// small networks learn a set by heart that they see eight times. One directory holds runs of one kind.
+    #[arg(long)]
+    pub fresh: bool,
+
     /// Make R1 of the catalogue's particles in patches of a real tomogram, MRC, also with .gz.
     #[arg(long, value_name = "TOMOGRAM", conflicts_with = "subtomograms")]
     pub background: Option<PathBuf>,
@@ -127,7 +132,7 @@ impl Args {
             (None, Some(table)) => NeuronData::subtomograms(table, contrast, self.known.clone(), settings.side)?,
             (None, None) => NeuronData::Simulated,
         };
-        Ok(Settings { neuron, simulator: self.simulator, ..settings })
+        Ok(Settings { neuron, simulator: self.simulator, fresh: self.fresh, ..settings })
     }
 
     /// What a process that works for this one must be told beside its threads.
@@ -139,6 +144,7 @@ impl Args {
             self.simulator.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         args.extend(["--simulator".into(), simulator.into()]);
         args.extend(self.resume.then(|| "--resume".into()));
+        args.extend(self.fresh.then(|| "--fresh".into()));
         args.extend(self.bright.then(|| "--bright".into()));
         args.extend(self.keep_networks.then(|| "--keep-networks".into()));
         for (flag, path) in [("--background", &self.background), ("--subtomograms", &self.subtomograms)] {

@@ -165,10 +165,11 @@ pub fn notes(results: &Results) -> Vec<String> {
             }
         ),
         format!(
-            "network {} with {} dimensions; {} epochs of AdamW, one cycle up to {}, batches of {}",
+            "network {} with {} dimensions; {} epochs{} of AdamW, one cycle up to {}, batches of {}",
             network.architecture(),
             network.embedding_dim(),
             fit.epochs,
+            if results.settings.fresh { ", each of other subtomograms," } else { "" },
             fit.learning_rate,
             fit.batch_size
         ),

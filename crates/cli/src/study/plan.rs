@@ -164,6 +164,16 @@ impl Run {
     pub fn id(&self) -> String {
         format!("{}-{}-seed{}-{}", self.train, self.roles, self.seed, self.recipe.name)
     }
+
+    /// The same on subtomograms that are seen once, as many as so many passes see otherwise. Files of R1 are what they are.
+    pub fn fresh(mut self, passes: usize) -> Self {
+        let Recipe { objective, supply, regime, .. } = &mut self.recipe;
+        if *objective != Objective::RadialProfile && !supply.streamed && self.train != Domain::R1 {
+            supply.times *= regime.epochs.replace(1).unwrap_or(passes);
+            supply.streamed = true;
+        }
+        self
+    }
 }
 
 /// The runs of some stages, each once, those that share data next to each other.

@@ -40,6 +40,21 @@ fn the_tables_are_the_papers() {
     assert_eq!(columns, ["S1", "S2", "R1", "S1→S2", "S2→S1", "S1→R1", "S2→R1"]);
 }
 
+/// As many subtomograms as before, each once; what has no passes to make fresh stays as it is.
+#[test]
+fn fresh_runs_see_as_much_once() {
+    let runs = plan::plan(&[Stage::Tables, Stage::Ours], base(), &Domain::ALL);
+    for run in runs {
+        let fresh = run.clone().fresh(8);
+        let passes = |run: &Run| run.recipe.supply.times * run.recipe.regime.epochs.unwrap_or(8);
+        assert_eq!((passes(&fresh), fresh.id()), (passes(&run), run.id()));
+        let stays = run.train == Domain::R1 || run.recipe.name == plan::UNTRAINED || run.recipe.supply.streamed;
+        assert_eq!(fresh == run, stays, "{}", run.id());
+        assert_eq!(fresh.clone().fresh(8), fresh);
+        assert!(stays || (fresh.recipe.supply.streamed && fresh.recipe.regime.epochs == Some(1)));
+    }
+}
+
 #[test]
 fn one_network_serves_all_its_columns() {
     let runs = plan::plan(&[Stage::Tables], base(), &Domain::ALL);

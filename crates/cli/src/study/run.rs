@@ -42,6 +42,9 @@ pub fn run(args: &Args) -> Result<()> {
         return worker::serve(args, &domains);
     }
     let mut runs = plan::plan(&args.stages(), settings.soft_lmccl, &domains.available());
+    if settings.fresh {
+        runs = runs.into_iter().map(|run| run.fresh(settings.fit.epochs)).collect();
+    }
     if !args.only.is_empty() {
         runs.retain(|run| args.only.iter().any(|part| run.id().contains(part.as_str())));
     }

@@ -139,6 +139,9 @@ pub struct Settings {
     /// Whose simulator makes S1 and S2.
     #[serde(default, skip_serializing_if = "Simulator::is_ours")]
     pub simulator: Simulator,
+    /// Whether networks see each subtomogram once, see [`Run::fresh`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
     /// What R1 is made of.
     #[serde(default, skip_serializing_if = "NeuronData::is_simulated")]
     pub neuron: NeuronData,
@@ -167,6 +170,7 @@ impl Settings {
             per_class: 150,
             neuron_total: neuron::TOTAL,
             simulator: Simulator::Ours,
+            fresh: false,
             neuron: NeuronData::Simulated,
             side: 32,
             network: NetworkConfig::default(),

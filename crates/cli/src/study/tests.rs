@@ -332,6 +332,7 @@ fn a_fingerprint_knows_every_setting() {
     other(&|settings| settings.network = settings.network.clone().with_embedding_dim(8));
     other(&|settings| settings.fit.learning_rate = 1e-3);
     other(&|settings| settings.enrolments += 1);
+    other(&|settings| settings.fresh = true);
     other(&|settings| settings.few_shot = vec![1]);
     // The loss is the run's own.
     let soft_lmccl = SoftLmcclConfig { center_weight: 0.2, ..settings.soft_lmccl };
