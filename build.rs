@@ -7,6 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[path = "src/distributed/nccl.rs"]
+mod nccl;
+
 const NODE: &str = "src/autograd/node.cpp";
 /// c10d, with the feature `distributed`.
 const C10D: &str = "src/distributed/c10d.cpp";
@@ -15,7 +18,7 @@ const GLOO: &str = "src/distributed/headers";
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(c10d)");
-    for path in ["build.rs", NODE, C10D, GLOO] {
+    for path in ["build.rs", "src/distributed/nccl.rs", NODE, C10D, GLOO] {
         println!("cargo:rerun-if-changed={path}");
     }
     if env::var_os("CARGO_FEATURE_DOC_ONLY").is_some() {
@@ -59,8 +62,8 @@ fn page(include: &Path) -> cc::Build {
     page
 }
 
-/// The distributed part of libtorch: Gloo, which every build for Linux and macOS has, and NCCL where its header and
-/// libtorch's CUDA part are there.
+/// The distributed part of libtorch: Gloo, which every build for Linux and macOS has, and NCCL where libtorch's CUDA part
+/// and the headers are there.
 fn compile_c10d(include: &Path, lib: Option<&Path>) {
     const HEADER: &str = "torch/csrc/distributed/c10d/ProcessGroupGloo.hpp";
     if !include.join(HEADER).exists() {
@@ -74,19 +77,21 @@ fn compile_c10d(include: &Path, lib: Option<&Path>) {
     let mut page = page(include);
     // Searched last: a libtorch that brings Gloo's own headers uses those.
     page.flag("-idirafter").flag(GLOO).file(C10D).debug(false);
-    if let (Some(nccl), true) = (nccl(include), lib.is_some_and(|lib| lib.join("libtorch_cuda.so").exists())) {
-        page.define("SOFT_LMCCL_NCCL", None).include(nccl);
+    for name in nccl::VARIABLES {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    match nccl::folders(include, lib, |name| env::var_os(name).map(PathBuf::from)) {
+        Ok(folders) => drop(page.define("SOFT_LMCCL_NCCL", None).includes(folders)),
+        Err(missing) => {
+            if missing != nccl::LIBRARY {
+                let places = nccl::VARIABLES.join(", ");
+                println!(
+                    "cargo:warning=groups take no tensors on a GPU, since `{missing}` is in none of the usual folders nor \
+                     in those that {places} name"
+                );
+            }
+            page.define("SOFT_LMCCL_MISSING", format!("\"{missing}\"").as_str());
+        }
     }
     page.compile("soft_lmccl_c10d");
-}
-
-/// The folder of `nccl.h`: beside libtorch's headers, in NCCL's own folder, among the system's, or in the package that
-/// PyTorch's wheels bring along.
-fn nccl(include: &Path) -> Option<PathBuf> {
-    println!("cargo:rerun-if-env-changed=NCCL_INCLUDE_DIR");
-    let beside = include.join("../../nvidia/nccl/include");
-    let named = env::var_os("NCCL_INCLUDE_DIR").map(PathBuf::from);
-    let places =
-        named.into_iter().chain([include.to_owned(), beside, "/usr/include".into(), "/usr/local/include".into()]);
-    places.into_iter().find(|place| place.join("nccl.h").exists())
 }

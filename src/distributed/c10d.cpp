@@ -122,7 +122,7 @@ extern "C" int soft_lmccl_group_open(
       *group = new Backend(c10::make_intrusive<c10d::ProcessGroupNCCL>(keys, rank, size, options));
       return DONE;
 #else
-      TORCH_CHECK(false, "tensors on a GPU need NCCL: `nccl.h` and `libtorch_cuda.so` were not there when this was built");
+      TORCH_CHECK(false, "tensors on a GPU need NCCL, and `" SOFT_LMCCL_MISSING "` was not there when this was built");
 #endif
     }
     auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(timeout));
@@ -182,11 +182,11 @@ extern "C" int soft_lmccl_wait(void* work, int64_t timeout, char* message, int r
     try {
       started.wait(milliseconds(timeout));
     } catch (...) {
-      // Either the operation's exception or that of this wait.
-      if (!started.isCompleted()) return PENDING;
-      if (auto exception = started.exception()) std::rethrow_exception(exception);
+      // Either the operation's exception, which it keeps, or that of this wait.
     }
-    return started.isCompleted() ? DONE : PENDING;
+    if (!started.isCompleted()) return PENDING;
+    if (auto exception = started.exception()) std::rethrow_exception(exception);
+    return DONE;
   });
 }
 

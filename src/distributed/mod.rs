@@ -45,6 +45,8 @@ mod environment;
 mod ffi;
 mod gather;
 mod gradients;
+#[cfg(test)]
+mod nccl;
 mod shards;
 mod statistics;
 mod verification;
