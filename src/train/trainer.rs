@@ -56,11 +56,11 @@ type BuildOptimizer<'a> = Box<dyn FnOnce(&nn::VarStore) -> Result<Box<dyn Optimi
 /// A training run that keeps what it has done: [`fit`](super::fit) with checkpoints to continue from, validation
 /// on held-out classes, early stop, warm-ups and a log.
 ///
-/// One path belongs to one run at a time. On the CPU, with the same number of threads, a run that was
-/// killed at any moment and resumed ends with the same bits as one that was not: batches come from a saved
-/// position, moments from the checkpoint, and libtorch's generator is seeded in each step from
-/// [`FitConfig::seed`] and the step. That generator is one for the process: networks that draw (dropout) need a
-/// process for each run to repeat.
+/// One path belongs to one run at a time. On the CPU, with the same number of threads, a run that was killed at any
+/// moment and resumed ends with the same bits as one that was not, [`Progress::seconds`] excepted: batches come from a
+/// saved position, moments from the checkpoint, and libtorch's generator is seeded in each step from
+/// [`FitConfig::seed`] and the step. That generator is one for the process: networks that draw (dropout) need a process
+/// for each run to repeat.
 ///
 /// # Examples
 /// ```

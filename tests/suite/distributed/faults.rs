@@ -3,16 +3,22 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    ops::ControlFlow,
     path::Path,
     process::{Child, Command},
+    sync::Once,
     thread,
     time::{Duration, Instant},
 };
 
 use soft_lmccl::{
+    Error,
     distributed::{Group, Reduce},
+    metrics::EmbeddingSet,
+    ndarray::Array2,
     tch::Tensor,
     train::FitConfig,
+    verify::AllPairs,
 };
 use tempfile::TempDir;
 
@@ -38,6 +44,7 @@ pub(super) fn rank(group: &Group, what: &str) {
                 }
             }
         }
+        "counting" | "counted" => count(group, what),
         "late" => {
             group.barrier().unwrap();
             if rank == 2 {
@@ -61,6 +68,24 @@ pub(super) fn rank(group: &Group, what: &str) {
     std::process::exit(3);
 }
 
+/// Counts pairs until it is told of a fault: all ranks slowly, or rank 1 alone while the others wait for its counts.
+fn count(group: &Group, what: &str) -> Error {
+    let values = Array2::from_shape_fn((200, 3), |(row, column)| ((row * 37 + column * 101) % 89) as f32 - 44.3);
+    let labels: Vec<i64> = (0..200).map(|row| row % 7).collect();
+    let set = EmbeddingSet::new(values.view(), &labels).unwrap();
+    let options = AllPairs { tile: Some(2), ..Default::default() };
+    let slow = what == "counting" || group.rank() == 1;
+    let began = Once::new();
+    let counted = group.count_pairs(&options, &set, |_| {
+        began.call_once(|| println!("\n{READY}"));
+        if slow {
+            thread::sleep(Duration::from_millis(20));
+        }
+        ControlFlow::Continue(())
+    });
+    counted.unwrap_err()
+}
+
 /// What each rank ended with, and how long after `do_it` that was; `None` for one that did not end by itself.
 fn ends(what: &str, timeout: &str, do_it: impl FnOnce(&mut [Child])) -> (Vec<Option<String>>, Duration) {
     let directory = TempDir::new().unwrap();
@@ -79,7 +104,7 @@ fn ends_in(
     let mut children = start(RANKS, &scenario, &also);
     let outputs: Vec<_> = children.iter_mut().map(|child| BufReader::new(child.stdout.take().unwrap())).collect();
     let mut outputs: Vec<_> = outputs.into_iter().map(|output| output.lines().map_while(Result::ok)).collect();
-    if what == "together" {
+    if ["together", "counting", "counted"].contains(&what) {
         outputs.iter_mut().for_each(|lines| assert!(lines.any(|line| line == READY)));
     }
     do_it(&mut children);
@@ -120,6 +145,18 @@ fn assert_all(said: &[Option<String>], of: impl IntoIterator<Item = usize>, expe
 fn a_rank_that_is_killed_is_named_by_all_others() {
     let (said, took) = ends("together", "20", |ranks| signal(&ranks[1], "-KILL"));
     assert_all(&said, [0, 2], "rank 1 has given no sign of life for 4 s: killed, stopped or cut off");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn a_rank_that_is_killed_while_ranks_count_pairs_is_named_by_all_others() {
+    for what in ["counting", "counted"] {
+        let (said, took) = ends(what, "20", |ranks| signal(&ranks[1], "-KILL"));
+        assert_all(&said, [0, 2], "rank 1 has given no sign of life for 4 s: killed, stopped or cut off");
+        assert!(took < Duration::from_secs(20), "{what}: {took:?}");
+    }
+    let (said, took) = ends("counting", "20", |ranks| signal(&ranks[0], "-KILL"));
+    assert_all(&said, [1, 2], "rank 0, which holds the store, has ended");
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 

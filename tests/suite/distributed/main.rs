@@ -50,6 +50,7 @@ fn rank() {
         "train" => training::rank(&group),
         "traffic" => traffic::rank(&group),
         "train a while" => training::train(&group, &training::directory(), false, 1, training::config()).unwrap(),
+        "go on" => training::go_on(&group),
         "write" => training::files(&group, false),
         "write again" => training::files(&group, true),
         #[cfg(unix)]
