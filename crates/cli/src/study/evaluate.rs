@@ -151,7 +151,7 @@ fn without_each(raw: ArrayView2<'_, f32>, labels: &[i64], classes: usize) -> Res
 }
 
 /// Rounded, since what only a picture or an interval shows needs no sixteen digits in a file.
-fn digits(value: f64, decimals: i32) -> f64 {
+pub fn digits(value: f64, decimals: i32) -> f64 {
     let unit = 10f64.powi(decimals);
     (value * unit).round() / unit
 }

@@ -20,7 +20,7 @@ use soft_lmccl::{
 
 use super::{
     data::Domains,
-    evaluate::{Evaluation, evaluate},
+    evaluate::{Evaluation, digits, evaluate},
     plan::{Domain, Roles, Run},
     recipe::{Objective, Regime, Supply},
     store::Sitting,
@@ -94,7 +94,7 @@ impl TrainingCurve {
             .map_err(|error| refuse(error.to_string()))?;
         let each = rows.len().div_ceil(CURVE_POINTS).max(1);
         let point = |(index, rows): (usize, &[Vec<f64>])| {
-            let mean = |term: usize| rows.iter().map(|row| row[term]).sum::<f64>() / rows.len() as f64;
+            let mean = |term: usize| digits(rows.iter().map(|row| row[term]).sum::<f64>() / rows.len() as f64, 5);
             (index * each + rows.len(), (0..terms.len()).map(mean).collect())
         };
         if rows.iter().any(|row| row.len() != terms.len()) {
