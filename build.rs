@@ -5,6 +5,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    process::exit,
 };
 
 #[path = "src/distributed/nccl.rs"]
@@ -67,11 +68,11 @@ fn page(include: &Path) -> cc::Build {
 fn compile_c10d(include: &Path, lib: Option<&Path>) {
     const HEADER: &str = "torch/csrc/distributed/c10d/ProcessGroupGloo.hpp";
     if !include.join(HEADER).exists() {
-        println!(
-            "cargo:warning=the feature `distributed` needs a libtorch with c10d: {} is not there",
+        eprintln!(
+            "the feature `distributed` needs a libtorch with c10d, and {} is not there",
             include.join(HEADER).display()
         );
-        panic!("the feature `distributed` needs a libtorch with c10d");
+        exit(1);
     }
     println!("cargo:rustc-cfg=c10d");
     let mut page = page(include);
