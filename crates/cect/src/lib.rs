@@ -29,8 +29,8 @@ pub use dataset::{
 pub use error::{Error, Result};
 pub use io::{Candidate, CandidateTable, Map, annotate_star};
 pub use simulate::{
-    Background, LowNoise, Membrane, NoiseColor, RandomizationConfig, SimulationConfig, Simulator, SnrScaling,
-    Subtomogram, cramped,
+    Background, CtfCorrection, LowNoise, Membrane, NoiseColor, RandomizationConfig, SimulationConfig, Simulator,
+    SnrScaling, Subtomogram, TiltImages, cramped,
 };
 pub use split::{ClassId, OpenSetSplit};
 pub use structure::{

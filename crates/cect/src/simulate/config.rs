@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::TiltImages;
 use crate::{Error, Result, structure::VOXEL_SIZE};
 
 /// What the noise went through before it reached the volume.
@@ -111,6 +112,9 @@ pub struct SimulationConfig {
     /// Whether the phases that the CTF inverts were flipped back, as users' pipelines correct for it: the signal passes
     /// `−|CTF|`, so that protein is dark at every frequency. Default false.
     pub phase_flip: bool,
+    /// Images of a tilt series, back-projected, in place of a mask of the tilts. Default `None`; needs a `tilt_step`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tilt_images: Option<TiltImages>,
 }
 
 /// Noise at low frequencies, which solvent, neighbors and uneven ice leave in a tomogram: inside the wedge, not behind a
@@ -169,6 +173,7 @@ impl Default for SimulationConfig {
             noise: NoiseColor::ThroughOptics,
             low_noise: None,
             phase_flip: false,
+            tilt_images: None,
         }
     }
 }
@@ -236,6 +241,7 @@ impl SimulationConfig {
             noise: _,
             low_noise,
             phase_flip: _,
+            tilt_images,
         } = *self;
         // Written so that NaN fails each of them.
         check("snr", snr > 0.0 && snr <= 1e6, "a number above 0 and up to 1e6", &snr)?;
@@ -270,6 +276,9 @@ impl SimulationConfig {
         if let Some(LowNoise { deviation, length }) = low_noise {
             check("low_noise", deviation > 0.0 && deviation <= 100.0, "a deviation above 0 and up to 100", &deviation)?;
             check("low_noise", (10.0..=1000.0).contains(&length), "a length of 10 to 1000 Å", &length)?;
+        }
+        if let Some(images) = tilt_images {
+            images.validate(self)?;
         }
         let largest_shift = side as f64 / 4.0;
         check(
@@ -357,6 +366,11 @@ impl SimulationConfig {
         TiltSeries::of(self).transmission(frequency)
     }
 
+    /// What radiation leaves of a frequency in cycles per voxel after so many electrons per Å².
+    pub(super) fn undamaged(&self, frequency: f64, exposure: f64) -> f64 {
+        (-exposure / (2.0 * critical_exposure(frequency / self.voxel_size))).exp()
+    }
+
     /// The tilts in the order in which they are taken, in degrees, each with the electrons per Å²
     /// taken up to its middle: 0°, then one step out, the positive side first. Empty without a
     /// `tilt_step`.
@@ -394,7 +408,7 @@ impl TiltSeries {
             return f64::from(u8::from(self.config.is_sampled(frequency)));
         }
         let k = (z * z + y * y + x * x).sqrt() / self.config.voxel_size;
-        let critical = if k > 0.0 { 0.244_99 * k.powf(-1.664_9) + 2.814_1 } else { f64::INFINITY };
+        let critical = critical_exposure(k);
         let (mut passed, mut covered) = (0.0, 0.0);
         for &[sine, cosine, exposure] in &self.tilts {
             let weight = (1.0 - self.config.side as f64 * (z * cosine - x * sine).abs()).max(0.0);
@@ -405,6 +419,11 @@ impl TiltSeries {
         }
         passed / covered.max(1.0)
     }
+}
+
+/// Electrons per Å² that leave 1/e of the power of a frequency in cycles per Å.
+fn critical_exposure(k: f64) -> f64 {
+    if k > 0.0 { 0.244_99 * k.powf(-1.664_9) + 2.814_1 } else { f64::INFINITY }
 }
 
 /// Relativistic wavelength in Angstrom of electrons accelerated by so many kV (0.0197 at 300 kV).

@@ -50,14 +50,17 @@
 mod aitom;
 mod background;
 mod config;
+mod developed;
 mod ice;
 pub(crate) mod membrane;
 mod randomization;
+mod tilt_images;
 
 pub use background::Background;
 pub use config::{LowNoise, NoiseColor, SimulationConfig, SnrScaling};
 pub use membrane::Membrane;
 pub use randomization::RandomizationConfig;
+pub use tilt_images::{CtfCorrection, TiltImages};
 
 use std::cell::RefCell;
 
@@ -76,6 +79,8 @@ use crate::{
 };
 use aitom::{Aitom, inscribed_sphere};
 use config::TiltSeries;
+pub(crate) use developed::Developed;
+use tilt_images::Reconstruction;
 
 /// Names of the classes whose particles can reach the border of the box when they are turned and
 /// shifted: radius + largest shift + 9 Å passes half the side.
@@ -137,6 +142,8 @@ pub struct Simulator {
     aitom: Option<Aitom>,
     /// How large [`LowNoise`] is, and what of white noise is in it.
     low: Option<(f64, Filter)>,
+    /// What stands for optics and tilts if there are images.
+    images: Option<Reconstruction>,
 }
 
 /// CTF and tilts.
@@ -172,27 +179,6 @@ pub(crate) enum Noise<'a> {
     Patch(&'a Background, f64),
 }
 
-/// A sample before its parts are added: signal in the real parts, noise in the imaginary ones, to be
-/// multiplied by `scale`.
-pub(crate) struct Developed<'a> {
-    voxels: &'a [Complex32],
-    scale: f32,
-    side: usize,
-}
-
-impl Developed<'_> {
-    pub(crate) fn noisy(&self) -> Volume {
-        Volume::from_finite(self.side, self.voxels.iter().map(|v| v.re + self.scale * v.im).collect())
-    }
-
-    pub(crate) fn parts(&self, pose: Pose) -> Subtomogram {
-        let signal = self.voxels.iter().map(|v| v.re).collect();
-        let noise = self.voxels.iter().map(|v| self.scale * v.im).collect();
-        let (signal, noise) = (Volume::from_finite(self.side, signal), Volume::from_finite(self.side, noise));
-        Subtomogram { signal, noise, pose }
-    }
-}
-
 impl Simulator {
     /// Tabulates the filters.
     ///
@@ -218,7 +204,8 @@ impl Simulator {
             let passed = |k| tilts.transmission(k) * low.amplitude(k, config.voxel_size);
             (low.deviation, fourier.filter(passed))
         });
-        Ok(Self { config, fourier, optics, late, aitom, low })
+        let images = Reconstruction::of(&config);
+        Ok(Self { config, fourier, optics, late, aitom, low, images })
     }
 
     /// The configuration in force.
@@ -308,11 +295,12 @@ impl Simulator {
             voxels.clear();
             voxels.resize(self.config.side.pow(3), Complex32::default());
             fill(voxels);
+            let mut underfocus = self.config.underfocus;
             let optics = match &self.optics {
                 Optics::Fixed(filter) => filter,
                 Optics::Spread(tilts) => {
                     let spread = self.config.underfocus_spread;
-                    let underfocus = self.config.underfocus + rng.random_range(-spread..=spread);
+                    underfocus += rng.random_range(-spread..=spread);
                     ctf.clear();
                     ctf.extend(tilts.frequencies().map(|k| self.config.contrast_transfer_at(underfocus, k) as f32));
                     tilts.times(ctf, filter);
@@ -322,7 +310,10 @@ impl Simulator {
             let mut by_toolbox = None;
             match (noise, self.config.noise) {
                 (Noise::Patch(background, _), _) => {
-                    self.fourier.apply(optics, voxels, scratch);
+                    match &self.images {
+                        Some(images) => images.develop(voxels, underfocus, Some(rng)),
+                        None => self.fourier.apply(optics, voxels, scratch),
+                    }
                     if let Some(aitom) = &self.aitom {
                         aitom.smooth(&self.fourier, voxels, scratch);
                         aitom.smooth(&self.fourier, voxels, scratch);
@@ -331,6 +322,10 @@ impl Simulator {
                     for (voxel, &value) in voxels.iter_mut().zip(patch.voxels()) {
                         voxel.im = value;
                     }
+                }
+                _ if self.images.is_some() => {
+                    let images = self.images.as_ref().expect("just seen");
+                    images.develop(voxels, underfocus, Some(rng));
                 }
                 (_, NoiseColor::ThroughOptics) => {
                     add_noise(voxels, rng);
@@ -404,6 +399,10 @@ impl Simulator {
     pub(crate) fn signal(&self, fill: impl FnOnce(&mut [Complex32])) -> Volume {
         let mut voxels = vec![Complex32::default(); self.config.side.pow(3)];
         fill(&mut voxels);
+        if let Some(images) = &self.images {
+            images.develop(&mut voxels, self.config.underfocus, None::<&mut ChaCha8Rng>);
+            return Volume::from_finite(self.config.side, voxels.iter().map(|v| v.re).collect());
+        }
         let filter = match &self.optics {
             Optics::Fixed(filter) => filter,
             Optics::Spread(_) => &fixed_optics(&self.config, &self.fourier, &TiltSeries::of(&self.config)),

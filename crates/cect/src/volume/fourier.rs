@@ -128,7 +128,7 @@ impl Fourier {
 
 /// Writes the `rows × columns` matrix `from` as `columns × rows` into `to`, tile by tile so that
 /// both sides stay in the cache.
-fn transpose(from: &[Complex32], to: &mut [Complex32], rows: usize, columns: usize) {
+pub(crate) fn transpose(from: &[Complex32], to: &mut [Complex32], rows: usize, columns: usize) {
     const TILE: usize = 16;
     for row in (0..rows).step_by(TILE) {
         for column in (0..columns).step_by(TILE) {
