@@ -58,6 +58,10 @@ pub struct RandomizationConfig {
     pub max_tilt: [f64; 2],
     /// The largest shift in voxels. Default 0.5 to 2.
     pub max_shift: [f64; 2],
+    /// The share of simulations whose tilt series is back-projected image by image ([`TiltImages`](super::TiltImages)),
+    /// RELION-like and Warp-like ones in equal parts, with the ranges above and the SNR of `snr`. Default 0: nothing shows
+    /// yet that a network gains by them.
+    pub tilt_images: f64,
 }
 
 impl Default for RandomizationConfig {
@@ -77,6 +81,7 @@ impl Default for RandomizationConfig {
             envelope: [0.18, 0.45],
             max_tilt: [50.0, 66.0],
             max_shift: [0.5, 2.0],
+            tilt_images: 0.0,
         }
     }
 }
@@ -91,8 +96,9 @@ impl RandomizationConfig {
     /// [`Error::Config`] for a share outside 0 to 1, a range whose ends are not in their order, and for the first end
     /// that [`SimulationConfig::validate`] refuses.
     pub fn validate(&self) -> Result<()> {
-        let Self { voxel_size, aitom, low_noise, phase_flip, .. } = *self;
-        let shares = [("aitom", aitom), ("low_noise", low_noise), ("phase_flip", phase_flip)];
+        let Self { voxel_size, aitom, low_noise, phase_flip, tilt_images, .. } = *self;
+        let shares =
+            [("aitom", aitom), ("low_noise", low_noise), ("phase_flip", phase_flip), ("tilt_images", tilt_images)];
         if let Some((field, share)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
             return Err(Error::config(field, "0 to 1", share));
         }
@@ -154,7 +160,7 @@ impl RandomizationConfig {
             deviation: by_logarithm(self.low_deviation, rng),
             length: by_logarithm(self.low_length, rng),
         });
-        SimulationConfig {
+        let masked = SimulationConfig {
             snr,
             side: self.side,
             voxel_size: SimulationConfig::default().voxel_size
@@ -169,6 +175,20 @@ impl RandomizationConfig {
             low_noise,
             phase_flip: rng.random_bool(self.phase_flip),
             ..Default::default()
+        };
+        // Last, so that the other draws are the same whether there are such simulations or not.
+        if !rng.random_bool(self.tilt_images) {
+            return masked;
+        }
+        let named = if rng.random_bool(0.5) { SimulationConfig::relion_like() } else { SimulationConfig::warp_like() };
+        SimulationConfig {
+            snr: if noise == NoiseColor::Aitom { by_logarithm(self.snr, rng) } else { masked.snr },
+            noise: named.noise,
+            phase_flip: false,
+            tilt_step: named.tilt_step,
+            tilt_dose: named.tilt_dose,
+            tilt_images: named.tilt_images,
+            ..masked
         }
     }
 }

@@ -154,3 +154,22 @@ fn samples_depend_on_their_index_alone_and_none_comes_twice() {
     assert_eq!(set(5, 0, 1).unwrap_err(), "invalid `per_class`: expected one subtomogram at least, got 0");
     assert!(few.sample(12).is_err());
 }
+
+/// The other draws do not move, and each drawn simulation can be made.
+#[test]
+fn tilt_series_are_drawn_where_asked() {
+    let none = RandomizationConfig { side: 8, ..Default::default() };
+    let half = RandomizationConfig { tilt_images: 0.5, ..none };
+    let (masked, mixed) = (none.draw(200, 1).unwrap(), half.draw(200, 1).unwrap());
+    assert!(masked.iter().all(|config| config.tilt_images.is_none()));
+    let drawn = mixed.iter().filter(|config| config.tilt_images.is_some()).count();
+    // Seven standard deviations of 200 coins.
+    assert!((50..150).contains(&drawn), "{drawn}");
+    for (masked, mixed) in masked.iter().zip(&mixed) {
+        mixed.validate().unwrap();
+        assert_eq!((masked.underfocus, masked.max_shift), (mixed.underfocus, mixed.max_shift));
+        assert_eq!(mixed.tilt_images.is_none(), masked == mixed);
+    }
+    let message = RandomizationConfig { tilt_images: -0.1, ..none }.validate().unwrap_err().to_string();
+    assert_eq!(message, "invalid `tilt_images`: expected 0 to 1, got -0.1");
+}
