@@ -45,6 +45,8 @@ pub fn simulated(split: &OpenSetSplit, per_class: usize, side: usize) -> Result<
         ("our simulator, S2", SimulationConfig::s2()),
         ("AITom's way, its SNR 0.5", SimulationConfig::aitom(0.5)),
         ("AITom's way, its SNR 0.05", SimulationConfig::aitom(0.05)),
+        ("RELION-like tilt series, SNR 0.05", SimulationConfig::relion_like()),
+        ("Warp-like tilt series, SNR 0.05", SimulationConfig::warp_like()),
     ];
     let set = |(name, config): (&str, SimulationConfig)| {
         let samples = samples(split.unknown(), SimulationConfig { side, ..config }, per_class)?;

@@ -53,11 +53,11 @@ fn simulated_and_real_sets_are_rows_of_one_table() {
     let text = asked("particle").unwrap();
     let rows: Vec<Vec<&str>> =
         text.lines().map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect()).collect();
-    assert_eq!(rows.len(), 6, "{text}");
+    assert_eq!(rows.len(), 8, "{text}");
     assert_eq!(rows[0], ["test set", "what it is", "subtomograms", "network", "radial profile, no network"]);
     assert_eq!(rows[2][2], "30 of 6 unknown classes");
-    assert_eq!(rows[5][1], "real; AUC of particle against background, samples drawn anew");
-    assert_eq!(rows[5][2], "6 particles, 6 beside them");
+    assert_eq!(rows[7][1], "real; AUC of particle against background, samples drawn anew");
+    assert_eq!(rows[7][2], "6 particles, 6 beside them");
     for row in &rows[2..] {
         for figure in &row[3..] {
             // `0.912 [0.881, 0.950]`

@@ -43,7 +43,7 @@ fn a_small_run_writes_a_network_that_can_be_tested() {
     run(&args("--epochs 2 --resume").unwrap()).unwrap();
     assert_ne!(held, fs::read(&network).unwrap());
     let table = fs::read_to_string(folder.path().join("out/carryover.md")).unwrap();
-    assert_eq!(table.lines().count(), 5, "{table}");
+    assert_eq!(table.lines().count(), 7, "{table}");
     assert!(
         table.contains("| our simulator, S2 | simulated; AUC of all pairs")
             && table.contains("24 of 6 unknown classes"),

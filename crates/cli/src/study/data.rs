@@ -125,7 +125,7 @@ impl Domains {
             (Domain::R1, Neuron::Simulated) => {
                 let simulation = settings.simulation(neuron::simulation());
                 let config = neuron::NeuronConfig { total: settings.neuron_total, simulation, ..Default::default() };
-                let set = Set::Crowded(neuron::dataset(config, seed)?);
+                let set = Set::Crowded(Box::new(neuron::dataset(config, seed)?));
                 return Ok(Source { set, split: classes::neuron(roles)? });
             }
             (Domain::R1, Neuron::Background(background)) => {
@@ -209,7 +209,7 @@ enum Set {
     Isolated(SimulatedDataset),
     /// In patches of a tomogram.
     Embedded(SimulatedDataset),
-    Crowded(CrowdedDataset),
+    Crowded(Box<CrowdedDataset>),
     Files(LabeledFiles),
 }
 
@@ -217,7 +217,7 @@ impl Set {
     fn dataset(&self) -> &dyn Dataset {
         match self {
             Self::Isolated(set) | Self::Embedded(set) => set,
-            Self::Crowded(set) => set,
+            Self::Crowded(set) => set.as_ref(),
             Self::Files(set) => set,
         }
     }
